@@ -1,0 +1,15 @@
+//! Everything the kernel program and userspace must agree on, and the packet
+//! logic that both compile: the ABI of the maps, the header views, the verdict.
+//!
+//! Nothing here allocates, panics or touches a map; the kernel program and the
+//! tests plug in their own [`Frame`](wire::Frame) and [`Host`](verdict::Host).
+
+#![no_std]
+
+pub mod abi;
+pub mod reason;
+pub mod verdict;
+pub mod wire;
+
+pub use reason::{Reason, Verdict};
+pub use wire::Transport;

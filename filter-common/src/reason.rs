@@ -1,0 +1,124 @@
+//! Why a packet passed or was dropped: one word per counter, spoken everywhere.
+
+use core::fmt;
+
+/// What happens to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The packet goes on to the kernel's network stack.
+    Pass,
+    /// The packet ends in the driver.
+    Drop,
+}
+
+impl Verdict {
+    /// The user's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $slot:literal, $verdict:ident, $word:literal;)+) => {
+        /// Why a packet got its verdict. The discriminant is the counter's slot in
+        /// the totals, the `Display` is the user's word.
+        ///
+        /// Where one word can go either way (`default`, `rule`, `fragment`), each
+        /// way has a slot of its own, so that no counter changes its meaning when
+        /// the policy does.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($(#[$doc])* $variant = $slot,)+
+        }
+
+        impl Reason {
+            /// Every reason, in slot order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The user's word for it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// What happens to a packet judged for this reason.
+            #[inline(always)]
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Self::$variant => Verdict::$verdict,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No rule matched and the policy's default is to drop.
+    DefaultDrop = 0, Drop, "default";
+    /// No rule matched and the policy's default is to pass.
+    DefaultPass = 1, Pass, "default";
+    /// An `allow` rule matched.
+    RuleAllow = 2, Pass, "rule";
+    /// A `deny` rule matched.
+    RuleDeny = 3, Drop, "rule";
+    /// No rule matched, and the packet belongs to a socket of this host that
+    /// talks to this peer.
+    Reply = 4, Pass, "reply";
+    /// A DHCP server's answer to this host's client (RFC 2131: ports 67 to 68),
+    /// which no socket look-up can find: clients listen on raw sockets.
+    DhcpClient = 5, Pass, "dhcp-client";
+    /// A later IP fragment, which has no ports, under `fragments = "pass"`.
+    FragmentPass = 6, Pass, "fragment";
+    /// A later IP fragment under `fragments = "drop"`.
+    FragmentDrop = 7, Drop, "fragment";
+    /// Headers that are cut short or contradict each other.
+    Malformed = 8, Drop, "malformed";
+    /// TCP flags that no stack sends: none at all, SYN with FIN or RST, FIN
+    /// without ACK.
+    BadFlags = 9, Drop, "bad-flags";
+    /// More VLAN tags than the filter looks behind.
+    VlanDepth = 10, Drop, "vlan-depth";
+    /// Address resolution (RFC 826), without which IPv4 stops working.
+    Arp = 11, Pass, "arp";
+    /// IPv6, which the filter does not judge.
+    Ipv6 = 12, Pass, "ipv6";
+    /// ICMP, which the filter does not judge.
+    Icmp = 13, Pass, "icmp";
+    /// A frame that carries neither IP nor ARP.
+    NonIp = 14, Pass, "non-ip";
+}
+
+impl Reason {
+    /// Slots that the totals reserve: a power of two above every discriminant,
+    /// so that a mask is all the verifier needs to see the index in bounds.
+    pub const SLOTS: usize = 16;
+
+    /// Where this reason is counted in the totals.
+    #[inline(always)]
+    pub const fn slot(self) -> usize {
+        self as usize & (Self::SLOTS - 1)
+    }
+}
+
+const _: () = {
+    assert!(Reason::SLOTS.is_power_of_two());
+    let mut i = 0;
+    while i < Reason::ALL.len() {
+        // A slot is its place in `ALL`: no gap, no slot used twice.
+        assert!(Reason::ALL[i].slot() == i);
+        i += 1;
+    }
+};
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,354 @@
+//! The verdict on a packet, step by step; the same code in the kernel and in
+//! `explain` and the tests.
+//!
+//! The steps are ordered so that a packet which the default policy drops pays
+//! for nothing but the parse and a bit test per port: hash maps and socket
+//! look-ups are for packets that a rule mentions or that may be a reply.
+
+use network_types::ip::IpProto;
+
+use crate::{
+    Reason, Transport,
+    abi::{
+        ACTION_ALLOW, Config, Decision, Side, UDP_REPLIES_BOUND, UDP_REPLIES_OFF, unlisted_class,
+    },
+    wire::{
+        Frame, Malformation,
+        ethernet::{self, Payload},
+        ipv4::{self, Addresses, Ipv4},
+        tcp, udp,
+    },
+};
+
+/// What the verdict needs from the host it stands on: the compiled policy, and
+/// the kernel's own knowledge of sockets.
+pub trait Host {
+    /// What the policy asks for besides its rules.
+    fn config(&self) -> &Config;
+
+    /// Whether some rule can match a packet with this port.
+    fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool;
+
+    /// The class of a port that some rule names.
+    fn class_of(&self, side: Side, transport: Transport, port: u16) -> Option<u32>;
+
+    /// The rule that decides for this pair of classes, if one does.
+    fn decision(&self, local: u32, remote: u32) -> Option<Decision>;
+
+    /// Whether a socket of this host talks to the segment's sender. For TCP:
+    /// one that is not a listener. For UDP: one that is connected to it, or
+    /// with `bound` any that the kernel would deliver to.
+    fn has_socket(&self, addresses: &Addresses, segment: &Segment, bound: bool) -> bool;
+}
+
+/// A TCP or UDP packet over IPv4, as seen on ingress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The transport protocol.
+    pub transport: Transport,
+    /// Offset of the IPv4 header from the start of the frame.
+    pub network: usize,
+    /// This host's port, host byte order.
+    pub local: u16,
+    /// The peer's port, host byte order.
+    pub remote: u16,
+    /// TCP only: the segment asks for a new connection.
+    pub opens: bool,
+}
+
+impl Segment {
+    /// Stands where there is no segment.
+    const NONE: Self = Self {
+        transport: Transport::Tcp,
+        network: 0,
+        local: 0,
+        remote: 0,
+        opens: false,
+    };
+}
+
+/// The verdict, with all that is counted and reported about it.
+///
+/// Every field always has a value: were one left undefined where it means
+/// nothing, the compiler would keep another value's register there, and the
+/// verifier would see arithmetic on a pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    reason: Reason,
+    rule: u32,
+    has_ports: bool,
+    segment: Segment,
+    malformation: Option<Malformation>,
+}
+
+impl Outcome {
+    const NO_RULE: u32 = u32::MAX;
+
+    #[inline(always)]
+    const fn of(reason: Reason) -> Self {
+        Self {
+            reason,
+            rule: Self::NO_RULE,
+            has_ports: false,
+            segment: Segment::NONE,
+            malformation: None,
+        }
+    }
+
+    #[inline(always)]
+    const fn malformed(malformation: Malformation) -> Self {
+        Self {
+            malformation: Some(malformation),
+            ..Self::of(Reason::Malformed)
+        }
+    }
+
+    #[inline(always)]
+    const fn decided(decision: Decision) -> Self {
+        Self {
+            rule: decision.slot,
+            ..Self::of(if decision.action == ACTION_ALLOW {
+                Reason::RuleAllow
+            } else {
+                Reason::RuleDeny
+            })
+        }
+    }
+
+    #[inline(always)]
+    const fn with(self, segment: Segment) -> Self {
+        Self {
+            has_ports: true,
+            segment,
+            ..self
+        }
+    }
+
+    /// Why; the verdict itself follows from it.
+    #[inline(always)]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Slot of the rule that decided.
+    #[inline(always)]
+    pub const fn rule(&self) -> Option<u32> {
+        if self.rule == Self::NO_RULE {
+            None
+        } else {
+            Some(self.rule)
+        }
+    }
+
+    /// The ports, when the packet got as far as having any.
+    #[inline(always)]
+    pub const fn segment(&self) -> Option<&Segment> {
+        if self.has_ports {
+            Some(&self.segment)
+        } else {
+            None
+        }
+    }
+
+    /// For [`Reason::Malformed`]: what is wrong.
+    #[inline(always)]
+    pub const fn malformation(&self) -> Option<Malformation> {
+        self.malformation
+    }
+}
+
+/// Judges a frame.
+#[inline(always)]
+pub fn judge<F: Frame + ?Sized, H: Host>(frame: &F, host: &H) -> Outcome {
+    let offset = match ethernet::payload(frame) {
+        Ok(Payload::Ipv4(offset)) => offset,
+        Ok(Payload::Ipv6) => return Outcome::of(Reason::Ipv6),
+        Ok(Payload::Arp) => return Outcome::of(Reason::Arp),
+        Ok(Payload::TooManyTags) => return Outcome::of(Reason::VlanDepth),
+        Ok(Payload::Other) => return Outcome::of(Reason::NonIp),
+        Err(malformation) => return Outcome::malformed(malformation),
+    };
+    match ipv4::parse(frame, offset) {
+        Ok(packet) => judge_ipv4(frame, host, packet),
+        Err(malformation) => Outcome::malformed(malformation),
+    }
+}
+
+#[inline(always)]
+fn judge_ipv4<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, packet: Ipv4) -> Outcome {
+    if packet.protocol == IpProto::Icmp as u8 {
+        return Outcome::of(Reason::Icmp);
+    }
+    if packet.later_fragment {
+        return Outcome::of(if setting(&host.config().drop_fragments) != 0 {
+            Reason::FragmentDrop
+        } else {
+            Reason::FragmentPass
+        });
+    }
+    if packet.protocol == Transport::Tcp.protocol() {
+        match tcp::parse(frame, &packet.payload) {
+            Ok(tcp) => {
+                let segment = Segment {
+                    transport: Transport::Tcp,
+                    network: packet.header,
+                    local: tcp.destination,
+                    remote: tcp.source,
+                    opens: tcp.flags.open_connection(),
+                };
+                if tcp.flags.are_impossible() {
+                    return Outcome::of(Reason::BadFlags).with(segment);
+                }
+                judge_segment(frame, host, segment)
+            }
+            Err(malformation) => Outcome::malformed(malformation),
+        }
+    } else if packet.protocol == Transport::Udp.protocol() {
+        match udp::parse(frame, &packet.payload) {
+            Ok(udp) => judge_segment(
+                frame,
+                host,
+                Segment {
+                    transport: Transport::Udp,
+                    network: packet.header,
+                    local: udp.destination,
+                    remote: udp.source,
+                    opens: false,
+                },
+            ),
+            Err(malformation) => Outcome::malformed(malformation),
+        }
+    } else {
+        judge_portless(host)
+    }
+}
+
+/// Judges a packet of a protocol without ports: only rules for `any` match it.
+#[inline(always)]
+fn judge_portless<H: Host>(host: &H) -> Outcome {
+    let class = unlisted_class(None);
+    if setting(&host.config().portless_rules) != 0
+        && let Some(decision) = host.decision(class, class)
+    {
+        return Outcome::decided(decision);
+    }
+    Outcome::of(default(host))
+}
+
+#[inline(always)]
+fn judge_segment<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, segment: Segment) -> Outcome {
+    let outcome = match classify(host, &segment) {
+        Some(decision) => Outcome::decided(decision),
+        None => Outcome::of(default_for(frame, host, &segment)),
+    };
+    outcome.with(segment)
+}
+
+/// Finds the rule for a segment: bits first, then the port maps, then the
+/// decision for the pair of classes.
+#[inline(always)]
+fn classify<H: Host>(host: &H, segment: &Segment) -> Option<Decision> {
+    let Segment {
+        transport,
+        local,
+        remote,
+        ..
+    } = *segment;
+    let local_listed = host.is_listed(Side::Local, transport, local);
+    let remote_listed = setting(&host.config().remote_rules) != 0
+        && host.is_listed(Side::Remote, transport, remote);
+    if !local_listed && !remote_listed {
+        return None;
+    }
+    let class = |side, listed, port| {
+        let class = if listed {
+            host.class_of(side, transport, port)
+        } else {
+            None
+        };
+        class.unwrap_or(unlisted_class(Some(transport)))
+    };
+    host.decision(
+        class(Side::Local, local_listed, local),
+        class(Side::Remote, remote_listed, remote),
+    )
+}
+
+/// The default for a packet that cannot be a reply.
+#[inline(always)]
+fn default<H: Host>(host: &H) -> Reason {
+    if setting(&host.config().default_pass) != 0 {
+        Reason::DefaultPass
+    } else {
+        Reason::DefaultDrop
+    }
+}
+
+/// The default for a segment that no rule matched: under default drop, answers
+/// to this host's own connections still pass.
+#[inline(always)]
+fn default_for<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, segment: &Segment) -> Reason {
+    let config = host.config();
+    if setting(&config.default_pass) != 0 {
+        return Reason::DefaultPass;
+    }
+    let answered = match segment.transport {
+        // A bare SYN answers nothing, and is what scans and floods are made of.
+        Transport::Tcp => !segment.opens && has_socket(frame, host, segment, false),
+        Transport::Udp => {
+            if setting(&config.dhcp_client) != 0
+                && segment.local == DHCP_CLIENT
+                && segment.remote == DHCP_SERVER
+            {
+                return Reason::DhcpClient;
+            }
+            let replies = setting(&config.udp_replies);
+            replies != UDP_REPLIES_OFF
+                && may_answer(config, segment)
+                && has_socket(frame, host, segment, replies == UDP_REPLIES_BOUND)
+        }
+    };
+    if answered {
+        Reason::Reply
+    } else {
+        Reason::DefaultDrop
+    }
+}
+
+#[inline(always)]
+fn has_socket<F: Frame + ?Sized, H: Host>(
+    frame: &F,
+    host: &H,
+    segment: &Segment,
+    bound: bool,
+) -> bool {
+    ipv4::addresses(frame, segment.network)
+        .is_some_and(|addresses| host.has_socket(&addresses, segment, bound))
+}
+
+/// Whether a UDP packet can be an answer at all: it comes to a port that the
+/// kernel hands out to clients, or from one that it does not, a server's.
+/// Probes of this host's service ports from ephemeral ones are neither, and
+/// are spared the socket look-up.
+#[inline(always)]
+fn may_answer(config: &Config, segment: &Segment) -> bool {
+    let (first, last) = (
+        setting(&config.ephemeral_first),
+        setting(&config.ephemeral_last),
+    );
+    let (local, remote) = (u32::from(segment.local), u32::from(segment.remote));
+    (first <= local && local <= last) || remote < first
+}
+
+/// The port of DHCP clients (RFC 2131, section 4.1).
+const DHCP_CLIENT: u16 = 68;
+/// The port of DHCP servers (RFC 2131, section 4.1).
+const DHCP_SERVER: u16 = 67;
+
+/// Reads a field of the configuration. Volatile, because in the kernel program
+/// the value is written after compilation.
+#[inline(always)]
+fn setting(field: &u32) -> u32 {
+    // SAFETY: a reference, so aligned and initialised.
+    unsafe { core::ptr::read_volatile(field) }
+}

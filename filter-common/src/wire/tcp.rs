@@ -1,0 +1,99 @@
+//! TCP (RFC 9293): the ports, and whether the flags make sense.
+
+use network_types::tcp::TcpHdr;
+
+use super::{Frame, Malformation, byte, ipv4::Payload};
+
+/// Length of the header without options, in bytes.
+const LEN: usize = TcpHdr::LEN;
+/// Where data offset and control bits are in the header, in bytes.
+const CONTROL_OFFSET: usize = 12;
+
+/// The view of a TCP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Source port, host byte order.
+    pub source: u16,
+    /// Destination port, host byte order.
+    pub destination: u16,
+    /// The control bits.
+    pub flags: Flags,
+}
+
+/// The six classic control bits: FIN, SYN, RST, PSH, ACK, URG from bit 0 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    const FIN: u8 = 1 << 0;
+    const SYN: u8 = 1 << 1;
+    const RST: u8 = 1 << 2;
+    const ACK: u8 = 1 << 4;
+    const ALL: u8 = 0x3f;
+
+    /// The flags in the fourteenth byte of a TCP header. The two ECN bits
+    /// (RFC 3168) say nothing about a segment's sense and are left out.
+    #[inline(always)]
+    pub const fn new(bits: u8) -> Self {
+        Self(bits & Self::ALL)
+    }
+
+    /// Whether no stack sends these: none (NULL scan), SYN with FIN or RST, or
+    /// FIN without ACK (FIN and XMAS scan).
+    #[inline(always)]
+    pub const fn are_impossible(self) -> bool {
+        IMPOSSIBLE >> self.0 & 1 != 0
+    }
+
+    const fn impossible(self) -> bool {
+        self.0 == 0
+            || self.0 & (Self::SYN | Self::FIN) == Self::SYN | Self::FIN
+            || self.0 & (Self::SYN | Self::RST) == Self::SYN | Self::RST
+            || self.0 & (Self::FIN | Self::ACK) == Self::FIN
+    }
+
+    /// Whether the segment asks for a new connection: SYN without ACK.
+    #[inline(always)]
+    pub const fn open_connection(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK) == Self::SYN
+    }
+}
+
+/// Bit `f`: the flags `f` are impossible. One shift in the packet path.
+const IMPOSSIBLE: u64 = {
+    let mut set = 0;
+    let mut bits = 0;
+    while bits <= Flags::ALL {
+        if Flags(bits).impossible() {
+            set |= 1 << bits;
+        }
+        bits += 1;
+    }
+    set
+};
+
+/// Reads the TCP header at the start of a payload.
+///
+/// A first fragment must hold all 20 bytes: with less, a later fragment could
+/// choose the flags (RFC 1858, tiny fragments).
+#[inline(always)]
+pub fn parse<F: Frame + ?Sized>(frame: &F, payload: &Payload) -> Result<Tcp, Malformation> {
+    if payload.len < LEN {
+        return Err(Malformation::TcpTruncated);
+    }
+    let header: TcpHdr = frame
+        .read(payload.offset)
+        .ok_or(Malformation::TcpTruncated)?;
+    // Data offset and control bits share two bytes, which the library shows as
+    // a bit field; the packet path wants the bytes.
+    let data_offset = usize::from(byte(&header, CONTROL_OFFSET) >> 4) * 4;
+    // Options may go on in the next fragment; nothing here depends on them.
+    if data_offset < LEN || data_offset > payload.whole_len {
+        return Err(Malformation::TcpDataOffset);
+    }
+    Ok(Tcp {
+        source: u16::from_be_bytes(header.source),
+        destination: u16::from_be_bytes(header.dest),
+        flags: Flags::new(byte(&header, CONTROL_OFFSET + 1)),
+    })
+}

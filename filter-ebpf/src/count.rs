@@ -1,0 +1,50 @@
+//! The counters: totals per reason, drops per local port, hits per rule.
+//!
+//! All are per-CPU arrays, so a plain addition is exact: nothing else runs on
+//! this CPU between its load and its store.
+
+use aya_ebpf::{macros::map, maps::PerCpuArray};
+use xdpfw_common::{
+    Verdict,
+    abi::{BLOCKS, Block, Counter, MAX_RULES, port_counter},
+    verdict::Outcome,
+    wire::Frame,
+};
+
+use crate::packet::Packet;
+
+#[map]
+static COUNTERS: PerCpuArray<Block> = PerCpuArray::with_max_entries(BLOCKS as u32, 0);
+
+#[map]
+static RULE_HITS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_RULES as u32, 0);
+
+/// Counts a packet and what became of it.
+#[inline(always)]
+pub fn count(packet: &Packet<'_>, outcome: &Outcome) {
+    let bytes = packet.len() as u64;
+    let (block, place) = match outcome.segment() {
+        Some(segment) => port_counter(segment.transport, segment.local),
+        None => (0, 0),
+    };
+    if let Some(block) = COUNTERS.get_ptr_mut(block) {
+        // SAFETY: a map value of this type, this CPU's own.
+        let block = unsafe { &mut *block };
+        add(&mut block.totals[outcome.reason().slot()], bytes);
+        if outcome.segment().is_some() && outcome.reason().verdict() == Verdict::Drop {
+            block.drops[place] += 1;
+        }
+    }
+    if let Some(slot) = outcome.rule()
+        && let Some(hits) = RULE_HITS.get_ptr_mut(slot)
+    {
+        // SAFETY: as above.
+        add(unsafe { &mut *hits }, bytes);
+    }
+}
+
+#[inline(always)]
+fn add(counter: &mut Counter, bytes: u64) {
+    counter.packets += 1;
+    counter.bytes += bytes;
+}

@@ -1,0 +1,79 @@
+//! What the filter is measured against: a program that does nothing, and one
+//! that does only what every filter must.
+
+#![no_std]
+#![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+#[path = "packet.rs"]
+mod packet;
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{map, xdp},
+    maps::PerCpuArray,
+    programs::XdpContext,
+};
+use xdpfw_common::{
+    abi::Block,
+    wire::{
+        Frame, Transport,
+        ethernet::{self, Payload},
+        ipv4, tcp, udp,
+    },
+};
+
+use crate::packet::Packet;
+
+#[map]
+static TOTALS: PerCpuArray<Block> = PerCpuArray::with_max_entries(1, 0);
+
+/// Drops every packet unseen.
+#[xdp]
+pub fn noop(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
+/// Parses down to the ports, counts packets and bytes, and drops.
+#[xdp]
+pub fn floor(ctx: XdpContext) -> u32 {
+    let packet = Packet::new(&ctx);
+    let Some(port) = local_port(&packet) else {
+        return xdp_action::XDP_PASS;
+    };
+    if let Some(totals) = TOTALS.get_ptr_mut(0) {
+        // SAFETY: a map value of this type, this CPU's own. The port decides
+        // where to count, so that the parse cannot be optimised away.
+        let counter = unsafe { &mut (*totals).totals[usize::from(port & 1)] };
+        counter.packets += 1;
+        counter.bytes += packet.len() as u64;
+    }
+    xdp_action::XDP_DROP
+}
+
+#[inline(always)]
+fn local_port(packet: &Packet<'_>) -> Option<u16> {
+    let Ok(Payload::Ipv4(offset)) = ethernet::payload(packet) else {
+        return None;
+    };
+    let ip = ipv4::parse(packet, offset).ok()?;
+    if ip.protocol == Transport::Tcp.protocol() {
+        let tcp = tcp::parse(packet, &ip.payload).ok()?;
+        Some(tcp.destination)
+    } else if ip.protocol == Transport::Udp.protocol() {
+        let udp = udp::parse(packet, &ip.payload).ok()?;
+        Some(udp.destination)
+    } else {
+        None
+    }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
