@@ -48,8 +48,12 @@ pub const PORTS_PER_BLOCK: usize = 1024;
 /// Blocks of counters: the ports of both transports.
 pub const BLOCKS: usize = 2 * PORTS / PORTS_PER_BLOCK;
 
-/// Rules a policy may have: each owns a slot of the per-rule counters.
+/// Rules a policy may have.
 pub const MAX_RULES: usize = 1 << 14;
+
+/// Slots of the per-rule counters: each rule has one, and the rules of two
+/// generations share none unless they are the same.
+pub const RULE_SLOTS: usize = 2 * MAX_RULES;
 
 /// Classes below this one are the unlisted ports' ([`unlisted_class`]).
 pub const FIRST_LISTED_CLASS: u32 = 3;
@@ -113,7 +117,7 @@ pub struct ClassKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct Decision {
-    /// Slot of the rule's counters, below [`MAX_RULES`].
+    /// Slot of the rule's counters, below [`RULE_SLOTS`].
     pub slot: u32,
     /// One of [`ACTION_ALLOW`], [`ACTION_DENY`].
     pub action: u32,

@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use xdpfw_common::{
     Verdict,
-    abi::{BLOCKS, Block, Counter, MAX_RULES, port_counter},
+    abi::{BLOCKS, Block, Counter, RULE_SLOTS, port_counter},
     verdict::Outcome,
     wire::Frame,
 };
@@ -17,7 +17,7 @@ use crate::packet::Packet;
 static COUNTERS: PerCpuArray<Block> = PerCpuArray::with_max_entries(BLOCKS as u32, 0);
 
 #[map]
-static RULE_HITS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_RULES as u32, 0);
+static RULE_HITS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(RULE_SLOTS as u32, 0);
 
 /// Counts a packet and what became of it.
 #[inline(always)]

@@ -1,0 +1,134 @@
+//! `xdpfw apply`: replace the policy by a file, or compare it.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use anyhow::Result;
+
+use super::{Context, edit::Edit, require_root};
+use crate::{
+    exit::{Exit, Failure},
+    kernel::{Lock, Store},
+    policy::{Policy, PolicyFile},
+    view::{Difference, Printer},
+};
+
+/// Arguments of `apply`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file, `-` for standard input; without, the policy file itself
+    #[arg(value_name = "FILE")]
+    file: Option<String>,
+    /// Only validate it and print how it differs from what is live
+    #[arg(long)]
+    check: bool,
+    /// Even if it cuts the SSH session this runs in
+    #[arg(long)]
+    force: bool,
+}
+
+/// Replaces the policy by a file, or compares it.
+///
+/// # Errors
+///
+/// The file is no policy, or the change cannot be made; nothing changes then.
+pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let file = read(args.file.as_deref(), context)?;
+    if args.check {
+        return check(&file, context, printer);
+    }
+    let edit = Edit::replace(file)?;
+    let policy = edit.file.policy().clone();
+    let live_before = edit.in_force().is_some();
+    let effect = edit.finish(args.force, printer)?;
+    let rules = policy.rules.len();
+    printer.line(&format!(
+        "default {}, {rules} rule{}   {}{}",
+        policy.default,
+        if rules == 1 { "" } else { "s" },
+        if effect.changed() { "" } else { "already so, " },
+        effect.describe()
+    ))?;
+    if live_before {
+        compare_interfaces(&policy, effect.interfaces(), printer);
+    }
+    Ok(Exit::Done)
+}
+
+fn read(source: Option<&str>, context: &Context) -> Result<PolicyFile> {
+    let path = context.policy_path();
+    match source {
+        None if path.exists() => context.policy_file(),
+        None => Err(Failure::new(
+            Exit::Failed,
+            format!("there is no policy at {}", path.display()),
+        )
+        .into()),
+        Some("-") => {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes)?;
+            PolicyFile::from_bytes(path, "standard input", bytes)
+        }
+        Some(source) => match fs::read(source) {
+            Ok(bytes) => PolicyFile::from_bytes(path, source, bytes),
+            Err(error) => Err(cannot_read(Path::new(source), error)),
+        },
+    }
+}
+
+fn cannot_read(source: &Path, error: io::Error) -> anyhow::Error {
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::Privilege,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, format!("cannot read {}: {error}", source.display())).into()
+}
+
+/// Attaching is `up`'s business, but no surprise.
+fn compare_interfaces(policy: &Policy, live: &[String], printer: &mut Printer) {
+    for name in &policy.interfaces {
+        if !live.contains(name) {
+            printer.warning(&format!(
+                "{name}: in the policy, but not filtered (say `xdpfw up {name}`)"
+            ));
+        }
+    }
+    for name in live {
+        if !policy.interfaces.contains(name) {
+            printer.warning(&format!(
+                "{name}: filtered, but not in the policy (say `xdpfw up {name}` or `xdpfw down {name}`)"
+            ));
+        }
+    }
+}
+
+fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    require_root()?;
+    let _lock = Lock::shared()?;
+    let store = Store::open()?;
+    let live = if store.attached()?.is_empty() {
+        None
+    } else {
+        store.current()?
+    };
+    let (base, name) = match &live {
+        Some(live) => (live.record().policy.clone(), "what is live"),
+        None => (context.policy_file()?.policy().clone(), "the saved policy (nothing is up)"),
+    };
+    let difference = Difference::between(&base, file.policy());
+    if context.json() {
+        printer.json(&difference)?;
+    } else {
+        printer.text(&difference.to_string())?;
+    }
+    if difference.is_empty() {
+        printer.note(&format!("valid, and the same as {name}"));
+        Ok(Exit::Done)
+    } else {
+        printer.note(&format!("valid, and differs from {name}"));
+        Ok(Exit::Negative)
+    }
+}

@@ -1,0 +1,46 @@
+//! `xdpfw default`: say what happens to what no rule matches.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::{Context, edit::Edit};
+use crate::{exit::Exit, policy::DefaultAction, view::Printer};
+
+/// Arguments of `default`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What happens to what no rule matches
+    #[arg(value_enum)]
+    action: Word,
+    /// Even if it cuts the SSH session this runs in
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Word {
+    /// It is dropped, unless it answers a connection of this host's
+    Drop,
+    /// It passes
+    Pass,
+}
+
+/// Changes the default.
+///
+/// # Errors
+///
+/// The change cannot be made.
+pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let default = match args.action {
+        Word::Drop => DefaultAction::Drop,
+        Word::Pass => DefaultAction::Pass,
+    };
+    let mut edit = Edit::begin(context)?;
+    if edit.file.policy().default != default {
+        edit.file.set_default(default);
+    }
+    let effect = edit.finish(args.force, printer)?;
+    let note = if effect.changed() { "" } else { "already so, " };
+    printer.line(&format!("default {default}   {note}{}", effect.describe()))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,104 @@
+//! `xdpfw delete`: remove rules.
+
+use anyhow::Result;
+
+use super::{Context, edit::Edit};
+use crate::{
+    exit::{Exit, Failure},
+    policy::{Action, Policy, RuleId, What},
+    view::Printer,
+};
+
+/// Arguments of `delete`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Ids (`r3 r4`), or a rule said again (`allow tcp 443`)
+    #[arg(required = true, value_name = "ID | RULE")]
+    words: Vec<String>,
+    /// The remote ports, when a rule that has some is said again
+    #[arg(long, value_name = "PORTS")]
+    remote_port: Vec<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Even if it cuts the SSH session this runs in
+    #[arg(long)]
+    force: bool,
+}
+
+/// Removes rules.
+///
+/// # Errors
+///
+/// A rule is not there, or the change cannot be made; then all rules stay.
+pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let named = Named::parse(args)?;
+    if args.dry_run {
+        let file = context.policy_file()?;
+        for id in named.find(file.policy())? {
+            report(file.policy(), id, "would go (dry run, nothing changed)", printer)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let mut edit = Edit::begin(context)?;
+    let policy = edit.file.policy().clone();
+    let ids = named.find(&policy)?;
+    edit.file.remove(&ids);
+    edit.finish(args.force, printer)?;
+    for id in ids {
+        report(&policy, id, "deleted", printer)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Which rules are meant.
+enum Named {
+    Ids(Vec<RuleId>),
+    Said(Action, What),
+}
+
+impl Named {
+    fn parse(args: &Args) -> Result<Self> {
+        let action = [Action::Allow, Action::Deny]
+            .into_iter()
+            .find(|action| args.words[0] == action.as_str());
+        if let Some(action) = action {
+            let what =
+                What::parse(&args.words[1..], &args.remote_port).map_err(Failure::usage)?;
+            return Ok(Self::Said(action, what));
+        }
+        let ids = args.words.iter().map(|word| word.parse());
+        Ok(Self::Ids(
+            ids.collect::<Result<_, String>>().map_err(Failure::usage)?,
+        ))
+    }
+
+    fn find(&self, policy: &Policy) -> Result<Vec<RuleId>> {
+        match self {
+            Self::Ids(ids) => {
+                if let Some(id) = ids.iter().find(|&&id| policy.rule(id).is_none()) {
+                    return Err(missing(&format!("no rule {id}")));
+                }
+                let mut ids = ids.clone();
+                ids.sort_unstable();
+                ids.dedup();
+                Ok(ids)
+            }
+            Self::Said(action, what) => match policy.same_rule(*action, what) {
+                Some(rule) => Ok(vec![rule.id]),
+                None => Err(missing(&format!("no rule says `{action} {what}`"))),
+            },
+        }
+    }
+}
+
+fn missing(what: &str) -> anyhow::Error {
+    Failure::new(Exit::Failed, format!("{what} (see `xdpfw list`)")).into()
+}
+
+fn report(policy: &Policy, id: RuleId, note: &str, printer: &mut Printer) -> Result<()> {
+    match policy.rule(id) {
+        Some(rule) => printer.line(&format!("{id}  {rule}   {note}")),
+        None => Ok(()),
+    }
+}

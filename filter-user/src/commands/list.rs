@@ -1,0 +1,63 @@
+//! `xdpfw list`: show the rules and how often each decided.
+
+use anyhow::Result;
+
+use super::{Context, require_root};
+use crate::{
+    exit::Exit,
+    kernel::{Lock, Snapshot, Store},
+    view::{List, Printer},
+};
+
+/// Arguments of `list`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Shows the rules in force, or those of the policy file if nothing is up.
+///
+/// # Errors
+///
+/// The kernel or the policy file cannot be read.
+pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    require_root()?;
+    let _lock = Lock::shared()?;
+    let store = Store::open()?;
+    let live = if store.attached()?.is_empty() {
+        None
+    } else {
+        store.current()?
+    };
+    let list = match &live {
+        Some(live) => {
+            warn_of_changes(context, live.record(), printer);
+            List::new(&live.record().policy, &live.snapshot()?)
+        }
+        None => {
+            printer.note("not up; the rules are those of the policy file");
+            let file = context.policy_file()?;
+            List::new(file.policy(), &Snapshot::empty(file.policy().rules.len()))
+        }
+    };
+    if context.json() {
+        printer.json(&list)?;
+    } else {
+        printer.text(&list.to_string())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Says so when the policy file was edited and not applied.
+pub(super) fn warn_of_changes(
+    context: &Context,
+    live: &crate::kernel::Record,
+    printer: &mut Printer,
+) {
+    let path = context.policy_path().display();
+    match context.policy_file() {
+        Ok(file) if file.policy().same_verdicts(&live.policy) => {}
+        Ok(_) => printer.warning(&format!(
+            "{path} differs from what is live (see `xdpfw apply --check`)"
+        )),
+        Err(error) => printer.warning(&format!("{error:#}")),
+    }
+}

@@ -1,0 +1,126 @@
+//! `xdpfw allow` and `xdpfw deny`: add a rule.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Context, edit::Edit};
+use crate::{
+    exit::{Exit, Failure},
+    policy::{Action, PolicyFile, Rule, RuleId, What},
+    view::{Printer, RuleRow},
+};
+
+/// Arguments of `allow` and `deny`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What the rule is for: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`, `any`
+    #[arg(required = true, value_name = "WHAT")]
+    what: Vec<String>,
+    /// Only for packets from these ports of the peer
+    #[arg(long, value_name = "PORTS")]
+    remote_port: Vec<String>,
+    /// What to remember about the rule
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Put the rule in front of this one; without, at the end
+    #[arg(long, value_name = "ID")]
+    before: Option<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Even if it cuts the SSH session this runs in
+    #[arg(long)]
+    force: bool,
+}
+
+/// The rule that was added, or stood there already.
+#[derive(Serialize)]
+struct Added {
+    schema: &'static str,
+    rule: RuleRow,
+    added: bool,
+    live: Vec<String>,
+}
+
+/// Adds a rule.
+///
+/// # Errors
+///
+/// The words make no rule, or the change cannot be made.
+pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let what = What::parse(&args.what, &args.remote_port).map_err(Failure::usage)?;
+    let before = match &args.before {
+        Some(id) => Some(id.parse::<RuleId>().map_err(Failure::usage)?),
+        None => None,
+    };
+    if args.dry_run {
+        let file = context.policy_file()?;
+        let (rule, exists) = settle(&file, action, what, before, args)?;
+        let added = Added::new(&rule, !exists, Vec::new());
+        return added.print(&rule, "dry run, nothing changed", context, printer);
+    }
+    let mut edit = Edit::begin(context)?;
+    let (rule, exists) = settle(&edit.file, action, what, before, args)?;
+    if !exists {
+        edit.file.add(rule.clone(), before);
+    }
+    let effect = edit.finish(args.force, printer)?;
+    let note = if exists {
+        format!("already there, {}", effect.describe())
+    } else {
+        effect.describe()
+    };
+    Added::new(&rule, !exists, effect.interfaces().to_vec()).print(&rule, &note, context, printer)
+}
+
+/// The rule that is to be there, and whether it is.
+fn settle(
+    file: &PolicyFile,
+    action: Action,
+    what: What,
+    before: Option<RuleId>,
+    args: &Args,
+) -> Result<(Rule, bool)> {
+    let policy = file.policy();
+    if let Some(id) = before
+        && policy.rule(id).is_none()
+    {
+        return Err(Failure::new(Exit::Failed, format!("no rule {id} (see `xdpfw list`)")).into());
+    }
+    if let Some(rule) = policy.same_rule(action, &what) {
+        return Ok((rule.clone(), true));
+    }
+    let rule = Rule {
+        id: policy.free_id(),
+        action,
+        what,
+        comment: args.comment.clone(),
+    };
+    Ok((rule, false))
+}
+
+impl Added {
+    fn new(rule: &Rule, added: bool, live: Vec<String>) -> Self {
+        Self {
+            schema: "xdpfw.rule/1",
+            rule: RuleRow::new(rule, Default::default()),
+            added,
+            live,
+        }
+    }
+
+    fn print(
+        &self,
+        rule: &Rule,
+        note: &str,
+        context: &Context,
+        printer: &mut Printer,
+    ) -> Result<Exit> {
+        if context.json() {
+            printer.json(self)?;
+        } else {
+            printer.line(&format!("{}  {rule}   {note}", rule.id))?;
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,200 @@
+//! `xdpfw stats`: show the drops of every port, once or as they happen.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use tokio::time::MissedTickBehavior;
+use xdpfw_common::Transport;
+
+use super::{Context, require_root};
+use crate::{
+    exit::{Exit, Failure},
+    kernel::{Counters, Lock, Snapshot, Store},
+    services,
+    view::{Printer, Stats, StatsQuery},
+};
+
+/// Ports shown where the user asked for no number.
+const ROWS: usize = 20;
+
+/// Arguments of `stats`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only the ports with the most drops
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+    /// Only these ports: `tcp/443`, `udp/dns`
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    port: Vec<String>,
+    /// Show them again and again, every so many seconds
+    #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "1")]
+    watch: Option<f64>,
+    /// Set all counters to zero, after showing them
+    #[arg(long, conflicts_with = "watch")]
+    reset: bool,
+}
+
+/// Shows the drops.
+///
+/// # Errors
+///
+/// The filter is not up, or the kernel cannot be read.
+pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let mut query = StatsQuery {
+        top: args.top,
+        ports: args
+            .port
+            .iter()
+            .map(|text| port(text).map_err(Failure::usage))
+            .collect::<Result<_, _>>()?,
+    };
+    if !context.json() && query.ports.is_empty() {
+        query.top.get_or_insert(ROWS);
+    }
+    let interval = match args.watch {
+        Some(seconds) if !(0.01..=86_400.0).contains(&seconds) => {
+            return Err(Failure::usage(format!(
+                "cannot watch every {seconds} s (say 0.01 to 86400)"
+            ))
+            .into());
+        }
+        seconds => seconds.map(Duration::from_secs_f64),
+    };
+    require_root()?;
+    match interval {
+        Some(interval) => watch(interval, &query, context, printer)?,
+        None if args.reset => {
+            let sample = reset()?;
+            show(&sample, None, &query, context, printer)?;
+            printer.note("all counters are zero again");
+        }
+        None => show(&observe()?, None, &query, context, printer)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The counters at a time.
+struct Sample {
+    at: Timestamp,
+    since: Timestamp,
+    counters: Snapshot,
+}
+
+fn observe() -> Result<Sample> {
+    let _lock = Lock::shared()?;
+    let store = Store::open()?;
+    let live = if store.attached()?.is_empty() {
+        None
+    } else {
+        store.current()?
+    };
+    let live = live.ok_or_else(not_up)?;
+    Ok(Sample {
+        counters: live.snapshot()?,
+        at: Timestamp::now(),
+        since: live.record().counting_since,
+    })
+}
+
+/// Sets the counters to zero by a generation with new ones: no packet is
+/// counted twice, and none is lost. Returns the final state of the old ones.
+fn reset() -> Result<Sample> {
+    let _lock = Lock::exclusive()?;
+    let store = Store::open()?;
+    if store.attached()?.is_empty() {
+        return Err(not_up());
+    }
+    let old = store.current()?.ok_or_else(not_up)?;
+    let record = old.record().clone();
+    let counters = old.counters()?;
+    store
+        .prepare(&record.policy, Counters::Reset, record.traced)?
+        .make()?;
+    Ok(Sample {
+        counters: counters.read()?,
+        at: Timestamp::now(),
+        since: record.counting_since,
+    })
+}
+
+fn not_up() -> anyhow::Error {
+    Failure::new(Exit::Failed, "not up (say `xdpfw up IFACE`)").into()
+}
+
+fn show(
+    sample: &Sample,
+    previous: Option<&Sample>,
+    query: &StatsQuery,
+    context: &Context,
+    printer: &mut Printer,
+) -> Result<()> {
+    // Counters that began after the previous sample have nothing to do with it.
+    let previous = previous.filter(|previous| previous.since == sample.since);
+    let began = previous.map_or(sample.since, |previous| previous.at);
+    let stats = Stats::new(
+        &sample.counters,
+        previous.map(|previous| &previous.counters),
+        sample.at,
+        sample.at.duration_since(began).as_secs_f64(),
+        query,
+    );
+    if context.json() {
+        printer.json(&stats)
+    } else {
+        printer.text(&stats.to_string())
+    }
+}
+
+fn watch(
+    interval: Duration,
+    query: &StatsQuery,
+    context: &Context,
+    printer: &mut Printer,
+) -> Result<()> {
+    let mut previous = None;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let mut ticks = tokio::time::interval(interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    interrupt = tokio::signal::ctrl_c() => return Ok(interrupt?),
+                }
+                let sample = observe()?;
+                printer.begin_frame(context.json())?;
+                show(&sample, previous.as_ref(), query, context, printer)?;
+                previous = Some(sample);
+            }
+        })
+}
+
+/// Reads `tcp/443`, `443/tcp`, `udp/dns`.
+fn port(text: &str) -> Result<(Transport, u16), String> {
+    let wrong = || {
+        format!(
+            "`{}` is not a port here (say for example tcp/443)",
+            text.escape_debug()
+        )
+    };
+    let (left, right) = text.split_once('/').ok_or_else(wrong)?;
+    let transport = |word: &str| {
+        Transport::ALL
+            .into_iter()
+            .find(|transport| transport.as_str().eq_ignore_ascii_case(word))
+    };
+    let (transport, port) = match (transport(left), transport(right)) {
+        (Some(transport), _) => (transport, right),
+        (None, Some(transport)) => (transport, left),
+        (None, None) => return Err(wrong()),
+    };
+    let number = match port.parse::<u64>() {
+        Ok(number) => u16::try_from(number)
+            .map_err(|_| format!("port {number} is out of range (1-65535)"))?,
+        Err(_) => services::port_for(port, transport).ok_or_else(wrong)?,
+    };
+    Ok((transport, number))
+}

@@ -1,0 +1,129 @@
+//! `xdpfw trace`: tell of each packet what became of it and why.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+};
+
+use super::{Context, require_root};
+use crate::{
+    exit::{Exit, Failure},
+    kernel::{Counters, Lock, Record, Store, follow},
+    view::Printer,
+};
+
+/// How often to look whether the traced generation is still in force.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Arguments of `trace`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Stop after so many packets
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+}
+
+/// Puts a traced flavour of the generation in force, shows what it says, and
+/// puts the plain one back.
+///
+/// # Errors
+///
+/// The filter is not up, or the kernel refuses.
+pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
+    require_root()?;
+    let (program, record) = switch(true)?;
+    printer.note("tracing slows the filter down; interrupt to stop");
+    let result = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(show(args, program, &record, printer));
+    let in_force = {
+        let _lock = Lock::shared()?;
+        Store::open()?.current()?.map(|current| current.program_id())
+    };
+    if in_force == Some(program) {
+        switch(false)?;
+    }
+    result?;
+    Ok(Exit::Done)
+}
+
+/// Puts the same policy in force, traced or not.
+fn switch(traced: bool) -> Result<(u32, Record)> {
+    let _lock = Lock::exclusive()?;
+    let store = Store::open()?;
+    let live = if store.attached()?.is_empty() {
+        None
+    } else {
+        store.current()?
+    };
+    let live = live.ok_or_else(|| Failure::new(Exit::Failed, "not up (say `xdpfw up IFACE`)"))?;
+    let generation = store
+        .prepare(&live.record().policy, Counters::Keep, traced)?
+        .make()?;
+    Ok((generation.program_id(), generation.record().clone()))
+}
+
+async fn show(args: &Args, program: u32, record: &Record, printer: &mut Printer) -> Result<()> {
+    let (lines, mut received) = unbounded_channel();
+    let mut follower = std::pin::pin!(follow(program, Lines(lines)));
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut look = tokio::time::interval(LOOK);
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            Some(line) = received.recv() => {
+                printer.line(&with_rule_id(line, record))?;
+                left -= 1;
+            }
+            result = &mut follower => return result,
+            _ = look.tick() => {
+                let current = Store::open()?.current()?;
+                if current.is_none_or(|current| current.program_id() != program) {
+                    printer.note("the policy changed, which ends the trace");
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The program knows slots; users know ids.
+fn with_rule_id(line: String, record: &Record) -> String {
+    let Some((head, slot)) = line.rsplit_once(" slot ") else {
+        return line;
+    };
+    let rule = slot
+        .parse()
+        .ok()
+        .and_then(|slot: u32| record.slots.iter().position(|&other| other == slot))
+        .and_then(|index| record.policy.rules.get(index));
+    match rule {
+        Some(rule) => format!("{head} by {}", rule.id),
+        None => line,
+    }
+}
+
+/// Where aya-log delivers the program's lines.
+struct Lines(UnboundedSender<String>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // Nobody receives when the trace is ending.
+        drop(self.0.send(record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}

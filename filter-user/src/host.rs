@@ -1,0 +1,138 @@
+//! What the host itself has to say: its ephemeral ports, its network namespace,
+//! and the SSH session that the command may be running in.
+
+use std::{ffi::OsStr, fs, net::IpAddr};
+
+use anyhow::{Context as _, Result};
+use procfs::process::Process;
+
+use crate::ports::PortRange;
+
+/// Linux's own default, `ip_local_port_range` in
+/// Documentation/networking/ip-sysctl.rst.
+const EPHEMERAL: PortRange = PortRange {
+    first: 32768,
+    last: 60999,
+};
+
+/// The ports that this network namespace hands out to clients.
+pub fn ephemeral_ports() -> PortRange {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|text| {
+            let mut ports = text.split_whitespace().map(str::parse);
+            match (ports.next()?, ports.next()?) {
+                (Ok(first), Ok(last)) => Some(PortRange { first, last }),
+                _ => None,
+            }
+        })
+        .unwrap_or(EPHEMERAL)
+}
+
+/// The number of this process's network namespace, unique while it exists.
+///
+/// # Errors
+///
+/// `/proc` is not mounted.
+pub fn network_namespace() -> Result<u64> {
+    let own = Process::myself().context("cannot read /proc")?;
+    namespace_of(&own, "net").context("cannot tell the network namespace")
+}
+
+/// Whether this process's mount namespace ends with it: entered by a program
+/// that became this one, as `ip netns exec` does, and shared by nobody else.
+pub fn mounts_end_with_this_process() -> bool {
+    let Ok(own) = Process::myself() else {
+        return false;
+    };
+    let Some(parent) = parent_of(&own) else {
+        return false;
+    };
+    namespace_of(&own, "mnt") != namespace_of(&parent, "mnt")
+}
+
+fn namespace_of(process: &Process, kind: &str) -> Option<u64> {
+    let namespaces = process.namespaces().ok()?;
+    Some(namespaces.0.get(OsStr::new(kind))?.identifier)
+}
+
+fn parent_of(process: &Process) -> Option<Process> {
+    Process::new(process.stat().ok()?.ppid).ok()
+}
+
+/// An SSH session, from the host's point of view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SshSession {
+    /// Where the operator sits.
+    pub peer: IpAddr,
+    /// The operator's port.
+    pub remote: u16,
+    /// The port of this host's SSH server.
+    pub local: u16,
+}
+
+impl SshSession {
+    /// The session this command runs in, if it does.
+    ///
+    /// sudo and others clear the environment, so the processes that led to this
+    /// one are asked too, as long as they live in the same network namespace.
+    pub fn current() -> Option<Self> {
+        if let Ok(text) = std::env::var(VARIABLE) {
+            return Self::parse(&text);
+        }
+        let here = network_namespace().ok()?;
+        let mut process = parent_of(&Process::myself().ok()?)?;
+        while namespace_of(&process, "net") == Some(here) {
+            let session = process
+                .environ()
+                .ok()
+                .and_then(|environ| Self::parse(environ.get(OsStr::new(VARIABLE))?.to_str()?));
+            if session.is_some() {
+                return session;
+            }
+            process = parent_of(&process)?;
+        }
+        None
+    }
+
+    /// Reads "client address, client port, server address, server port" (sshd(8)).
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let peer: IpAddr = words.next()?.parse().ok()?;
+        let remote = words.next()?.parse().ok()?;
+        let _server: IpAddr = words.next()?.parse().ok()?;
+        let local = words.next()?.parse().ok()?;
+        Some(Self {
+            peer: peer.to_canonical(),
+            remote,
+            local,
+        })
+    }
+}
+
+/// Set by sshd for the session's processes.
+const VARIABLE: &str = "SSH_CONNECTION";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ssh_session_is_read_as_sshd_writes_it() {
+        assert_eq!(
+            SshSession::parse("203.0.113.5 51000 192.0.2.1 2222"),
+            Some(SshSession {
+                peer: "203.0.113.5".parse().unwrap(),
+                remote: 51000,
+                local: 2222,
+            })
+        );
+        assert_eq!(SshSession::parse("203.0.113.5 51000"), None);
+    }
+
+    #[test]
+    fn a_mapped_address_is_ipv4() {
+        let session = SshSession::parse("::ffff:203.0.113.5 51000 ::ffff:192.0.2.1 22").unwrap();
+        assert!(session.peer.is_ipv4());
+    }
+}

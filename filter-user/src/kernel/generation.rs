@@ -1,0 +1,132 @@
+//! A generation: one program with its maps, pinned together in one directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use aya::programs::{ProgramFd, ProgramInfo};
+use xdpfw_common::abi::names;
+
+use super::{
+    bpffs,
+    counters::{self, CounterMaps, Snapshot},
+    object::{Object, Shared},
+    record::Record,
+};
+use crate::compiler::Tables;
+
+/// A generation that is pinned in its directory.
+#[derive(Debug)]
+pub struct Generation {
+    directory: PathBuf,
+    program_id: u32,
+    record: Record,
+}
+
+/// A generation that was just built, and is not in force yet.
+pub(super) struct Built {
+    pub(super) program: ProgramFd,
+    pub(super) object: Object,
+    pub(super) generation: Generation,
+}
+
+impl Generation {
+    /// The generation pinned in a directory.
+    pub(super) fn open(directory: &Path) -> Result<Self> {
+        Ok(Self {
+            directory: directory.to_owned(),
+            program_id: program_id(directory)?,
+            record: Record::from_pin(&directory.join("record"))?,
+        })
+    }
+
+    /// Builds a generation and pins it in a new directory; sharing the counters
+    /// of `previous`, if there is one to share with.
+    pub(super) fn build(
+        directory: &Path,
+        record: Record,
+        tables: &Tables,
+        previous: Option<&Self>,
+    ) -> Result<Built> {
+        let [counters, rule_hits] =
+            ["counters", "rule_hits"].map(|name| previous.map(|old| old.directory.join(name)));
+        let shared = Shared {
+            counters: counters.as_deref(),
+            rule_hits: rule_hits.as_deref(),
+        };
+        let mut object = Object::load(tables, &shared, record.traced)?;
+        let name = if record.traced {
+            names::FILTER_TRACED
+        } else {
+            names::FILTER
+        };
+        bpffs::make(directory)?;
+        object.pin_map(names::COUNTERS, &directory.join("counters"))?;
+        object.pin_map(names::RULE_HITS, &directory.join("rule_hits"))?;
+        record.pin(&directory.join("record"))?;
+        object.pin_program(name, &directory.join("program"))?;
+        Ok(Built {
+            program: object.program_fd(name)?,
+            object,
+            generation: Self {
+                directory: directory.to_owned(),
+                program_id: program_id(directory)?,
+                record,
+            },
+        })
+    }
+
+    /// What it was made from.
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The kernel's number for its program.
+    pub const fn program_id(&self) -> u32 {
+        self.program_id
+    }
+
+    /// Where it is pinned.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Opens its counters.
+    ///
+    /// # Errors
+    ///
+    /// The generation was removed meanwhile, or the kernel refuses.
+    pub fn counters(&self) -> Result<CounterMaps> {
+        CounterMaps::open(
+            &self.directory.join("counters"),
+            &self.directory.join("rule_hits"),
+            &self.record,
+        )
+    }
+
+    /// Reads all its counters.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.counters()?.read()
+    }
+
+    /// Sets the counters of rules to zero, in slots that no packet counts in yet.
+    pub(super) fn clear_slots(&self, slots: &[u32]) -> Result<()> {
+        counters::clear_slots(&self.directory.join("rule_hits"), slots)
+    }
+}
+
+/// The kernel's number for the program pinned in a generation's directory.
+pub(super) fn program_id(directory: &Path) -> Result<u32> {
+    Ok(ProgramInfo::from_pin(directory.join("program"))?.id())
+}
+
+/// Removes what is pinned in a generation's directory, and the directory.
+pub(super) fn remove(directory: &Path) -> Result<()> {
+    for pin in bpffs::entries(directory)? {
+        bpffs::remove_file(&pin)?;
+    }
+    bpffs::remove_directory(directory)
+}

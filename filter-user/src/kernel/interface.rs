@@ -1,0 +1,126 @@
+//! Network interfaces and what XDP is attached to them, as netlink tells it.
+
+use std::{fmt, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
+
+/// Where on a packet's way the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver, before the kernel spends anything on the packet.
+    Native,
+    /// In the network stack, where every driver will do; slower.
+    Generic,
+    /// In the network card.
+    Offloaded,
+}
+
+impl Mode {
+    /// The user's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offloaded => "offloaded",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A network interface.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The driver (`virtio_net`) or the kind of virtual interface (`veth`).
+    pub driver: Option<String>,
+    /// The XDP program attached to it, and where.
+    pub xdp: Option<(u32, Mode)>,
+}
+
+/// All interfaces of this network namespace.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn interfaces() -> Result<Vec<Interface>> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?
+        .block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            tokio::spawn(connection);
+            let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+            anyhow::Ok(links.into_iter().map(Interface::from).collect())
+        })
+        .context("cannot list the network interfaces")
+}
+
+impl From<LinkMessage> for Interface {
+    fn from(message: LinkMessage) -> Self {
+        let mut interface = Self {
+            index: message.header.index,
+            name: String::new(),
+            driver: None,
+            xdp: None,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => interface.name = name,
+                LinkAttribute::LinkInfo(infos) => {
+                    interface.driver = infos.into_iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
+                LinkAttribute::Xdp(xdp) => interface.xdp = attached(&xdp),
+                _ => {}
+            }
+        }
+        if interface.driver.is_none() {
+            interface.driver = driver_of(&interface.name, interface.index);
+        }
+        interface
+    }
+}
+
+fn attached(xdp: &[LinkXdp]) -> Option<(u32, Mode)> {
+    let mode = xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some(Mode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(Mode::Generic),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some(Mode::Offloaded),
+        _ => None,
+    })?;
+    let program = xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    Some((program, mode))
+}
+
+/// The driver of a network card, from sysfs; which may show another network
+/// namespace's interfaces, so that the number must agree too.
+fn driver_of(name: &str, index: u32) -> Option<String> {
+    let device = PathBuf::from("/sys/class/net").join(name);
+    let shown: u32 = fs::read_to_string(device.join("ifindex"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    if shown != index {
+        return None;
+    }
+    let driver = fs::read_link(device.join("device/driver")).ok()?;
+    Some(driver.file_name()?.to_str()?.to_owned())
+}

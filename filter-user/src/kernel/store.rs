@@ -1,0 +1,387 @@
+//! The kernel's state as a whole: which generation is in force, on which
+//! interfaces; and the changes of it, each of which happens or does not.
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    maps::{Array, Map, MapData},
+    programs::{
+        ProgramError, ProgramInfo, Xdp, XdpMode,
+        links::FdLink,
+        xdp::XdpLink,
+    },
+    sys::SyscallError,
+};
+use aya_obj::programs::XdpAttachType;
+use jiff::Timestamp;
+use xdpfw_common::abi::{RULE_SLOTS, names};
+
+use super::{
+    Generation, Interface, Mode, Record, bpffs,
+    generation::{self, Built},
+    object,
+};
+use crate::{
+    compiler,
+    exit::Failure,
+    host,
+    kernel::interfaces,
+    policy::{Policy, Rule},
+};
+
+/// The filter of this network namespace. Held under the [lock](super::Lock).
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+}
+
+/// An interface that the filter is attached to.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// The interface.
+    pub interface: Interface,
+    /// Where its program runs.
+    pub mode: Mode,
+}
+
+/// What becomes of the counters in a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counters {
+    /// They go on; those of rules as far as the rule stays the same.
+    Keep,
+    /// They begin at zero.
+    Reset,
+}
+
+/// A generation that is built, and not yet in force.
+#[must_use = "a change is nothing until it is made"]
+pub struct Change<'a> {
+    store: &'a Store,
+    built: Built,
+}
+
+impl Store {
+    /// The state of this network namespace, whether there is any or not.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` cannot be read.
+    pub fn open() -> Result<Self> {
+        Ok(Self {
+            directory: bpffs::directory()?,
+        })
+    }
+
+    /// The same, with bpffs mounted and the directory made.
+    ///
+    /// # Errors
+    ///
+    /// No place for pins is to be had.
+    pub fn create() -> Result<Self> {
+        Ok(Self {
+            directory: bpffs::create()?,
+        })
+    }
+
+    /// The generation in force, whatever interfaces it is attached to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn current(&self) -> Result<Option<Generation>> {
+        let Some(program) = self.program_in_force()? else {
+            return Ok(None);
+        };
+        for directory in self.generations()? {
+            if generation::program_id(&directory).is_ok_and(|id| id == program) {
+                return Generation::open(&directory).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The interfaces that the filter is attached to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn attached(&self) -> Result<Vec<Attached>> {
+        if self.links()?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dispatcher = ProgramInfo::from_pin(self.dispatcher())?.id();
+        let attached = interfaces()?.into_iter().filter_map(|interface| {
+            let (program, mode) = interface.xdp?;
+            (program == dispatcher).then_some(Attached { interface, mode })
+        });
+        Ok(attached.collect())
+    }
+
+    /// Builds a generation for a policy. Nothing is in force before
+    /// [`Change::make`], and a change that is dropped leaves no trace.
+    ///
+    /// # Errors
+    ///
+    /// The policy is too complex, or the kernel refuses the program.
+    pub fn prepare(&self, policy: &Policy, counters: Counters, traced: bool) -> Result<Change<'_>> {
+        let current = self.current()?;
+        self.sweep(current.as_ref())?;
+        let previous = match counters {
+            Counters::Keep => current.as_ref(),
+            Counters::Reset => None,
+        };
+        let slots = assign_slots(policy, previous.map(Generation::record));
+        let tables = compiler::compile(policy, host::ephemeral_ports(), &slots.of_rules)
+            .map_err(Failure::policy)?;
+        if let Some(previous) = previous {
+            previous.clear_slots(&slots.fresh)?;
+        }
+        let number = current.as_ref().map_or(0, |old| old.record().generation) + 1;
+        let record = Record {
+            generation: number,
+            counting_since: previous
+                .map_or_else(Timestamp::now, |previous| previous.record().counting_since),
+            traced,
+            policy: policy.clone(),
+            slots: slots.of_rules,
+        };
+        bpffs::make(&self.directory.join("generations"))?;
+        let directory = self.directory.join("generations").join(number.to_string());
+        let built = Generation::build(&directory, record, &tables, previous)
+            .inspect_err(|_| drop(generation::remove(&directory)))?;
+        Ok(Change { store: self, built })
+    }
+
+    /// Attaches the filter to an interface. A generation must be in force.
+    ///
+    /// # Errors
+    ///
+    /// The interface has a program already, or its driver or the kernel refuses.
+    pub fn attach(&self, interface: &Interface, mode: XdpMode) -> Result<Mode> {
+        bpffs::make(&self.directory.join("links"))?;
+        let mut dispatcher = Xdp::from_pin(self.dispatcher(), XdpAttachType::Interface)?;
+        let id = dispatcher
+            .attach_to_if_index(interface.index, mode)
+            .map_err(|error| refusal(interface, mode, &error))?;
+        let link: XdpLink = dispatcher.take_link(id)?;
+        // Where links are unknown, aya attaches by netlink, which nothing could
+        // keep or replace atomically. Dropped, the program is detached again.
+        let link = FdLink::try_from(link).map_err(|_| {
+            Failure::kernel("this kernel has no XDP links (they came with Linux 5.9)")
+        })?;
+        let pin = self.link(interface.index);
+        let fresh = pin.with_extension("new");
+        // A name without a dot, which bpffs does not take.
+        let fresh = fresh.with_file_name(format!("{}-new", interface.index));
+        bpffs::remove_file(&fresh)?;
+        link.pin(&fresh)
+            .with_context(|| format!("cannot pin {}", fresh.display()))?;
+        std::fs::rename(&fresh, &pin)
+            .with_context(|| format!("cannot pin {}", pin.display()))?;
+        let attached = self.attached()?;
+        let found = attached
+            .iter()
+            .find(|attached| attached.interface.index == interface.index)
+            .with_context(|| {
+                format!("{}: attached, but the kernel does not show it", interface.name)
+            })?;
+        Ok(found.mode)
+    }
+
+    /// Detaches the filter from an interface, or does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The pin cannot be removed.
+    pub fn detach(&self, index: u32) -> Result<()> {
+        bpffs::remove_file(&self.link(index))
+    }
+
+    /// Removes everything: detaches all interfaces first, then forgets the
+    /// generations and their counters.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        for link in self.links()? {
+            bpffs::remove_file(&link)?;
+        }
+        bpffs::remove_directory(&self.directory.join("links"))?;
+        for directory in self.generations()? {
+            generation::remove(&directory)?;
+        }
+        bpffs::remove_directory(&self.directory.join("generations"))?;
+        bpffs::remove_file(&self.dispatcher())?;
+        bpffs::remove_file(&self.slot())?;
+        bpffs::remove(&self.directory)
+    }
+
+    /// Forgets links to interfaces that are gone.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn forget_gone(&self) -> Result<()> {
+        let attached = self.attached()?;
+        for link in self.links()? {
+            let alive = attached
+                .iter()
+                .any(|attached| link == self.link(attached.interface.index));
+            if !alive {
+                bpffs::remove_file(&link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many links are pinned, to interfaces that exist or not.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read.
+    pub fn link_count(&self) -> Result<usize> {
+        Ok(self.links()?.len())
+    }
+
+    /// Removes generations that are not in force: what commands left behind
+    /// that were killed.
+    fn sweep(&self, current: Option<&Generation>) -> Result<()> {
+        for directory in self.generations()? {
+            if current.is_none_or(|current| current.directory() != directory) {
+                generation::remove(&directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn program_in_force(&self) -> Result<Option<u32>> {
+        if !self.slot().exists() {
+            return Ok(None);
+        }
+        let map = MapData::from_pin(self.slot())?;
+        // To userspace a program array is an array of program ids
+        // (`prog_fd_array_sys_lookup_elem` in kernel/bpf/arraymap.c).
+        let slot = Array::<_, u32>::try_from(Map::Array(map))?;
+        Ok(slot.get(&0, 0).ok())
+    }
+
+    fn generations(&self) -> Result<Vec<PathBuf>> {
+        bpffs::entries(&self.directory.join("generations"))
+    }
+
+    fn links(&self) -> Result<Vec<PathBuf>> {
+        bpffs::entries(&self.directory.join("links"))
+    }
+
+    fn link(&self, index: u32) -> PathBuf {
+        self.directory.join("links").join(index.to_string())
+    }
+
+    fn slot(&self) -> PathBuf {
+        self.directory.join("current")
+    }
+
+    fn dispatcher(&self) -> PathBuf {
+        self.directory.join("dispatcher")
+    }
+}
+
+impl Change<'_> {
+    /// Puts the generation in force, for all interfaces at once.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses; the previous generation is then still in force.
+    pub fn make(mut self) -> Result<Generation> {
+        let store = self.store;
+        if !store.dispatcher().exists() {
+            // The first generation brings the dispatcher with it. The slot is
+            // pinned before the program that reads it.
+            bpffs::remove_file(&store.slot())?;
+            let object = &mut self.built.object;
+            object.pin_map(names::CURRENT, &store.slot())?;
+            object.pin_program(names::DISPATCHER, &store.dispatcher())?;
+        }
+        object::store_program(&store.slot(), &self.built.program)?;
+        // In force from here on: what is left is tidying up, which the next
+        // command would do as well.
+        store.sweep(Some(&self.built.generation))?;
+        Ok(self.built.generation)
+    }
+
+    /// Gives the generation up.
+    pub fn abandon(self) {
+        drop(generation::remove(self.built.generation.directory()));
+    }
+}
+
+/// Counter slots for the rules of a policy.
+struct Slots {
+    of_rules: Vec<u32>,
+    /// Those that no rule of the previous generation counts in.
+    fresh: Vec<u32>,
+}
+
+/// Gives every rule a slot: the one it had, if it was the same rule, else one
+/// that nothing counts in.
+fn assign_slots(policy: &Policy, previous: Option<&Record>) -> Slots {
+    let unchanged = |rule: &Rule| {
+        let previous = previous?;
+        let old = previous.policy.rule(rule.id)?;
+        (old.action == rule.action && old.what == rule.what)
+            .then(|| previous.slot_of(rule.id))
+            .flatten()
+    };
+    let taken: HashSet<u32> = previous
+        .map(|previous| previous.slots.iter().copied().collect())
+        .unwrap_or_default();
+    let mut free = (0..RULE_SLOTS as u32).filter(|slot| !taken.contains(slot));
+    let mut fresh = Vec::new();
+    let of_rules = policy.rules.iter().map(|rule| {
+        unchanged(rule).unwrap_or_else(|| {
+            let slot = free.next().unwrap_or_default();
+            fresh.push(slot);
+            slot
+        })
+    });
+    Slots {
+        of_rules: of_rules.collect(),
+        fresh,
+    }
+}
+
+/// Why an interface cannot be filtered.
+fn refusal(interface: &Interface, mode: XdpMode, error: &ProgramError) -> anyhow::Error {
+    let name = &interface.name;
+    let io = match error {
+        ProgramError::SyscallError(SyscallError { io_error, .. }) => Some(io_error),
+        _ => None,
+    };
+    let errno = io
+        .and_then(std::io::Error::raw_os_error)
+        .map(rustix::io::Errno::from_raw_os_error);
+    let message = match (errno, &interface.xdp) {
+        (_, Some((program, _))) => format!(
+            "{name}: another XDP program (id {program}) is attached; remove it with `ip link set dev {name} xdp off`"
+        ),
+        (Some(rustix::io::Errno::OPNOTSUPP), _) if mode == XdpMode::Driver => format!(
+            "{name}: its driver{} has no native XDP; say --mode generic",
+            interface
+                .driver
+                .as_ref()
+                .map(|driver| format!(" ({driver})"))
+                .unwrap_or_default()
+        ),
+        (Some(rustix::io::Errno::RANGE), _) => format!(
+            "{name}: its MTU is too large for native XDP; say `ip link set dev {name} mtu 1500` or --mode generic"
+        ),
+        (Some(errno), _) => format!("{name}: the kernel refused XDP: {errno}"),
+        (None, _) => format!("{name}: the kernel refused XDP: {error}"),
+    };
+    Failure::kernel(message).into()
+}

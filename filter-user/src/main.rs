@@ -1,0 +1,55 @@
+//! The `xdpfw` command: from arguments to an exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser as _, error::ErrorKind};
+use xdpfw::{
+    cli::Cli,
+    commands::{self, Context},
+    exit::{self, Exit},
+    view::Printer,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error).into(),
+    };
+    let mut printer = Printer::new(cli.global.color, cli.global.quiet);
+    let context = Context::new(cli.global);
+    match commands::run(cli.command, &context, &mut printer) {
+        Ok(exit) => exit.into(),
+        Err(error) if exit::is_closed_pipe(&error) => Exit::Done.into(),
+        Err(error) => {
+            printer.error(&format!("{error:#}"));
+            exit::code_of(&error).into()
+        }
+    }
+}
+
+/// What clap has to say: help as it is, an error in one line.
+fn usage(error: &clap::Error) -> Exit {
+    let exit = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Exit::Usage,
+        _ => {
+            let text = error.to_string();
+            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let first = lines.next().unwrap_or_default();
+            let mut message = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+            for line in lines {
+                if let Some(tip) = line.strip_prefix("tip: ") {
+                    message.push_str(&format!(" ({tip})"));
+                } else if line.starts_with('<') || line.starts_with('[') {
+                    // What is missing or possible stands on lines of its own.
+                    message.push_str(&format!(" {line}"));
+                }
+            }
+            Printer::new(clap::ColorChoice::Auto, false).error(&message);
+            return Exit::Usage;
+        }
+    };
+    // Nobody is left to be told that help could not be printed.
+    drop(error.print());
+    exit
+}

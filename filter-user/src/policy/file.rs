@@ -1,0 +1,267 @@
+//! The policy file: read with line and column for every mistake, edited so that
+//! comments and order survive, saved so that a power cut leaves the old one or
+//! the new one whole.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Table, Value};
+
+use super::{
+    Policy, PolicyText, Rule, RuleId,
+    text::{Mistake, VERSION},
+};
+use crate::{exit::{Exit, Failure}, ports::PortSpec};
+
+/// Who may read the policy: root, and its group.
+const MODE: u32 = 0o640;
+
+/// A policy file, and the policy in it.
+#[derive(Clone, Debug)]
+pub struct PolicyFile {
+    path: PathBuf,
+    document: DocumentMut,
+    policy: Policy,
+}
+
+impl PolicyFile {
+    /// Reads the file; one that does not exist is an empty policy.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is no policy; then with line and column.
+    pub fn open(path: &Path) -> Result<Self> {
+        match fs::read(path) {
+            Ok(bytes) => Self::from_bytes(path, &path.display().to_string(), bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::parse(path, "", &format!("version = {VERSION}\n"))
+            }
+            Err(error) => Err(unreadable(&path.display().to_string(), error)),
+        }
+    }
+
+    /// Takes `text`, read from `source`, as the policy to be saved at `path`.
+    ///
+    /// # Errors
+    ///
+    /// The text is no policy.
+    pub fn from_bytes(path: &Path, source: &str, text: Vec<u8>) -> Result<Self> {
+        let text = String::from_utf8(text).map_err(|_| {
+            Failure::policy(format!("{source} is not a text file in UTF-8"))
+        })?;
+        Self::parse(path, source, &text)
+    }
+
+    fn parse(path: &Path, source: &str, text: &str) -> Result<Self> {
+        let at = |offset: usize, message: &str| {
+            let (line, column) = position(text, offset);
+            // A message may quote the text, and an error is one line.
+            let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+            Failure::policy(format!("{source}:{line}:{column}: {message}"))
+        };
+        let document = Document::parse(text).map_err(|error| {
+            at(error.span().map_or(0, |span| span.start), error.message())
+        })?;
+        let written: PolicyText = toml_edit::de::from_str(text).map_err(|error| {
+            at(error.span().map_or(0, |span| span.start), error.message())
+        })?;
+        let policy = written
+            .read()
+            .map_err(|mistake| at(offset_of(&document, &mistake), &mistake.message))?;
+        let mut file = Self {
+            path: path.to_owned(),
+            document: text.parse::<DocumentMut>()?,
+            policy,
+        };
+        file.write_ids();
+        Ok(file)
+    }
+
+    /// The policy in it.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a rule, at the end or before another.
+    pub fn add(&mut self, rule: Rule, before: Option<RuleId>) {
+        let table = table_of(&rule);
+        let index = before.and_then(|id| self.policy.rules.iter().position(|rule| rule.id == id));
+        match index {
+            Some(index) => {
+                self.rules().insert(index, table);
+                self.policy.rules.insert(index, rule);
+            }
+            None => {
+                self.rules().push(table);
+                self.policy.rules.push(rule);
+            }
+        }
+    }
+
+    /// Removes rules.
+    pub fn remove(&mut self, ids: &[RuleId]) {
+        let keep: Vec<bool> = self
+            .policy
+            .rules
+            .iter()
+            .map(|rule| !ids.contains(&rule.id))
+            .collect();
+        let mut kept = keep.iter();
+        self.rules().retain(|_| kept.next().copied().unwrap_or(true));
+        self.policy.rules.retain(|rule| !ids.contains(&rule.id));
+    }
+
+    /// Changes the default.
+    pub fn set_default(&mut self, default: super::DefaultAction) {
+        self.set("default", Value::from(default.as_str()));
+        self.policy.default = default;
+    }
+
+    /// Changes the interfaces.
+    pub fn set_interfaces(&mut self, interfaces: Vec<String>) {
+        self.set(
+            "interfaces",
+            Value::Array(interfaces.iter().map(String::as_str).collect::<Array>()),
+        );
+        self.policy.interfaces = interfaces;
+    }
+
+    /// The text as it would be saved.
+    pub fn text(&self) -> String {
+        self.document.to_string()
+    }
+
+    /// Saves the file.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be made or written to; the old file is then whole.
+    pub fn save(&self) -> Result<()> {
+        write_whole(&self.path, self.text().as_bytes())
+            .with_context(|| format!("cannot save {}", self.path.display()))
+    }
+
+    fn rules(&mut self) -> &mut ArrayOfTables {
+        let item = self
+            .document
+            .entry("rule")
+            .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+        if !item.is_array_of_tables() {
+            // Written as `rule = [{ … }]`, which was read before: tables in a list.
+            let tables = std::mem::take(item).into_array_of_tables().unwrap_or_default();
+            *item = Item::ArrayOfTables(tables);
+        }
+        match item {
+            Item::ArrayOfTables(tables) => tables,
+            _ => unreachable!("made an array of tables just above"),
+        }
+    }
+
+    /// Writes the ids that rules without one were given.
+    fn write_ids(&mut self) {
+        let ids: Vec<RuleId> = self.policy.rules.iter().map(|rule| rule.id).collect();
+        if ids.is_empty() {
+            return;
+        }
+        for (table, id) in self.rules().iter_mut().zip(ids) {
+            if !table.contains_key("id") {
+                table.insert("id", Item::Value(id.to_string().into()));
+            }
+        }
+    }
+
+    /// Sets a value and keeps the comment beside it.
+    fn set(&mut self, key: &str, mut value: Value) {
+        if let Some(old) = self.document.get(key).and_then(Item::as_value) {
+            *value.decor_mut() = old.decor().clone();
+        }
+        self.document.insert(key, Item::Value(value));
+    }
+}
+
+fn unreadable(source: &str, error: io::Error) -> anyhow::Error {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let message = format!("cannot read {source}: {error}");
+    if denied {
+        Failure::new(Exit::Privilege, message).into()
+    } else {
+        Failure::policy(message).into()
+    }
+}
+
+/// Line and column, both from 1, of a byte in a text.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (line, before[start..].chars().count() + 1)
+}
+
+/// Where a mistake was written.
+fn offset_of(document: &Document<&str>, mistake: &Mistake) -> usize {
+    let start = |item: &Item| item.span().map_or(0, |span| span.start);
+    let table = match mistake.rule {
+        None => document.as_item(),
+        Some(index) => match document.get("rule").and_then(|rules| rules.get(index)) {
+            Some(rule) => rule,
+            None => return 0,
+        },
+    };
+    start(table.get(mistake.key).unwrap_or(table))
+}
+
+fn table_of(rule: &Rule) -> Table {
+    let mut table = Table::new();
+    table.insert("id", Item::Value(rule.id.to_string().into()));
+    table.insert(rule.action.as_str(), Item::Value(rule.what.words().into()));
+    if rule.what.remote != PortSpec::any() {
+        let words = rule.what.remote.words().iter().map(ToString::to_string);
+        table.insert(
+            "remote_ports",
+            Item::Value(Value::Array(words.collect::<Array>())),
+        );
+    }
+    if let Some(comment) = &rule.comment {
+        table.insert("comment", Item::Value(comment.into()));
+    }
+    table.decor_mut().set_prefix("\n");
+    table
+}
+
+/// Replaces a file: temporary file beside it, fsync, rename, fsync of the
+/// directory.
+///
+/// # Errors
+///
+/// As the file system has them; the old file is then whole.
+pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    // Through a link, so that the link stays and its target is replaced.
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        Err(_) => path.to_owned(),
+    };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".xdpfw-")
+        .tempfile_in(directory)?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(MODE))?;
+    file.write_all(contents)?;
+    file.as_file().sync_all()?;
+    file.persist(&path)?;
+    fs::File::open(directory)?.sync_all()
+}

@@ -1,0 +1,162 @@
+//! The policy: an ordered list of rules and a default, as the user states it.
+//! Pure; what it means for packets is the [compiler](crate::compiler)'s.
+
+mod file;
+mod rule;
+mod text;
+
+use std::fmt;
+
+use xdpfw_common::Transport;
+
+pub use self::{
+    file::{PolicyFile, write_whole},
+    rule::{Action, Protocol, Rule, RuleId, What},
+    text::{PolicyText, RuleText},
+};
+use crate::ports::PortRange;
+
+/// What happens to a packet that no rule matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultAction {
+    /// It is dropped, unless it answers a connection of this host's.
+    #[default]
+    Drop,
+    /// It passes.
+    Pass,
+}
+
+/// What happens to IP fragments that have no ports, the later ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fragments {
+    /// They pass: the first fragment is what the filter judges, and the kernel
+    /// discards fragments without one.
+    #[default]
+    Pass,
+    /// They are dropped, and fragmented datagrams with them.
+    Drop,
+}
+
+/// Which UDP sockets open their port for answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UdpReplies {
+    /// Sockets connected to the sender.
+    #[default]
+    Connected,
+    /// Every bound socket.
+    Bound,
+    /// None.
+    Off,
+}
+
+macro_rules! words {
+    ($type:ident: $($variant:ident = $word:literal),+) => {
+        impl $type {
+            /// Every value, in the order they are documented in.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The user's word for it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The value of a word.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == word)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words!(DefaultAction: Drop = "drop", Pass = "pass");
+words!(Fragments: Pass = "pass", Drop = "drop");
+words!(UdpReplies: Connected = "connected", Bound = "bound", Off = "off");
+
+/// A policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Names of the interfaces it is for.
+    pub interfaces: Vec<String>,
+    /// What happens to what no rule matches.
+    pub default: DefaultAction,
+    /// What happens to later fragments.
+    pub fragments: Fragments,
+    /// Which UDP sockets open their port for answers.
+    pub udp_replies: UdpReplies,
+    /// Whether answers to this host's DHCP client pass.
+    pub dhcp_client: bool,
+    /// The rules; the first that matches decides.
+    pub rules: Vec<Rule>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            default: DefaultAction::default(),
+            fragments: Fragments::default(),
+            udp_replies: UdpReplies::default(),
+            dhcp_client: true,
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl Policy {
+    /// The rule with this id.
+    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// The rule that says the same, whatever its id and comment.
+    pub fn same_rule(&self, action: Action, what: &What) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .find(|rule| rule.action == action && rule.what == *what)
+    }
+
+    /// An id that no rule has: one above the highest.
+    pub fn free_id(&self) -> RuleId {
+        RuleId(self.rules.iter().map(|rule| rule.id.0).max().unwrap_or(0) + 1)
+    }
+
+    /// The first rule that matches a packet with these ports, by asking one
+    /// after the other.
+    pub fn first_match(
+        &self,
+        transport: Transport,
+        local: u16,
+        remote: u16,
+        ephemeral: PortRange,
+    ) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .find(|rule| rule.what.matches(transport, local, remote, ephemeral))
+    }
+
+    /// Whether a new connection to a local TCP port would get through.
+    pub fn admits_tcp(&self, local: u16, remote: u16, ephemeral: PortRange) -> bool {
+        match self.first_match(Transport::Tcp, local, remote, ephemeral) {
+            Some(rule) => rule.action == Action::Allow,
+            None => self.default == DefaultAction::Pass,
+        }
+    }
+
+    /// Whether two policies treat every packet alike, rule for rule: all but
+    /// the interfaces they name.
+    pub fn same_verdicts(&self, other: &Self) -> bool {
+        Self {
+            interfaces: Vec::new(),
+            ..self.clone()
+        } == Self {
+            interfaces: Vec::new(),
+            ..other.clone()
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Guesses which name was meant by one that does not exist; it never decides anything.
+
+use super::table::{COMMON, IANA};
+
+/// The nearest name for a typo: `htps` → `https`.
+///
+/// Names in common use win over those that are only registered, which must moreover begin
+/// with the letter that was typed: among 6,000 names something is near to almost any word.
+/// `None` when nothing is near.
+pub fn suggest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let first = name.chars().next()?;
+    let common = COMMON.entries().iter().flat_map(|entry| entry.names());
+    let iana = IANA.entries().iter().flat_map(|entry| entry.names());
+    nearest(
+        &name,
+        common.chain(iana.filter(|candidate| candidate.starts_with(first))),
+    )
+}
+
+/// The candidate with the fewest edits from `name`, the first one of those that tie, or
+/// `None` when all would need more edits than a typo has.
+pub(crate) fn nearest(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'static str>,
+) -> Option<&'static str> {
+    // One slip in three letters, and never more than two.
+    let limit = (name.len() / 3).min(2);
+    candidates
+        .into_iter()
+        // The distance is at least the difference in length: skip what cannot be near.
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit)
+        .map(|candidate| (strsim::osa_distance(name, candidate), candidate))
+        .filter(|&(distance, _)| distance <= limit)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_finds_the_name() {
+        for (typo, name) in [
+            ("htps", "https"),
+            ("HTPPS", "https"),
+            ("shh", "ssh"),
+            ("postgress", "postgres"),
+            ("elasticsaerch", "elasticsearch"),
+            ("wiregaurd", "wireguard"),
+            ("telent", "telnet"),
+        ] {
+            assert_eq!(suggest(typo), Some(name), "{typo}");
+        }
+    }
+
+    #[test]
+    fn what_is_near_to_nothing_finds_nothing() {
+        for word in ["", "x", "zz", "not-a-service-at-all", "été", "8o"] {
+            assert_eq!(suggest(word), None, "{word}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A table of port names as it is written in a `.tsv` file; it owns the two files' syntax and
+//! must never be wrong in silence: a line that cannot be read fails this module's tests.
+
+use std::sync::LazyLock;
+
+use xdpfw_common::Transport;
+
+/// Names in real use, with the protocols that a bare name means; asked first.
+pub(super) static COMMON: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(include_str!("common.tsv")));
+
+/// The IANA registry; asked for what [`COMMON`] does not know.
+pub(super) static IANA: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("iana.tsv")));
+
+/// A name for one port of one protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) port: u16,
+    pub(super) transport: Transport,
+    /// Whether the bare name, without a protocol, means this one.
+    pub(super) bare: bool,
+    /// In lower case, as are the aliases.
+    pub(super) name: &'static str,
+    /// Separated by spaces or tabs.
+    aliases: &'static str,
+}
+
+impl Entry {
+    /// The name, then its aliases.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.split_ascii_whitespace())
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+            || (!self.aliases.is_empty()
+                && self.names().any(|alias| alias.eq_ignore_ascii_case(name)))
+    }
+}
+
+/// Entries sorted by port, and for one port in order of preference.
+///
+/// There is no index by name: names are looked up a few times per command, and one pass over
+/// the entries takes less time than sorting them would.
+pub(super) struct Table(Vec<Entry>);
+
+impl Table {
+    fn parse(text: &'static str) -> Self {
+        // A first guess at the size that both tables stay below.
+        let mut entries = Vec::with_capacity(text.len() / 16);
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            entries.extend(parse_line(line).into_iter().flatten().flatten());
+        }
+        Self(entries)
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    /// The entries with this name or alias in any case, lowest port first.
+    pub(super) fn called(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        self.0.iter().filter(move |entry| entry.is_called(name))
+    }
+
+    /// The preferred entry for a port.
+    pub(super) fn at(&self, transport: Transport, port: u16) -> Option<&Entry> {
+        let start = self.0.partition_point(|entry| entry.port < port);
+        self.0
+            .get(start..)?
+            .iter()
+            .take_while(|entry| entry.port == port)
+            .find(|entry| entry.transport == transport)
+    }
+}
+
+/// The entries of a line, at most one for each protocol; `None` when it cannot be read.
+fn parse_line(line: &'static str) -> Option<[Option<Entry>; 2]> {
+    let (port, rest) = line.split_once('\t')?;
+    let port = port.parse().ok()?;
+    let (protocols, names) = rest.split_once('\t')?;
+    let (name, aliases) = names.split_once('\t').unwrap_or((names, ""));
+    if name.is_empty() {
+        return None;
+    }
+    let entry = |transport, bare| {
+        Some(Entry {
+            port,
+            transport,
+            bare,
+            name,
+            aliases,
+        })
+    };
+    let tcp = |bare| entry(Transport::Tcp, bare);
+    let udp = |bare| entry(Transport::Udp, bare);
+    Some(match protocols {
+        "tcp" => [tcp(true), None],
+        "udp" => [None, udp(true)],
+        "tcp udp" => [tcp(true), udp(true)],
+        "tcp (udp)" => [tcp(true), udp(false)],
+        "udp (tcp)" => [tcp(false), udp(true)],
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const FILES: [&str; 2] = [include_str!("common.tsv"), include_str!("iana.tsv")];
+
+    #[test]
+    fn every_line_can_be_read() {
+        for line in FILES.iter().flat_map(|text| text.lines()) {
+            assert!(
+                line.starts_with('#') || parse_line(line).is_some(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_in_lower_case_and_cannot_be_taken_for_ports() {
+        for entry in COMMON.entries().iter().chain(IANA.entries()) {
+            for name in entry.names() {
+                assert_eq!(name, name.to_ascii_lowercase());
+                assert!(name.contains(|c: char| c.is_ascii_lowercase()), "{name}");
+                assert!(!name.contains([',', ':', '`']), "{name}");
+                assert!(name.is_ascii(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_is_a_word_of_the_rules() {
+        const WORDS: [&str; 12] = [
+            "any", "tcp", "udp", "icmp", "icmp6", "proto", "allow", "deny", "limit", "drop",
+            "pass", "default",
+        ];
+        for word in WORDS {
+            assert_eq!(COMMON.called(word).next(), None);
+            assert_eq!(IANA.called(word).next(), None);
+        }
+    }
+
+    #[test]
+    fn ports_are_sorted() {
+        assert!(COMMON.entries().is_sorted_by_key(|entry| entry.port));
+        assert!(IANA.entries().is_sorted_by_key(|entry| entry.port));
+        assert!(IANA.entries().len() > 10_000);
+    }
+
+    #[test]
+    fn common_names_are_written_once() {
+        let mut seen = HashSet::new();
+        for line in include_str!("common.tsv").lines() {
+            let entry = parse_line(line).into_iter().flatten().flatten().next();
+            for name in entry.iter().flat_map(Entry::names) {
+                assert!(seen.insert(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_none() {
+        for line in ["", "x\ttcp\tssh", "22\tsctp\tssh", "22\ttcp", "22\ttcp\t"] {
+            assert_eq!(parse_line(line), None, "{line}");
+        }
+    }
+}

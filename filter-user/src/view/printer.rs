@@ -1,0 +1,113 @@
+//! Where output goes: data to stdout, messages to stderr, colour where a
+//! terminal shows it.
+
+use std::io::{self, IsTerminal as _, Stderr, Stdout, Write as _};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use anyhow::Result;
+use clap::ColorChoice;
+use serde::Serialize;
+
+/// Writes data and messages.
+pub struct Printer {
+    out: AutoStream<Stdout>,
+    err: AutoStream<Stderr>,
+    quiet: bool,
+}
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+/// Cursor to the corner, and clear what is behind it.
+const NEW_SCREEN: &str = "\x1b[H\x1b[J";
+
+impl Printer {
+    /// With colour when asked for, and without messages if `quiet`.
+    pub fn new(color: ColorChoice, quiet: bool) -> Self {
+        let color = match color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        Self {
+            out: AutoStream::new(io::stdout(), color),
+            err: AutoStream::new(io::stderr(), color),
+            quiet,
+        }
+    }
+
+    /// Prints what changed, a line; nothing if quiet.
+    ///
+    /// # Errors
+    ///
+    /// Stdout is closed.
+    pub fn line(&mut self, line: &str) -> Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
+        writeln!(self.out, "{line}")?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Prints data.
+    ///
+    /// # Errors
+    ///
+    /// Stdout is closed.
+    pub fn text(&mut self, text: &str) -> Result<()> {
+        write!(self.out, "{text}")?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            writeln!(self.out)?;
+        }
+        Ok(self.out.flush()?)
+    }
+
+    /// Prints data as one line of JSON.
+    ///
+    /// # Errors
+    ///
+    /// Stdout is closed.
+    pub fn json(&mut self, data: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string(data)?;
+        self.text(&text)
+    }
+
+    /// Begins the next picture of something that goes on: over the last one on
+    /// a terminal, below it elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Stdout is closed.
+    pub fn begin_frame(&mut self, json: bool) -> Result<()> {
+        if !json && io::stdout().is_terminal() {
+            write!(self.out, "{NEW_SCREEN}")?;
+        }
+        Ok(())
+    }
+
+    /// Says something in passing; nothing if quiet.
+    pub fn note(&mut self, text: &str) {
+        if !self.quiet {
+            self.message(text);
+        }
+    }
+
+    /// Warns; nothing if quiet.
+    pub fn warning(&mut self, text: &str) {
+        if !self.quiet {
+            self.message(&format!("{WARNING}warning:{WARNING:#} {text}"));
+        }
+    }
+
+    /// Says why the command failed.
+    pub fn error(&mut self, text: &str) {
+        // Whatever was quoted in it, an error is one line.
+        let line = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        self.message(&format!("{ERROR}error:{ERROR:#} {line}"));
+    }
+
+    fn message(&mut self, text: &str) {
+        // Where stderr is closed there is nobody to tell.
+        drop(writeln!(self.err, "{text}"));
+    }
+}

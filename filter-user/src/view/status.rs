@@ -1,0 +1,116 @@
+//! The filter's state: interfaces, generation, and totals per reason.
+
+use std::fmt;
+
+use serde::Serialize;
+use xdpfw_common::Reason;
+
+use super::{Totals, table};
+use crate::{
+    kernel::{Attached, Snapshot},
+    policy::Policy,
+};
+
+/// The filter's state.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    schema: &'static str,
+    default: &'static str,
+    generation: u64,
+    traced: bool,
+    #[serde(skip)]
+    rules: usize,
+    interfaces: Vec<InterfaceRow>,
+    totals: Totals,
+    reasons: Vec<ReasonRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct InterfaceRow {
+    name: String,
+    ifindex: u32,
+    mode: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ReasonRow {
+    reason: &'static str,
+    verdict: &'static str,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Status {
+    /// Of a generation on its interfaces.
+    pub fn new(
+        policy: &Policy,
+        generation: u64,
+        traced: bool,
+        attached: &[Attached],
+        counters: &Snapshot,
+    ) -> Self {
+        let interfaces = attached.iter().map(|attached| InterfaceRow {
+            name: attached.interface.name.clone(),
+            ifindex: attached.interface.index,
+            mode: attached.mode.as_str(),
+        });
+        let reasons = Reason::ALL.iter().map(|&reason| {
+            let tally = counters.reason(reason);
+            ReasonRow {
+                reason: reason.as_str(),
+                verdict: reason.verdict().as_str(),
+                packets: tally.packets,
+                bytes: tally.bytes,
+            }
+        });
+        Self {
+            schema: "xdpfw.status/1",
+            default: policy.default.as_str(),
+            generation,
+            traced,
+            rules: policy.rules.len(),
+            interfaces: interfaces.collect(),
+            totals: counters.into(),
+            reasons: reasons.collect(),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "default {}, {} rule{}, generation {}{}",
+            self.default,
+            self.rules,
+            if self.rules == 1 { "" } else { "s" },
+            self.generation,
+            if self.traced { ", traced (slow)" } else { "" }
+        )?;
+        if !self.interfaces.is_empty() {
+            let mut table = table::table(&["interface", "ifindex", "mode"], &[1]);
+            for row in &self.interfaces {
+                table.add_row([row.name.clone(), row.ifindex.to_string(), row.mode.to_owned()]);
+            }
+            write!(f, "\n{}", table::lines(&table))?;
+        }
+        let mut table = table::table(&["verdict", "reason", "packets", "bytes"], &[2, 3]);
+        for row in self.reasons.iter().filter(|row| row.packets > 0) {
+            table.add_row([
+                row.verdict.to_owned(),
+                row.reason.to_owned(),
+                table::thousands(row.packets),
+                table::thousands(row.bytes),
+            ]);
+        }
+        for (verdict, amount) in [("pass", self.totals.passed), ("drop", self.totals.dropped)] {
+            table.add_row([
+                verdict.to_owned(),
+                "total".to_owned(),
+                table::thousands(amount.packets),
+                table::thousands(amount.bytes),
+            ]);
+        }
+        write!(f, "\n{}", table::lines(&table))
+    }
+}

@@ -1,0 +1,38 @@
+//! The harness of the end-to-end tests and of the demo: hosts in network
+//! namespaces, veth pairs between them, servers, packets, the binary.
+//!
+//! What goes wrong with the surroundings (no root, no `ip`, a packet lost on the
+//! way) is an `Err` that names it; a claim about xdpfw that does not hold is a
+//! panic at the caller's line ([`Xdpfw::ok`], [`Xdpfw::fails`]). Nothing is ever
+//! skipped.
+//!
+//! ```no_run
+//! use xdpfw_tests::{Lab, Sender, packets};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let lab = Lab::new()?;
+//! lab.host.xdpfw(["up", "eth0"]).ok();
+//! let mut sender = Sender::new(&lab.peer, lab.link().far())?;
+//! let from = lab.link().far().at(40_000);
+//! sender.send_all((1..=65_535).map(|port| packets::syn(from, lab.link().near().at(port))))?;
+//! let stats = lab.host.xdpfw(["stats"]).json();
+//! # Ok(())
+//! # }
+//! ```
+
+mod device;
+mod host;
+mod link;
+mod namespace;
+pub mod packets;
+mod process;
+mod sender;
+pub mod servers;
+mod xdpfw;
+
+pub use device::Counters;
+pub use host::Host;
+pub use link::{End, Lab, Link, link};
+pub use process::Process;
+pub use sender::Sender;
+pub use xdpfw::Xdpfw;

@@ -1,0 +1,221 @@
+//! Owns what talks over a link as any program would: servers in threads, which
+//! stop on drop, and a client.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::Host;
+
+/// How long one party waits for the other's data.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How soon a UDP server notices that it is to stop.
+const NOTICE: Duration = Duration::from_millis(20);
+/// The largest datagram.
+const DATAGRAM: usize = 65_535;
+
+/// What a server's thread and its owner share.
+#[derive(Debug, Default)]
+struct State {
+    stopped: AtomicBool,
+    served: AtomicU64,
+}
+
+/// A TCP server that answers each connection with a fixed text and closes it.
+#[derive(Debug)]
+pub struct TcpServer {
+    listener: Arc<TcpListener>,
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TcpServer {
+    /// Starts one on `port` of all the host's addresses.
+    pub fn start(host: &Host, port: u16, text: &str) -> Result<Self> {
+        let listener = Arc::new(host.enter(|| {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+                .with_context(|| format!("cannot listen on tcp {port}"))
+        })?);
+        let state = Arc::new(State::default());
+        let thread = thread::spawn({
+            let (listener, state, text) = (listener.clone(), state.clone(), text.to_owned());
+            move || {
+                while !state.stopped.load(Ordering::SeqCst) {
+                    if let Ok((stream, _)) = listener.accept() {
+                        state.served.fetch_add(1, Ordering::SeqCst);
+                        // A client that does not take its answer harms only itself.
+                        let _ = answer(stream, &text);
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            listener,
+            state,
+            thread: Some(thread),
+        })
+    }
+
+    /// Connections that it has accepted.
+    pub fn served(&self) -> u64 {
+        self.state.served.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for TcpServer {
+    fn drop(&mut self) {
+        // The flag first: what wakes the thread must find it set. On Linux, the end
+        // of a listening socket wakes who waits for its next connection.
+        self.state.stopped.store(true, Ordering::SeqCst);
+        let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
+        stop(&self.state, self.thread.take());
+    }
+}
+
+fn answer(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(text.as_bytes())
+}
+
+/// A UDP server that sends each datagram back.
+#[derive(Debug)]
+pub struct UdpEcho {
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl UdpEcho {
+    /// Starts one on `port` of all the host's addresses.
+    pub fn start(host: &Host, port: u16) -> Result<Self> {
+        let socket = host.enter(|| {
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+                .with_context(|| format!("cannot bind udp {port}"))
+        })?;
+        socket.set_read_timeout(Some(NOTICE))?;
+        let state = Arc::new(State::default());
+        let thread = thread::spawn({
+            let state = state.clone();
+            move || {
+                let mut datagram = vec![0; DATAGRAM];
+                while !state.stopped.load(Ordering::SeqCst) {
+                    if let Ok((len, from)) = socket.recv_from(&mut datagram) {
+                        state.served.fetch_add(1, Ordering::SeqCst);
+                        let _ = socket.send_to(&datagram[..len], from);
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            state,
+            thread: Some(thread),
+        })
+    }
+
+    /// Datagrams that it has received.
+    pub fn served(&self) -> u64 {
+        self.state.served.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for UdpEcho {
+    fn drop(&mut self) {
+        stop(&self.state, self.thread.take());
+    }
+}
+
+/// Ends a server's thread.
+fn stop(state: &State, thread: Option<JoinHandle<()>>) {
+    state.stopped.store(true, Ordering::SeqCst);
+    if let Some(thread) = thread
+        && thread.join().is_err()
+        && !thread::panicking()
+    {
+        panic!("a server has panicked");
+    }
+}
+
+/// Connects from `host` and returns all that the server says.
+pub fn fetch(host: &Host, server: SocketAddrV4, timeout: Duration) -> Result<String> {
+    fetch_from(host, 0, server, timeout)
+}
+
+/// The same from a local port of choice; 0 is any.
+pub fn fetch_from(
+    host: &Host,
+    port: u16,
+    server: SocketAddrV4,
+    timeout: Duration,
+) -> Result<String> {
+    host.enter(|| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket
+            .bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())
+            .with_context(|| format!("cannot bind tcp {port}"))?;
+        socket
+            .connect_timeout(&server.into(), timeout)
+            .with_context(|| format!("cannot connect to {server}"))?;
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut text = String::new();
+        stream
+            .read_to_string(&mut text)
+            .with_context(|| format!("no answer from {server}"))?;
+        Ok(text)
+    })
+}
+
+/// Sends a datagram from a socket that is connected to `server`, as a DNS client
+/// does, and returns the answer; `port` 0 is any local port.
+pub fn exchange(
+    host: &Host,
+    port: u16,
+    server: SocketAddrV4,
+    text: &str,
+    timeout: Duration,
+) -> Result<String> {
+    host.enter(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+            .with_context(|| format!("cannot bind udp {port}"))?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(timeout))?;
+        socket.send(text.as_bytes())?;
+        let mut datagram = vec![0; DATAGRAM];
+        let len = socket
+            .recv(&mut datagram)
+            .with_context(|| format!("no answer from {server}"))?;
+        Ok(String::from_utf8_lossy(&datagram[..len]).into_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Lab;
+
+    #[test]
+    fn servers_answer_and_stop() -> Result<()> {
+        const WAIT: Duration = Duration::from_secs(2);
+        let lab = Lab::new()?;
+        let (tcp, udp) = (lab.link().near().at(443), lab.link().near().at(53));
+        for _restarted_at_once in 0..2 {
+            let server = TcpServer::start(&lab.host, 443, "hello")?;
+            let echo = UdpEcho::start(&lab.host, 53)?;
+            assert_eq!(fetch(&lab.peer, tcp, WAIT)?, "hello");
+            assert_eq!(exchange(&lab.peer, 0, udp, "query", WAIT)?, "query");
+            assert_eq!((server.served(), echo.served()), (1, 1));
+        }
+        assert!(fetch(&lab.peer, tcp, WAIT).is_err());
+        Ok(())
+    }
+}

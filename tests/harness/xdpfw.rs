@@ -1,0 +1,157 @@
+//! Owns one call of the xdpfw binary, and what a test may claim about it.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::Process;
+
+/// A call of xdpfw on a host, with that host's policy file.
+#[derive(Debug)]
+pub struct Xdpfw {
+    command: Command,
+    binary: PathBuf,
+    arguments: Vec<OsString>,
+    stdin: Vec<u8>,
+}
+
+impl Xdpfw {
+    pub(crate) fn new(
+        command: Command,
+        binary: &Path,
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
+    ) -> Self {
+        Self {
+            command,
+            binary: binary.to_owned(),
+            arguments: arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned())
+                .collect(),
+            stdin: Vec::new(),
+        }
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(key, value);
+        self
+    }
+
+    /// What it reads from stdin; by default nothing.
+    pub fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.stdin = text.into();
+        self
+    }
+
+    /// The command itself, for whoever wants to deal with its input and output.
+    pub fn command(mut self) -> Result<Command> {
+        ensure!(
+            self.binary.is_file(),
+            "{} does not exist; run `cargo xtask build` or set XDPFW_BIN",
+            self.binary.display()
+        );
+        self.command.args(&self.arguments);
+        Ok(self.command)
+    }
+
+    /// Starts it; it ends when the result is dropped.
+    pub fn spawn(self) -> Result<Process> {
+        Process::start(&mut self.command()?)
+    }
+
+    /// Runs it to its end, whatever that is.
+    pub fn output(mut self) -> Result<Output> {
+        let input = std::mem::take(&mut self.stdin);
+        let mut child = self
+            .command()?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start nsenter")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // It may well end without reading all of it.
+            let _ = stdin.write_all(&input);
+        }
+        child.wait_with_output().context("cannot wait for xdpfw")
+    }
+
+    /// Runs it, claims that it succeeds, and returns its stdout.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        let shown = self.to_string();
+        let output = self.finished();
+        assert!(
+            output.status.success(),
+            "`{shown}` failed, {}",
+            Finished(&output)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs it, claims that it exits with `code`, and returns its stderr.
+    #[track_caller]
+    pub fn fails(self, code: i32) -> String {
+        let shown = self.to_string();
+        let output = self.finished();
+        assert!(
+            output.status.code() == Some(code),
+            "`{shown}` should have exited with {code}, {}",
+            Finished(&output)
+        );
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Runs it with `--json`, claims that it succeeds, and returns what it says.
+    #[track_caller]
+    pub fn json(mut self) -> Value {
+        self.arguments.insert(0, "--json".into());
+        let shown = self.to_string();
+        let text = self.ok();
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("`{shown}` is not one JSON value: {error}\n{text}"))
+    }
+
+    #[track_caller]
+    fn finished(self) -> Output {
+        self.output().unwrap_or_else(|error| panic!("{error:#}"))
+    }
+}
+
+impl fmt::Display for Xdpfw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("xdpfw")?;
+        self.arguments
+            .iter()
+            .try_for_each(|argument| write!(f, " {}", argument.display()))
+    }
+}
+
+/// How a call ended, for the message of a claim that does not hold.
+struct Finished<'a>(&'a Output);
+
+impl fmt::Display for Finished<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.0;
+        write!(f, "{status}")?;
+        for (name, bytes) in [("stdout", stdout), ("stderr", stderr)] {
+            let text = String::from_utf8_lossy(bytes);
+            if !text.trim().is_empty() {
+                write!(f, "\n--- {name}\n{}", text.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! Owns what is checked without running anything: format, clippy, documentation.
+//! Warnings are errors.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    build,
+    command::{cargo, run as run_command, say, succeeds},
+};
+
+/// The crates of the host; the eBPF crate is checked by itself, see [`ebpf`].
+const HOST: [&str; 3] = ["--workspace", "--exclude", "xdpfw-ebpf"];
+
+/// Runs all checks, the quick ones first.
+pub(crate) fn run() -> Result<()> {
+    install_components()?;
+    say(format_args!("lint: format"));
+    run_command(cargo()?.args(["fmt", "--all", "--check"]))?;
+
+    // xdpfw embeds the filter, so even checking it needs the object.
+    let objects = build::ebpf()?;
+    let host = |task: &str, options: &[&str]| -> Result<()> {
+        let mut command = cargo()?;
+        command.arg(task).args(HOST).args(options);
+        run_command(
+            objects
+                .export(&mut command)
+                .env("RUSTDOCFLAGS", "-Dwarnings"),
+        )
+    };
+    say(format_args!("lint: clippy"));
+    host("clippy", &["--all-targets", "--", "-Dwarnings"])?;
+    ebpf("clippy", &["--bins", "--", "-Dwarnings"])?;
+    say(format_args!("lint: documentation"));
+    host("doc", &["--no-deps", "--document-private-items"])?;
+    ebpf("doc", &["--no-deps", "--document-private-items"])
+}
+
+/// Checks the eBPF crate, for the host: the compiler for the eBPF target comes without
+/// clippy. Like that target, it must not unwind.
+fn ebpf(task: &str, options: &[&str]) -> Result<()> {
+    run_command(
+        cargo()?
+            .args([task, "--package", "xdpfw-ebpf"])
+            .args(options)
+            .env("CARGO_PROFILE_DEV_PANIC", "abort")
+            .env("RUSTDOCFLAGS", "-Dwarnings"),
+    )
+}
+
+/// Gets rustfmt and clippy where rustup was installed without them.
+fn install_components() -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if succeeds(cargo()?.args([subcommand, "--version"])) {
+            continue;
+        }
+        say(format_args!("lint: installing {component}"));
+        run_command(Command::new("rustup").args(["component", "add", component]))
+            .with_context(|| format!("cannot install {component}, which lint needs"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The project's own tasks, one module each; `cargo xtask --help` lists them.
+
+mod bench;
+mod build;
+mod ci;
+mod command;
+mod compiler;
+mod demo;
+mod linker;
+mod lint;
+mod packages;
+mod services;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The tasks of the xdpfw workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Find or install the eBPF toolchain, and what tests and demo need from the system
+    Setup,
+    /// Build the eBPF objects and target/release/xdpfw
+    Build,
+    /// Check format, clippy and documentation; warnings are errors
+    Lint,
+    /// Run every test: unit, property, command line, kernel (these need root)
+    Test {
+        /// Passed on to the test binaries
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Show the filter at work on a veth pair of its own (needs root)
+    Demo,
+    /// Measure what the filter costs per packet (needs root)
+    Bench,
+    /// What continuous integration runs: lint, test, demo
+    Ci,
+    Services(services::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Task::parse() {
+        Task::Setup => setup::run(),
+        Task::Build => build::run().map(drop),
+        Task::Lint => lint::run(),
+        Task::Test { args } => test::run(&args),
+        Task::Demo => demo::run(),
+        Task::Bench => bench::run(),
+        Task::Ci => ci::run(),
+        Task::Services(args) => services::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            command::say(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

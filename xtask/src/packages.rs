@@ -1,0 +1,139 @@
+//! Owns what is taken from the system's package manager: which packages, and how they
+//! are installed. Touches nothing when all of them are there.
+
+use std::{process::Command, sync::OnceLock};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{capture, find_program, has_sudo, is_root, say};
+
+/// The distribution's own Rust with the source of its library, and the LLVM it has, for
+/// machines where rustup has no `rust-src`.
+pub(crate) const COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
+
+/// Programs that tests, demo and benchmarks call, and the packages that have them.
+pub(crate) const TOOLS: [(&str, &str); 2] = [
+    // Namespaces and veth pairs.
+    ("ip", "iproute2"),
+    // Commands inside a namespace with bpffs in sight (`ip netns exec` hides it).
+    ("nsenter", "util-linux"),
+];
+
+/// The LLVM that bpf-linker links with.
+pub(crate) fn llvm(major: u32) -> String {
+    format!("llvm-{major}-dev")
+}
+
+/// Installs the tools that are not there.
+pub(crate) fn install_tools() -> Result<()> {
+    let (there, missing): (Vec<_>, Vec<_>) = TOOLS
+        .iter()
+        .partition(|(program, _)| find_program(program).is_some());
+    if missing.is_empty() {
+        let names: Vec<&str> = there.iter().map(|(program, _)| *program).collect();
+        say(format_args!("tools: {} are there", names.join(", ")));
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    install(&packages)
+}
+
+/// Installs `packages`, or says how to get them.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let names = packages.join(" ");
+    if find_program("apt-get").is_none() {
+        bail!("missing: {names} (Debian's names); install them with this system's package manager");
+    }
+    let Some(privilege) = Privilege::ours() else {
+        bail!(
+            "missing: {names}; not root and no sudo without password, so run \
+             `sudo apt-get update && sudo apt-get install {names}`"
+        );
+    };
+    update(&privilege).with_context(|| format!("cannot install the missing {names}"))?;
+    say(format_args!("packages: installing {names}"));
+    let arguments = ["install", "-y", "--no-install-recommends", "--no-remove"];
+    privilege
+        .apt_get(&[&arguments[..], packages].concat())
+        .with_context(|| format!("cannot install the missing {names}; is there a network?"))
+}
+
+/// Whether the package manager has `package`.
+pub(crate) fn can_install(package: &str) -> bool {
+    let has_package = || {
+        capture(
+            Command::new("apt-cache")
+                .args(["policy", package])
+                .env("LC_ALL", "C"),
+        )
+        .is_ok_and(|policy| has_candidate(&policy))
+    };
+    let fetch_lists = || Privilege::ours().is_some_and(|privilege| update(&privilege).is_ok());
+    find_program("apt-get").is_some() && (has_package() || fetch_lists() && has_package())
+}
+
+/// Fetches the package lists, once.
+fn update(privilege: &Privilege) -> Result<()> {
+    static DONE: OnceLock<()> = OnceLock::new();
+    if DONE.get().is_none() {
+        say(format_args!("packages: fetching the lists"));
+        privilege
+            .apt_get(&["update"])
+            .context("cannot fetch the package lists")?;
+        DONE.get_or_init(|| ());
+    }
+    Ok(())
+}
+
+/// What lets us install packages.
+enum Privilege {
+    Root,
+    Sudo,
+}
+
+impl Privilege {
+    fn ours() -> Option<Self> {
+        if is_root() {
+            Some(Self::Root)
+        } else {
+            has_sudo().then_some(Self::Sudo)
+        }
+    }
+
+    fn apt_get(&self, arguments: &[&str]) -> Result<()> {
+        let words: &[&str] = match self {
+            Self::Root => &["env"],
+            Self::Sudo => &["sudo", "-n", "env"],
+        };
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"])
+            .args(arguments);
+        capture(&mut command).map(drop)
+    }
+}
+
+/// Whether `apt-cache policy` names a version that could be installed.
+fn has_candidate(policy: &str) -> bool {
+    policy
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Candidate: "))
+        .any(|version| version != "(none)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidate_is_read_from_the_policy() {
+        assert!(has_candidate(
+            "llvm-22-dev:\n  Installed: (none)\n  Candidate: 1:22.1.8-1\n"
+        ));
+        assert!(!has_candidate(
+            "llvm-99-dev:\n  Installed: (none)\n  Candidate: (none)\n"
+        ));
+        assert!(!has_candidate(""));
+    }
+}

