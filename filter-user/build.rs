@@ -24,7 +24,8 @@ fn main() -> Result<()> {
     };
     let object = Path::new(&object);
     println!("cargo:rerun-if-changed={}", object.display());
-    let out = Path::new(&env::var_os("OUT_DIR").context("OUT_DIR is not set")?).join("xdpfw-filter");
+    let out =
+        Path::new(&env::var_os("OUT_DIR").context("OUT_DIR is not set")?).join("xdpfw-filter");
     fs::copy(object, out).with_context(|| format!("cannot read {}", object.display()))?;
     Ok(())
 }

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 
-use crate::commands::{
-    apply, completions, default, delete, down, list, man, rule, stats, status, trace, up,
+use crate::{
+    commands::{
+        apply, completions, default, delete, down, list, man, rule, stats, status, trace, up,
+    },
+    view::Verbosity,
 };
 
 /// The host packet filter that drops in the driver.
@@ -35,7 +38,7 @@ pub struct Global {
     /// Say nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more
+    /// Say how it is done, too
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// The policy file
@@ -48,6 +51,17 @@ pub struct Global {
         default_value = "/etc/xdpfw/policy.toml"
     )]
     pub policy: PathBuf,
+}
+
+impl Global {
+    /// How much to say.
+    pub const fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, false) => Verbosity::Normal,
+            (false, true) => Verbosity::Verbose,
+        }
+    }
 }
 
 /// What to do.

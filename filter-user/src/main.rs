@@ -7,7 +7,7 @@ use xdpfw::{
     cli::Cli,
     commands::{self, Context},
     exit::{self, Exit},
-    view::Printer,
+    view::{Printer, Verbosity},
 };
 
 fn main() -> ExitCode {
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error).into(),
     };
-    let mut printer = Printer::new(cli.global.color, cli.global.quiet);
+    let mut printer = Printer::new(cli.global.color, cli.global.verbosity());
     let context = Context::new(cli.global);
     match commands::run(cli.command, &context, &mut printer) {
         Ok(exit) => exit.into(),
@@ -45,7 +45,7 @@ fn usage(error: &clap::Error) -> Exit {
                     message.push_str(&format!(" {line}"));
                 }
             }
-            Printer::new(clap::ColorChoice::Auto, false).error(&message);
+            Printer::new(clap::ColorChoice::Auto, Verbosity::default()).error(&message);
             return Exit::Usage;
         }
     };

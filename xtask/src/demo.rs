@@ -25,7 +25,7 @@ use signal_hook::{
     flag,
 };
 use xdpfw_tests::{
-    Lab, Sender, packets,
+    Lab, Process, Sender, packets,
     servers::{TcpServer, UdpEcho, exchange, fetch},
 };
 
@@ -225,6 +225,12 @@ impl Demo<'_> {
         let (near, far) = (self.lab.link().near(), self.lab.link().far());
         let from = far.at(SCANNER);
         let mut sender = Sender::new(&self.lab.peer, far)?;
+        let still_runs = |watch: &mut Process| -> Result<()> {
+            match watch.wait(Duration::ZERO)? {
+                Some(status) => bail!("`xdpfw {}` ended by itself ({status})", arguments.join(" ")),
+                None => Ok(()),
+            }
+        };
         let start = Instant::now();
         for (index, chunk) in scan.probes.chunks(CHUNK).enumerate() {
             for probe in chunk {
@@ -234,14 +240,13 @@ impl Demo<'_> {
                     Protocol::Udp => packets::udp(from, to, b"probe"),
                 })?;
             }
+            still_runs(&mut watch)?;
             let progress = (index * CHUNK) as f64 / scan.probes.len() as f64;
             self.pause(SCAN.mul_f64(progress).saturating_sub(start.elapsed()))?;
         }
         sender.settle()?;
         self.pause(LAST_UPDATE)?;
-        if let Some(status) = watch.wait(Duration::ZERO)? {
-            bail!("`xdpfw {}` ended by itself ({status})", arguments.join(" "));
-        }
+        still_runs(&mut watch)?;
         watch.signal(Signal::INT)?;
         ensure!(
             watch.wait(ANSWER)?.is_some(),
@@ -494,7 +499,7 @@ impl fmt::Display for Checked {
         let ports = |(ports, _): (u64, u64), protocol| {
             format!("{} closed {protocol} ports", Thousands(ports))
         };
-        writeln!(f)?;
+        writeln!(f, "compared with what was sent, port by port:")?;
         row(
             f,
             &ports(self.tcp, "TCP"),

@@ -116,7 +116,10 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
     };
     let (base, name) = match &live {
         Some(live) => (live.record().policy.clone(), "what is live"),
-        None => (context.policy_file()?.policy().clone(), "the saved policy (nothing is up)"),
+        None => (
+            context.policy_file()?.policy().clone(),
+            "the saved policy (nothing is up)",
+        ),
     };
     let difference = Difference::between(&base, file.policy());
     if context.json() {

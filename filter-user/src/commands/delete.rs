@@ -36,7 +36,12 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     if args.dry_run {
         let file = context.policy_file()?;
         for id in named.find(file.policy())? {
-            report(file.policy(), id, "would go (dry run, nothing changed)", printer)?;
+            report(
+                file.policy(),
+                id,
+                "would go (dry run, nothing changed)",
+                printer,
+            )?;
         }
         return Ok(Exit::Done);
     }
@@ -63,8 +68,7 @@ impl Named {
             .into_iter()
             .find(|action| args.words[0] == action.as_str());
         if let Some(action) = action {
-            let what =
-                What::parse(&args.words[1..], &args.remote_port).map_err(Failure::usage)?;
+            let what = What::parse(&args.words[1..], &args.remote_port).map_err(Failure::usage)?;
             return Ok(Self::Said(action, what));
         }
         let ids = args.words.iter().map(|word| word.parse());

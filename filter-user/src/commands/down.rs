@@ -29,16 +29,14 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     let attached = store.attached()?;
     for name in &args.interfaces {
         if !attached.iter().any(|a| a.interface.name == *name) {
-            return Err(Failure::new(
-                Exit::Failed,
-                format!("{}: not up", name.escape_debug()),
-            )
-            .into());
+            return Err(
+                Failure::new(Exit::Failed, format!("{}: not up", name.escape_debug())).into(),
+            );
         }
     }
-    let (leaving, staying): (Vec<_>, Vec<_>) = attached.into_iter().partition(|a| {
-        args.interfaces.is_empty() || args.interfaces.contains(&a.interface.name)
-    });
+    let (leaving, staying): (Vec<_>, Vec<_>) = attached
+        .into_iter()
+        .partition(|a| args.interfaces.is_empty() || args.interfaces.contains(&a.interface.name));
     for attached in &leaving {
         store.detach(attached.interface.index)?;
         printer.line(&format!("{}: detached", attached.interface.name))?;

@@ -124,6 +124,7 @@ impl Edit {
                 lockout::guard(next, Some(&in_force.policy), &lockout::remedy(), printer)?;
             }
             let change = self.store.prepare(next, Counters::Keep, false)?;
+            printer.detail(|| change.describe());
             if file_changed && let Err(error) = self.file.save() {
                 change.abandon();
                 return Err(error);

@@ -30,7 +30,11 @@ pub fn run(_args: &Args, _context: &Context, printer: &mut Printer) -> Result<Ex
         page_of.render_synopsis_section(&mut section)?;
         page_of.render_options_section(&mut section)?;
         // One page: what are sections of a page of its own are subsections here.
-        page.extend_from_slice(String::from_utf8(section)?.replace(".SH ", ".SS ").as_bytes());
+        page.extend_from_slice(
+            String::from_utf8(section)?
+                .replace(".SH ", ".SS ")
+                .as_bytes(),
+        );
     }
     printer.text(&String::from_utf8(page)?)?;
     Ok(Exit::Done)

@@ -192,8 +192,9 @@ fn port(text: &str) -> Result<(Transport, u16), String> {
         (None, None) => return Err(wrong()),
     };
     let number = match port.parse::<u64>() {
-        Ok(number) => u16::try_from(number)
-            .map_err(|_| format!("port {number} is out of range (1-65535)"))?,
+        Ok(number) => {
+            u16::try_from(number).map_err(|_| format!("port {number} is out of range (1-65535)"))?
+        }
         Err(_) => services::port_for(port, transport).ok_or_else(wrong)?,
     };
     Ok((transport, number))

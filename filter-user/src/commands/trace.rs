@@ -40,15 +40,18 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
         .enable_all()
         .build()?
         .block_on(show(args, program, &record, printer));
-    let in_force = {
-        let _lock = Lock::shared()?;
-        Store::open()?.current()?.map(|current| current.program_id())
-    };
-    if in_force == Some(program) {
+    if in_force()? == Some(program) {
         switch(false)?;
     }
     result?;
     Ok(Exit::Done)
+}
+
+/// The program in force.
+fn in_force() -> Result<Option<u32>> {
+    let _lock = Lock::shared()?;
+    let current = Store::open()?.current()?;
+    Ok(current.map(|current| current.program_id()))
 }
 
 /// Puts the same policy in force, traced or not.
@@ -85,8 +88,7 @@ async fn show(args: &Args, program: u32, record: &Record, printer: &mut Printer)
             }
             result = &mut follower => return result,
             _ = look.tick() => {
-                let current = Store::open()?.current()?;
-                if current.is_none_or(|current| current.program_id() != program) {
+                if in_force()? != Some(program) {
                     printer.note("the policy changed, which ends the trace");
                     break;
                 }

@@ -60,8 +60,11 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
 
     let store = Store::create()?;
     let attached = store.attached()?;
-    let is_attached =
-        |interface: &&Interface| attached.iter().any(|a| a.interface.index == interface.index);
+    let is_attached = |interface: &&Interface| {
+        attached
+            .iter()
+            .any(|a| a.interface.index == interface.index)
+    };
     let current = if attached.is_empty() {
         // Nothing is filtered: what is pinned is left over.
         store.clear()?;
@@ -82,6 +85,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         Some(in_force) if in_force.same_verdicts(file.policy()) => None,
         _ => Some(store.prepare(file.policy(), Counters::Keep, false)?),
     };
+    if let Some(change) = &change {
+        printer.detail(|| change.describe());
+    }
     // The first generation must be in force before the first interface runs it.
     // Later ones wait until every interface has been attached.
     let mut change = match change {
@@ -93,7 +99,10 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     };
     let mut fresh: Vec<&Interface> = Vec::new();
     for interface in &wanted {
-        let mode = match attached.iter().find(|a| a.interface.index == interface.index) {
+        let mode = match attached
+            .iter()
+            .find(|a| a.interface.index == interface.index)
+        {
             Some(attached) => attached.mode,
             None => match attach(&store, interface, args.mode, printer) {
                 Ok(mode) => {
@@ -176,12 +185,7 @@ fn attach(
     }
 }
 
-fn report(
-    interface: &Interface,
-    mode: Mode,
-    policy: &Policy,
-    printer: &mut Printer,
-) -> Result<()> {
+fn report(interface: &Interface, mode: Mode, policy: &Policy, printer: &mut Printer) -> Result<()> {
     let rules = policy.rules.len();
     let driver = interface
         .driver

@@ -89,11 +89,7 @@ impl std::error::Error for TooComplex {}
 /// # Errors
 ///
 /// The policy is beyond a fixed bound.
-pub fn compile(
-    policy: &Policy,
-    ephemeral: PortRange,
-    slots: &[u32],
-) -> Result<Tables, TooComplex> {
+pub fn compile(policy: &Policy, ephemeral: PortRange, slots: &[u32]) -> Result<Tables, TooComplex> {
     if policy.rules.len() > MAX_RULES {
         return Err(TooComplex::Rules(policy.rules.len()));
     }
@@ -151,11 +147,7 @@ struct Resolved<'a> {
 
 /// The classes of local and of remote ports that the rules for a transport
 /// distinguish.
-fn dimensions(
-    rules: &[Resolved<'_>],
-    transport: Transport,
-    tables: &Tables,
-) -> (Classes, Classes) {
+fn dimensions(rules: &[Resolved<'_>], transport: Transport, tables: &Tables) -> (Classes, Classes) {
     let of = |side: Side| {
         let constraints = rules
             .iter()

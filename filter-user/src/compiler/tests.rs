@@ -82,7 +82,9 @@ fn frame(transport: Transport, local: u16, remote: u16) -> Vec<u8> {
 }
 
 fn compiled(policy: &Policy) -> Compiled {
-    let slots: Vec<u32> = (0..policy.rules.len() as u32).map(|slot| slot + 7).collect();
+    let slots: Vec<u32> = (0..policy.rules.len() as u32)
+        .map(|slot| slot + 7)
+        .collect();
     compile(policy, EPHEMERAL, &slots).unwrap().into()
 }
 
@@ -121,7 +123,14 @@ fn rule(index: usize, action: Action, words: &str, remote: &str) -> Rule {
 
 /// Few distinct ports, so that rules overlap.
 fn ports() -> impl Strategy<Value = String> {
-    let port = prop_oneof![Just(1u16), Just(22), 78..84u16, Just(443), Just(40000), Just(65535)];
+    let port = prop_oneof![
+        Just(1u16),
+        Just(22),
+        78..84u16,
+        Just(443),
+        Just(40000),
+        Just(65535)
+    ];
     prop_oneof![
         3 => Just("any".to_owned()),
         4 => port.clone().prop_map(|port| port.to_string()),
@@ -202,7 +211,11 @@ fn a_deny_in_front_wins_over_an_allow_behind() {
         (8100, Reason::RuleAllow),
         (8101, Reason::DefaultDrop),
     ] {
-        assert_eq!(ask(&tables, Transport::Tcp, port, 50000).reason(), reason, "{port}");
+        assert_eq!(
+            ask(&tables, Transport::Tcp, port, 50000).reason(),
+            reason,
+            "{port}"
+        );
         assert_eq!(
             ask(&tables, Transport::Udp, port, 50000).reason(),
             Reason::DefaultDrop

@@ -29,7 +29,9 @@ pub(super) fn directory() -> Result<PathBuf> {
 
 fn namespace_directory() -> Result<PathBuf> {
     let namespace = host::network_namespace()?;
-    Ok(Path::new(MOUNT_POINT).join("xdpfw").join(namespace.to_string()))
+    Ok(Path::new(MOUNT_POINT)
+        .join("xdpfw")
+        .join(namespace.to_string()))
 }
 
 /// Makes the directory, mounting bpffs first where it is not.

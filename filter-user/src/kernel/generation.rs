@@ -27,6 +27,8 @@ pub(super) struct Built {
     pub(super) program: ProgramFd,
     pub(super) object: Object,
     pub(super) generation: Generation,
+    /// What it came to, for those who want to know.
+    pub(super) summary: String,
 }
 
 impl Generation {
@@ -64,14 +66,24 @@ impl Generation {
         object.pin_map(names::RULE_HITS, &directory.join("rule_hits"))?;
         record.pin(&directory.join("record"))?;
         object.pin_program(name, &directory.join("program"))?;
+        let program = ProgramInfo::from_pin(directory.join("program"))?;
+        let summary = format!(
+            "generation {}: {} local and {} remote ports, {} decisions, {} instructions verified",
+            record.generation,
+            tables.local.len(),
+            tables.remote.len(),
+            tables.decisions.len(),
+            program.verified_instruction_count().unwrap_or_default()
+        );
         Ok(Built {
             program: object.program_fd(name)?,
             object,
             generation: Self {
                 directory: directory.to_owned(),
-                program_id: program_id(directory)?,
+                program_id: program.id(),
                 record,
             },
+            summary,
         })
     }
 

@@ -4,9 +4,7 @@ use std::{fmt, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::link::{
-    LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
-};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached};
 
 /// Where on a packet's way the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,10 +71,9 @@ impl Record {
         let chunks: Vec<[u8; CHUNK]> = map.iter().collect::<Result<_, _>>()?;
         let written: Written = serde_json::from_slice(chunks.as_flattened())
             .context("the pinned record is damaged")?;
-        let policy = written
-            .policy
-            .read()
-            .map_err(|mistake| anyhow::anyhow!("the pinned record is damaged: {}", mistake.message))?;
+        let policy = written.policy.read().map_err(|mistake| {
+            anyhow::anyhow!("the pinned record is damaged: {}", mistake.message)
+        })?;
         ensure!(
             policy.rules.len() == written.slots.len(),
             "the pinned record is damaged: rules without counters"

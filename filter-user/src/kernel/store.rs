@@ -1,19 +1,12 @@
 //! The kernel's state as a whole: which generation is in force, on which
 //! interfaces; and the changes of it, each of which happens or does not.
 
-use std::{
-    collections::HashSet,
-    path::PathBuf,
-};
+use std::{collections::HashSet, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use aya::{
     maps::{Array, Map, MapData},
-    programs::{
-        ProgramError, ProgramInfo, Xdp, XdpMode,
-        links::FdLink,
-        xdp::XdpLink,
-    },
+    programs::{ProgramError, ProgramInfo, Xdp, XdpMode, links::FdLink, xdp::XdpLink},
     sys::SyscallError,
 };
 use aya_obj::programs::XdpAttachType;
@@ -110,7 +103,8 @@ impl Store {
     ///
     /// The kernel refuses to tell.
     pub fn attached(&self) -> Result<Vec<Attached>> {
-        if self.links()?.is_empty() {
+        // Without these pins nothing is attached, and netlink need not be asked.
+        if self.links()?.is_empty() || !self.dispatcher().exists() {
             return Ok(Vec::new());
         }
         let dispatcher = ProgramInfo::from_pin(self.dispatcher())?.id();
@@ -174,20 +168,19 @@ impl Store {
             Failure::kernel("this kernel has no XDP links (they came with Linux 5.9)")
         })?;
         let pin = self.link(interface.index);
-        let fresh = pin.with_extension("new");
-        // A name without a dot, which bpffs does not take.
-        let fresh = fresh.with_file_name(format!("{}-new", interface.index));
-        bpffs::remove_file(&fresh)?;
-        link.pin(&fresh)
-            .with_context(|| format!("cannot pin {}", fresh.display()))?;
-        std::fs::rename(&fresh, &pin)
+        // Left by an interface that had the number before.
+        bpffs::remove_file(&pin)?;
+        link.pin(&pin)
             .with_context(|| format!("cannot pin {}", pin.display()))?;
         let attached = self.attached()?;
         let found = attached
             .iter()
             .find(|attached| attached.interface.index == interface.index)
             .with_context(|| {
-                format!("{}: attached, but the kernel does not show it", interface.name)
+                format!(
+                    "{}: attached, but the kernel does not show it",
+                    interface.name
+                )
             })?;
         Ok(found.mode)
     }
@@ -312,6 +305,11 @@ impl Change<'_> {
         // command would do as well.
         store.sweep(Some(&self.built.generation))?;
         Ok(self.built.generation)
+    }
+
+    /// What was built, for those who want to know.
+    pub fn describe(&self) -> String {
+        self.built.summary.clone()
     }
 
     /// Gives the generation up.

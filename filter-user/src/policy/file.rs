@@ -16,7 +16,10 @@ use super::{
     Policy, PolicyText, Rule, RuleId,
     text::{Mistake, VERSION},
 };
-use crate::{exit::{Exit, Failure}, ports::PortSpec};
+use crate::{
+    exit::{Exit, Failure},
+    ports::PortSpec,
+};
 
 /// Who may read the policy: root, and its group.
 const MODE: u32 = 0o640;
@@ -51,25 +54,24 @@ impl PolicyFile {
     ///
     /// The text is no policy.
     pub fn from_bytes(path: &Path, source: &str, text: Vec<u8>) -> Result<Self> {
-        let text = String::from_utf8(text).map_err(|_| {
-            Failure::policy(format!("{source} is not a text file in UTF-8"))
-        })?;
+        let text = String::from_utf8(text)
+            .map_err(|_| Failure::policy(format!("{source} is not a text file in UTF-8")))?;
         Self::parse(path, source, &text)
     }
 
     fn parse(path: &Path, source: &str, text: &str) -> Result<Self> {
         let at = |offset: usize, message: &str| {
             let (line, column) = position(text, offset);
-            // A message may quote the text, and an error is one line.
+            // A message may quote the text, and an error is one line; TOML calls
+            // keys what the parser calls fields.
             let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+            let message = message.replace(" field `", " key `");
             Failure::policy(format!("{source}:{line}:{column}: {message}"))
         };
-        let document = Document::parse(text).map_err(|error| {
-            at(error.span().map_or(0, |span| span.start), error.message())
-        })?;
-        let written: PolicyText = toml_edit::de::from_str(text).map_err(|error| {
-            at(error.span().map_or(0, |span| span.start), error.message())
-        })?;
+        let document = Document::parse(text)
+            .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message()))?;
+        let written: PolicyText = toml_edit::de::from_str(text)
+            .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message()))?;
         let policy = written
             .read()
             .map_err(|mistake| at(offset_of(&document, &mistake), &mistake.message))?;
@@ -117,7 +119,8 @@ impl PolicyFile {
             .map(|rule| !ids.contains(&rule.id))
             .collect();
         let mut kept = keep.iter();
-        self.rules().retain(|_| kept.next().copied().unwrap_or(true));
+        self.rules()
+            .retain(|_| kept.next().copied().unwrap_or(true));
         self.policy.rules.retain(|rule| !ids.contains(&rule.id));
     }
 
@@ -158,7 +161,9 @@ impl PolicyFile {
             .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
         if !item.is_array_of_tables() {
             // Written as `rule = [{ … }]`, which was read before: tables in a list.
-            let tables = std::mem::take(item).into_array_of_tables().unwrap_or_default();
+            let tables = std::mem::take(item)
+                .into_array_of_tables()
+                .unwrap_or_default();
             *item = Item::ArrayOfTables(tables);
         }
         match item {

@@ -54,7 +54,10 @@ impl FromStr for RuleId {
             .filter(|&number: &u32| number > 0 && format!("r{number}") == text)
             .map(Self)
             .ok_or_else(|| {
-                format!("`{}` is not a rule id (say for example r1)", text.escape_debug())
+                format!(
+                    "`{}` is not a rule id (say for example r1)",
+                    text.escape_debug()
+                )
             })
     }
 }
@@ -284,10 +287,7 @@ fn one_word(word: &str) -> Result<(Protocol, PortSpec), String> {
 fn ports_of(protocol: Protocol, words: &[String]) -> Result<PortSpec, String> {
     let list: Vec<&str> = match words {
         [word] => vec![word],
-        words => words
-            .iter()
-            .map(|word| word.trim_matches(','))
-            .collect(),
+        words => words.iter().map(|word| word.trim_matches(',')).collect(),
     };
     PortSpec::parse(&list.join(","), protocol.transports()).map_err(|error| error.to_string())
 }

@@ -3,9 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Action, DefaultAction, Fragments, Policy, Rule, RuleId, UdpReplies, What,
-};
+use super::{Action, DefaultAction, Fragments, Policy, Rule, RuleId, UdpReplies, What};
 use crate::ports::PortSpec;
 
 /// The only version of the policy's format.
@@ -123,7 +121,11 @@ impl PolicyText {
             dhcp_client: self.dhcp_client.unwrap_or(true),
             rules: Vec::with_capacity(self.rule.len()),
         };
-        if let Some(name) = policy.interfaces.iter().find(|name| !is_interface_name(name)) {
+        if let Some(name) = policy
+            .interfaces
+            .iter()
+            .find(|name| !is_interface_name(name))
+        {
             return Err(mistake(
                 "interfaces",
                 format!("`{}` is not an interface name", name.escape_debug()),

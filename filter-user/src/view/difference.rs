@@ -34,7 +34,11 @@ impl Difference {
             }
         };
         compare("default", base.default.as_str(), next.default.as_str());
-        compare("fragments", base.fragments.as_str(), next.fragments.as_str());
+        compare(
+            "fragments",
+            base.fragments.as_str(),
+            next.fragments.as_str(),
+        );
         compare(
             "udp_replies",
             base.udp_replies.as_str(),

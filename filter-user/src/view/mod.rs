@@ -10,7 +10,7 @@ mod table;
 
 pub use difference::Difference;
 pub use list::{List, RuleRow};
-pub use printer::Printer;
+pub use printer::{Printer, Verbosity};
 pub use stats::{Query as StatsQuery, Stats};
 pub use status::Status;
 

@@ -13,7 +13,19 @@ use serde::Serialize;
 pub struct Printer {
     out: AutoStream<Stdout>,
     err: AutoStream<Stderr>,
-    quiet: bool,
+    verbosity: Verbosity,
+}
+
+/// How much is said besides the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors alone.
+    Quiet,
+    /// What changed, and warnings.
+    #[default]
+    Normal,
+    /// How it was done, too.
+    Verbose,
 }
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -22,8 +34,8 @@ const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const NEW_SCREEN: &str = "\x1b[H\x1b[J";
 
 impl Printer {
-    /// With colour when asked for, and without messages if `quiet`.
-    pub fn new(color: ColorChoice, quiet: bool) -> Self {
+    /// With colour when asked for.
+    pub fn new(color: ColorChoice, verbosity: Verbosity) -> Self {
         let color = match color {
             ColorChoice::Auto => anstream::ColorChoice::Auto,
             ColorChoice::Always => anstream::ColorChoice::Always,
@@ -32,7 +44,7 @@ impl Printer {
         Self {
             out: AutoStream::new(io::stdout(), color),
             err: AutoStream::new(io::stderr(), color),
-            quiet,
+            verbosity,
         }
     }
 
@@ -42,7 +54,7 @@ impl Printer {
     ///
     /// Stdout is closed.
     pub fn line(&mut self, line: &str) -> Result<()> {
-        if self.quiet {
+        if self.verbosity < Verbosity::Normal {
             return Ok(());
         }
         writeln!(self.out, "{line}")?;
@@ -87,14 +99,21 @@ impl Printer {
 
     /// Says something in passing; nothing if quiet.
     pub fn note(&mut self, text: &str) {
-        if !self.quiet {
+        if self.verbosity >= Verbosity::Normal {
             self.message(text);
+        }
+    }
+
+    /// Says how something was done, if that is wanted.
+    pub fn detail(&mut self, text: impl FnOnce() -> String) {
+        if self.verbosity >= Verbosity::Verbose {
+            self.message(&text());
         }
     }
 
     /// Warns; nothing if quiet.
     pub fn warning(&mut self, text: &str) {
-        if !self.quiet {
+        if self.verbosity >= Verbosity::Normal {
             self.message(&format!("{WARNING}warning:{WARNING:#} {text}"));
         }
     }

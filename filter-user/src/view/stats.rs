@@ -88,21 +88,23 @@ impl Stats {
             .len()
             .saturating_sub(query.top.unwrap_or(usize::MAX));
         counted.truncate(counted.len() - cut);
-        let ports = counted.into_iter().map(|(protocol, port, dropped_packets)| {
-            let before = previous.map_or(0, |previous| previous.dropped(protocol, port));
-            Port {
-                protocol,
-                port,
-                service: services::name_of(protocol, port),
-                class: PortClass::of(port),
-                dropped_packets,
-                per_second: if elapsed > 0.0 {
-                    dropped_packets.saturating_sub(before) as f64 / elapsed
-                } else {
-                    0.0
-                },
-            }
-        });
+        let ports = counted
+            .into_iter()
+            .map(|(protocol, port, dropped_packets)| {
+                let before = previous.map_or(0, |previous| previous.dropped(protocol, port));
+                Port {
+                    protocol,
+                    port,
+                    service: services::name_of(protocol, port),
+                    class: PortClass::of(port),
+                    dropped_packets,
+                    per_second: if elapsed > 0.0 {
+                        dropped_packets.saturating_sub(before) as f64 / elapsed
+                    } else {
+                        0.0
+                    },
+                }
+            });
         Self {
             schema: "xdpfw.stats/1",
             at,
@@ -121,7 +123,12 @@ impl fmt::Display for Stats {
             table.add_row([
                 table::thousands(port.per_second.round() as u64),
                 table::thousands(port.dropped_packets),
-                format!("{}/{}{}", port.port, port.protocol, name.unwrap_or_default()),
+                format!(
+                    "{}/{}{}",
+                    port.port,
+                    port.protocol,
+                    name.unwrap_or_default()
+                ),
                 port.class.to_string(),
             ]);
         }

@@ -90,7 +90,11 @@ impl fmt::Display for Status {
         if !self.interfaces.is_empty() {
             let mut table = table::table(&["interface", "ifindex", "mode"], &[1]);
             for row in &self.interfaces {
-                table.add_row([row.name.clone(), row.ifindex.to_string(), row.mode.to_owned()]);
+                table.add_row([
+                    row.name.clone(),
+                    row.ifindex.to_string(),
+                    row.mode.to_owned(),
+                ]);
             }
             write!(f, "\n{}", table::lines(&table))?;
         }
