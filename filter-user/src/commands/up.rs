@@ -1,13 +1,12 @@
 //! `xdpfw up`: attach the filter to interfaces.
 
 use anyhow::Result;
-use aya::programs::XdpMode;
 use clap::ValueEnum;
 
 use super::{Context, lockout, require_root};
 use crate::{
     exit::{Exit, Failure},
-    kernel::{Counters, Interface, Lock, Mode, Store, interfaces},
+    kernel::{Attached, Counters, Interface, Lock, Mode, Store, interfaces},
     policy::Policy,
     view::Printer,
 };
@@ -65,6 +64,21 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
             .iter()
             .any(|a| a.interface.index == interface.index)
     };
+    for attached in &attached {
+        let Attached { interface, mode } = attached;
+        let conflict = matches!(
+            (args.mode, mode),
+            (Wanted::Native, Mode::Generic) | (Wanted::Generic, Mode::Native)
+        );
+        if conflict && names.contains(&interface.name) {
+            let name = &interface.name;
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("{name}: is up in {mode} mode (say `xdpfw down {name}` first)"),
+            )
+            .into());
+        }
+    }
     let current = if attached.is_empty() {
         // Nothing is filtered: what is pinned is left over.
         store.clear()?;
@@ -168,21 +182,23 @@ fn attach(
     wanted: Wanted,
     printer: &mut Printer,
 ) -> Result<Mode> {
-    match wanted {
-        Wanted::Native => store.attach(interface, XdpMode::Driver),
-        Wanted::Generic => store.attach(interface, XdpMode::Skb),
-        Wanted::Auto => match store.attach(interface, XdpMode::Driver) {
-            Err(native) if interface.xdp.is_none() => {
-                let mode = store.attach(interface, XdpMode::Skb).map_err(|_| native)?;
-                printer.warning(&format!(
-                    "{}: no native XDP here, so packets are dropped later, in the network stack",
-                    interface.name
-                ));
-                Ok(mode)
-            }
-            result => result,
-        },
+    let mode = match wanted {
+        Wanted::Native | Wanted::Auto => Mode::Native,
+        Wanted::Generic => Mode::Generic,
+    };
+    let Err(error) = store.attach(interface, mode) else {
+        return Ok(mode);
+    };
+    // Whatever else is attached would be in the way of generic mode, too.
+    if wanted != Wanted::Auto || interface.xdp.is_some() {
+        return Err(error);
     }
+    store.attach(interface, Mode::Generic).map_err(|_| error)?;
+    printer.warning(&format!(
+        "{}: no native XDP here, so packets are dropped later, in the network stack",
+        interface.name
+    ));
+    Ok(Mode::Generic)
 }
 
 fn report(interface: &Interface, mode: Mode, policy: &Policy, printer: &mut Printer) -> Result<()> {

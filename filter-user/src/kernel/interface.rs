@@ -4,7 +4,10 @@ use std::{fmt, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::{
+    Handle, LinkMessageBuilder, LinkUnspec,
+    packet_route::link::{LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+};
 
 /// Where on a packet's way the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +56,44 @@ pub struct Interface {
 ///
 /// Netlink does not answer.
 pub fn interfaces() -> Result<Vec<Interface>> {
+    netlink(async |handle| {
+        let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+        Ok(links.into_iter().map(Interface::from).collect())
+    })
+    .context("cannot list the network interfaces")
+}
+
+/// Detaches whatever XDP program was attached to an interface without a link.
+pub(super) fn detach_unlinked(index: u32, mode: Mode) -> Result<()> {
+    const NO_PROGRAM: i32 = -1;
+    // `XDP_FLAGS_SKB_MODE` and its like in linux/if_link.h.
+    let flags = match mode {
+        Mode::Generic => 1 << 1,
+        Mode::Native => 1 << 2,
+        Mode::Offloaded => 1 << 3,
+    };
+    netlink(async |handle| {
+        let detach = LinkMessageBuilder::<LinkUnspec>::default()
+            .index(index)
+            .append_extra_attribute(LinkAttribute::Xdp(vec![
+                LinkXdp::Fd(NO_PROGRAM),
+                LinkXdp::Flags(flags),
+            ]))
+            .build();
+        Ok(handle.link().set(detach).execute().await?)
+    })
+    .context("cannot detach the program")
+}
+
+fn netlink<T>(work: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?
         .block_on(async {
             let (connection, handle, _) = rtnetlink::new_connection()?;
             tokio::spawn(connection);
-            let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
-            anyhow::Ok(links.into_iter().map(Interface::from).collect())
+            work(handle).await
         })
-        .context("cannot list the network interfaces")
 }
 
 impl From<LinkMessage> for Interface {

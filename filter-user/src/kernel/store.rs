@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::{
     maps::{Array, Map, MapData},
     programs::{ProgramError, ProgramInfo, Xdp, XdpMode, links::FdLink, xdp::XdpLink},
@@ -16,13 +16,13 @@ use xdpfw_common::abi::{RULE_SLOTS, names};
 use super::{
     Generation, Interface, Mode, Record, bpffs,
     generation::{self, Built},
+    interface::{detach_unlinked, interfaces},
     object,
 };
 use crate::{
     compiler,
     exit::Failure,
     host,
-    kernel::interfaces,
     policy::{Policy, Rule},
 };
 
@@ -155,34 +155,43 @@ impl Store {
     /// # Errors
     ///
     /// The interface has a program already, or its driver or the kernel refuses.
-    pub fn attach(&self, interface: &Interface, mode: XdpMode) -> Result<Mode> {
+    pub fn attach(&self, interface: &Interface, mode: Mode) -> Result<()> {
         bpffs::make(&self.directory.join("links"))?;
         let mut dispatcher = Xdp::from_pin(self.dispatcher(), XdpAttachType::Interface)?;
         let id = dispatcher
-            .attach_to_if_index(interface.index, mode)
+            .attach_to_if_index(
+                interface.index,
+                match mode {
+                    Mode::Native => XdpMode::Driver,
+                    Mode::Generic => XdpMode::Skb,
+                    Mode::Offloaded => XdpMode::Hardware,
+                },
+            )
             .map_err(|error| refusal(interface, mode, &error))?;
         let link: XdpLink = dispatcher.take_link(id)?;
-        // Where links are unknown, aya attaches by netlink, which nothing could
-        // keep or replace atomically. Dropped, the program is detached again.
-        let link = FdLink::try_from(link).map_err(|_| {
-            Failure::kernel("this kernel has no XDP links (they came with Linux 5.9)")
-        })?;
+        let Ok(link) = FdLink::try_from(link) else {
+            // Where links are unknown, aya attaches by netlink, which nothing
+            // could keep or replace atomically.
+            detach_unlinked(interface.index, mode)?;
+            return Err(
+                Failure::kernel("this kernel has no XDP links (they came with Linux 5.9)").into(),
+            );
+        };
         let pin = self.link(interface.index);
         // Left by an interface that had the number before.
         bpffs::remove_file(&pin)?;
         link.pin(&pin)
             .with_context(|| format!("cannot pin {}", pin.display()))?;
         let attached = self.attached()?;
-        let found = attached
+        let shown = attached
             .iter()
-            .find(|attached| attached.interface.index == interface.index)
-            .with_context(|| {
-                format!(
-                    "{}: attached, but the kernel does not show it",
-                    interface.name
-                )
-            })?;
-        Ok(found.mode)
+            .any(|a| a.interface.index == interface.index && a.mode == mode);
+        ensure!(
+            shown,
+            "{}: attached, but the kernel does not show it",
+            interface.name
+        );
+        Ok(())
     }
 
     /// Detaches the filter from an interface, or does nothing.
@@ -354,7 +363,7 @@ fn assign_slots(policy: &Policy, previous: Option<&Record>) -> Slots {
 }
 
 /// Why an interface cannot be filtered.
-fn refusal(interface: &Interface, mode: XdpMode, error: &ProgramError) -> anyhow::Error {
+fn refusal(interface: &Interface, mode: Mode, error: &ProgramError) -> anyhow::Error {
     let name = &interface.name;
     let io = match error {
         ProgramError::SyscallError(SyscallError { io_error, .. }) => Some(io_error),
@@ -367,7 +376,7 @@ fn refusal(interface: &Interface, mode: XdpMode, error: &ProgramError) -> anyhow
         (_, Some((program, _))) => format!(
             "{name}: another XDP program (id {program}) is attached; remove it with `ip link set dev {name} xdp off`"
         ),
-        (Some(rustix::io::Errno::OPNOTSUPP), _) if mode == XdpMode::Driver => format!(
+        (Some(rustix::io::Errno::OPNOTSUPP), _) if mode == Mode::Native => format!(
             "{name}: its driver{} has no native XDP; say --mode generic",
             interface
                 .driver
