@@ -253,8 +253,11 @@ fn without_root_words_and_files_are_judged_all_the_same() -> Result<()> {
     for (arguments, code, said) in [
         (&["allow", "tcp", "99999"][..], 2, "out of range"),
         (&["stats", "--port", "443"], 2, "tcp/443"),
-        (&["apply", "wrong.toml"], 3, "wrong.toml:2:11: "),
-        (&["apply", "none.toml"], 1, "none.toml"),
+        (
+            &["allow", "tcp", "443", "--dry-run", "--policy", "wrong.toml"],
+            3,
+            "wrong.toml:2:11: ",
+        ),
     ] {
         let output = ground.as_nobody(arguments)?;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
@@ -280,8 +283,6 @@ fn a_file_that_may_not_be_read_is_a_missing_privilege() -> Result<()> {
     for arguments in [
         &["allow", "tcp", "443", "--dry-run"][..],
         &["delete", "r1", "--dry-run"],
-        &["apply"],
-        &["apply", "policy.toml"],
     ] {
         let output = ground.as_nobody(arguments)?;
         assert_eq!(output.status.code(), Some(4), "{arguments:?}: {output:?}");
@@ -298,7 +299,12 @@ impl Ground {
     fn new() -> Result<Self> {
         let ground = Self(TempDir::new()?);
         fs::set_permissions(ground.0.path(), fs::Permissions::from_mode(0o755))?;
-        fs::copy(binary()?, ground.path("xdpfw"))?;
+        // By another process: a file that this one holds open for writing, if only
+        // in a child that was just forked, cannot be executed.
+        let copied = Command::new("cp")
+            .args([&binary()?, &ground.path("xdpfw")])
+            .status()?;
+        ensure!(copied.success(), "cannot copy xdpfw");
         Ok(ground)
     }
 

@@ -36,13 +36,12 @@ pub struct Args {
 ///
 /// The file is no policy, or the change cannot be made; nothing changes then.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    let file = read(args.file.as_deref(), context)?;
+    let read = || read(args.file.as_deref(), context);
     if args.check {
-        return check(&file, context, printer);
+        return check(&read()?, context, printer);
     }
-    let edit = Edit::replace(file)?;
+    let edit = Edit::replace(read)?;
     let policy = edit.file.policy().clone();
-    let live_before = edit.in_force().is_some();
     let effect = edit.finish(args.force, printer)?;
     let rules = policy.rules.len();
     printer.line(&format!(
@@ -52,7 +51,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         if effect.changed() { "" } else { "already so, " },
         effect.describe()
     ))?;
-    if live_before {
+    if !effect.interfaces().is_empty() {
         compare_interfaces(&policy, effect.interfaces(), printer);
     }
     Ok(Exit::Done)
@@ -70,10 +69,10 @@ fn read(source: Option<&str>, context: &Context) -> Result<PolicyFile> {
         Some("-") => {
             let mut bytes = Vec::new();
             io::stdin().read_to_end(&mut bytes)?;
-            PolicyFile::from_bytes(path, "standard input", bytes)
+            PolicyFile::replacing(path, "standard input", bytes)
         }
         Some(source) => match fs::read(source) {
-            Ok(bytes) => PolicyFile::from_bytes(path, source, bytes),
+            Ok(bytes) => PolicyFile::replacing(path, source, bytes),
             Err(error) => Err(cannot_read(Path::new(source), error)),
         },
     }
@@ -108,14 +107,8 @@ fn compare_interfaces(policy: &Policy, live: &[String], printer: &mut Printer) {
 fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let _lock = Lock::shared()?;
-    let store = Store::open()?;
-    let live = if store.attached()?.is_empty() {
-        None
-    } else {
-        store.current()?
-    };
-    let (base, name) = match &live {
-        Some(live) => (live.record().policy.clone(), "what is live"),
+    let (base, name) = match Store::open()?.live()? {
+        Some(live) => (live.generation.record().policy.clone(), "what is live"),
         None => (
             context.policy_file()?.policy().clone(),
             "the saved policy (nothing is up)",

@@ -1,18 +1,12 @@
 //! What every command does that changes the policy: file and kernel change
 //! together or not at all.
 
-use std::{
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Context, lockout};
 use crate::{
-    kernel::{Attached, Counters, Lock, Record, Store},
-    policy::{Policy, PolicyFile, write_whole},
+    kernel::{Counters, Live, Lock, Store},
+    policy::PolicyFile,
     view::Printer,
 };
 
@@ -20,10 +14,8 @@ use crate::{
 pub(super) struct Edit {
     _lock: Lock,
     pub(super) file: PolicyFile,
-    saved: Saved,
     store: Store,
-    in_force: Option<Record>,
-    attached: Vec<Attached>,
+    live: Option<Live>,
 }
 
 /// Where a change took effect.
@@ -62,36 +54,22 @@ impl Edit {
         Self::of(lock, context.policy_file()?)
     }
 
-    /// The same with another file in place of the saved one, which may be
-    /// beyond reading.
-    pub(super) fn replace(file: PolicyFile) -> Result<Self> {
+    /// The same with another policy in place of the file's, which may be beyond
+    /// reading.
+    pub(super) fn replace(read: impl FnOnce() -> Result<PolicyFile>) -> Result<Self> {
         super::require_root()?;
         let lock = Lock::exclusive()?;
-        Self::of(lock, file)
+        Self::of(lock, read()?)
     }
 
     fn of(lock: Lock, file: PolicyFile) -> Result<Self> {
-        let saved = Saved::read(file.path())?;
         let store = Store::open()?;
-        let attached = store.attached()?;
-        let in_force = if attached.is_empty() {
-            None
-        } else {
-            store.current()?.map(|current| current.record().clone())
-        };
         Ok(Self {
             _lock: lock,
             file,
-            saved,
+            live: store.live()?,
             store,
-            in_force,
-            attached,
         })
-    }
-
-    /// The policy that the kernel follows, if the filter is up.
-    pub(super) fn in_force(&self) -> Option<&Policy> {
-        self.in_force.as_ref().map(|record| &record.policy)
     }
 
     /// Saves the file and puts its policy in force, if the filter is up.
@@ -101,80 +79,36 @@ impl Edit {
     /// file as it was.
     pub(super) fn finish(self, force: bool, printer: &mut Printer) -> Result<Effect> {
         let next = self.file.policy();
-        let file_changed = self.saved.differs_from(&self.file);
-        let Some(in_force) = &self.in_force else {
-            if file_changed {
-                self.file.save()?;
-            }
-            return Ok(Effect {
-                interfaces: Vec::new(),
-                changed: file_changed,
-            });
+        let mut effect = Effect {
+            interfaces: Vec::new(),
+            changed: self.file.is_changed(),
         };
-        let interfaces = self
-            .attached
-            .iter()
-            .map(|attached| attached.interface.name.clone())
-            .collect();
-        // A swap costs something, and some drivers are disturbed by it: none
-        // for nothing.
-        let kernel_changes = in_force.traced || !next.same_verdicts(&in_force.policy);
-        if kernel_changes {
-            if !force {
-                lockout::guard(next, Some(&in_force.policy), &lockout::remedy(), printer)?;
-            }
-            let change = self.store.prepare(next, Counters::Keep, false)?;
-            printer.detail(|| change.describe());
-            if file_changed && let Err(error) = self.file.save() {
-                change.abandon();
-                return Err(error);
-            }
-            if let Err(error) = change.make() {
-                if file_changed {
-                    self.saved.restore()?;
-                }
-                return Err(error);
-            }
-        } else if file_changed {
-            self.file.save()?;
-        }
-        Ok(Effect {
-            interfaces,
-            changed: file_changed || kernel_changes,
-        })
-    }
-}
-
-/// The policy file as it was before.
-struct Saved {
-    path: PathBuf,
-    contents: Option<Vec<u8>>,
-}
-
-impl Saved {
-    fn read(path: &Path) -> Result<Self> {
-        let contents = match fs::read(path) {
-            Ok(contents) => Some(contents),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
+        let Some(live) = &self.live else {
+            self.file.save_if_changed()?;
+            return Ok(effect);
         };
-        Ok(Self {
-            path: path.to_owned(),
-            contents,
-        })
-    }
-
-    fn differs_from(&self, file: &PolicyFile) -> bool {
-        self.contents.as_deref() != Some(file.text().as_bytes())
-    }
-
-    fn restore(&self) -> Result<()> {
-        match &self.contents {
-            Some(contents) => write_whole(&self.path, contents),
-            None => fs::remove_file(&self.path),
+        let names = live.attached.iter().map(|a| a.interface.name.clone());
+        effect.interfaces = names.collect();
+        // A swap costs something, and nothing is to be had for it here.
+        let in_force = live.generation.record();
+        if !in_force.traced && next.same_verdicts(&in_force.policy) {
+            self.file.save_if_changed()?;
+            return Ok(effect);
         }
-        .with_context(|| format!("cannot restore {}", self.path.display()))
+        effect.changed = true;
+        if !force {
+            lockout::guard(next, Some(&in_force.policy), &lockout::remedy(), printer)?;
+        }
+        let change = self.store.prepare(next, Counters::Keep, false)?;
+        printer.detail(|| change.describe());
+        if let Err(error) = self.file.save_if_changed() {
+            change.abandon();
+            return Err(error);
+        }
+        if let Err(error) = change.make() {
+            self.file.restore()?;
+            return Err(error);
+        }
+        Ok(effect)
     }
 }

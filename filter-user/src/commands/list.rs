@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Context, require_root};
 use crate::{
     exit::Exit,
-    kernel::{Lock, Snapshot, Store},
+    kernel::{Lock, Record, Snapshot, Store},
     view::{List, Printer},
 };
 
@@ -21,16 +21,11 @@ pub struct Args {}
 pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let _lock = Lock::shared()?;
-    let store = Store::open()?;
-    let live = if store.attached()?.is_empty() {
-        None
-    } else {
-        store.current()?
-    };
-    let list = match &live {
+    let list = match Store::open()?.live()? {
         Some(live) => {
-            warn_of_changes(context, live.record(), printer);
-            List::new(&live.record().policy, &live.snapshot()?)
+            let record = live.generation.record();
+            warn_of_changes(context, record, printer);
+            List::new(&record.policy, &live.generation.snapshot()?)
         }
         None => {
             printer.note("not up; the rules are those of the policy file");
@@ -47,11 +42,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
 }
 
 /// Says so when the policy file was edited and not applied.
-pub(super) fn warn_of_changes(
-    context: &Context,
-    live: &crate::kernel::Record,
-    printer: &mut Printer,
-) {
+pub(super) fn warn_of_changes(context: &Context, live: &Record, printer: &mut Printer) {
     let path = context.policy_path().display();
     match context.policy_file() {
         Ok(file) if file.policy().same_verdicts(&live.policy) => {}

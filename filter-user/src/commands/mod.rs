@@ -90,3 +90,8 @@ fn require_root() -> Result<()> {
     }
     Err(Failure::new(Exit::Privilege, "this needs root; say `sudo xdpfw …`").into())
 }
+
+/// What commands say that need the filter to be up.
+fn not_up() -> anyhow::Error {
+    Failure::new(Exit::Failed, "not up (say `xdpfw up IFACE`)").into()
+}

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 use xdpfw_common::Transport;
 
-use super::{Context, require_root};
+use super::{Context, not_up, require_root};
 use crate::{
     exit::{Exit, Failure},
     kernel::{Counters, Lock, Snapshot, Store},
@@ -83,13 +83,7 @@ struct Sample {
 
 fn observe() -> Result<Sample> {
     let _lock = Lock::shared()?;
-    let store = Store::open()?;
-    let live = if store.attached()?.is_empty() {
-        None
-    } else {
-        store.current()?
-    };
-    let live = live.ok_or_else(not_up)?;
+    let live = Store::open()?.live()?.ok_or_else(not_up)?.generation;
     Ok(Sample {
         counters: live.snapshot()?,
         at: Timestamp::now(),
@@ -102,10 +96,7 @@ fn observe() -> Result<Sample> {
 fn reset() -> Result<Sample> {
     let _lock = Lock::exclusive()?;
     let store = Store::open()?;
-    if store.attached()?.is_empty() {
-        return Err(not_up());
-    }
-    let old = store.current()?.ok_or_else(not_up)?;
+    let old = store.live()?.ok_or_else(not_up)?.generation;
     let record = old.record().clone();
     let counters = old.counters()?;
     store
@@ -116,10 +107,6 @@ fn reset() -> Result<Sample> {
         at: Timestamp::now(),
         since: record.counting_since,
     })
-}
-
-fn not_up() -> anyhow::Error {
-    Failure::new(Exit::Failed, "not up (say `xdpfw up IFACE`)").into()
 }
 
 fn show(

@@ -5,8 +5,7 @@ use anyhow::Result;
 use super::{Context, list::warn_of_changes, require_root};
 use crate::{
     exit::Exit,
-    kernel::{Lock, Snapshot, Store},
-    policy::Policy,
+    kernel::{Lock, Store},
     view::{Printer, Status},
 };
 
@@ -23,36 +22,27 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     require_root()?;
     let _lock = Lock::shared()?;
     let store = Store::open()?;
-    let attached = store.attached()?;
-    let gone = store.link_count()?.saturating_sub(attached.len());
+    let live = store.live()?;
+    let attached = live.as_ref().map_or(0, |live| live.attached.len());
+    let gone = store.link_count()?.saturating_sub(attached);
     if gone > 0 {
         printer.warning(&format!(
             "{gone} filtered interface{} gone; one that came back is not filtered (say `xdpfw up`)",
             if gone == 1 { " is" } else { "s are" }
         ));
     }
-    let live = if attached.is_empty() {
-        None
-    } else {
-        store.current()?
-    };
     let status = match &live {
         Some(live) => {
-            warn_of_changes(context, live.record(), printer);
+            warn_of_changes(context, live.generation.record(), printer);
             Status::new(
-                &live.record().policy,
-                live.record().generation,
-                live.record().traced,
-                &attached,
-                &live.snapshot()?,
+                live.generation.record(),
+                &live.attached,
+                &live.generation.snapshot()?,
             )
         }
         None => {
             printer.note("not up (say `xdpfw up IFACE`)");
-            let policy = context
-                .policy_file()
-                .map_or_else(|_| Policy::default(), |file| file.policy().clone());
-            Status::new(&policy, 0, false, &attached, &Snapshot::empty(0))
+            Status::not_up(context.policy_file()?.policy())
         }
     };
     if context.json() {

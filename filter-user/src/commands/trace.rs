@@ -8,9 +8,9 @@ use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
 
-use super::{Context, require_root};
+use super::{Context, not_up, require_root};
 use crate::{
-    exit::{Exit, Failure},
+    exit::Exit,
     kernel::{Counters, Lock, Record, Store, follow},
     view::Printer,
 };
@@ -58,15 +58,9 @@ fn in_force() -> Result<Option<u32>> {
 fn switch(traced: bool) -> Result<(u32, Record)> {
     let _lock = Lock::exclusive()?;
     let store = Store::open()?;
-    let live = if store.attached()?.is_empty() {
-        None
-    } else {
-        store.current()?
-    };
-    let live = live.ok_or_else(|| Failure::new(Exit::Failed, "not up (say `xdpfw up IFACE`)"))?;
-    let generation = store
-        .prepare(&live.record().policy, Counters::Keep, traced)?
-        .make()?;
+    let live = store.live()?.ok_or_else(not_up)?;
+    let policy = &live.generation.record().policy;
+    let generation = store.prepare(policy, Counters::Keep, traced)?.make()?;
     Ok((generation.program_id(), generation.record().clone()))
 }
 

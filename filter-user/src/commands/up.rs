@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use super::{Context, lockout, require_root};
 use crate::{
     exit::{Exit, Failure},
-    kernel::{Attached, Counters, Interface, Lock, Mode, Store, interfaces},
-    policy::Policy,
+    kernel::{Attached, Counters, Interface, Live, Lock, Mode, Store, interfaces},
+    policy::{Policy, PolicyFile},
     view::Printer,
 };
 
@@ -56,100 +56,169 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         return Err(Failure::usage("the policy names no interface; say `xdpfw up IFACE`").into());
     }
     let wanted = find(&names)?;
-
+    add_interfaces(&mut file, &wanted);
     let store = Store::create()?;
-    let attached = store.attached()?;
-    let is_attached = |interface: &&Interface| {
-        attached
-            .iter()
-            .any(|a| a.interface.index == interface.index)
-    };
-    for attached in &attached {
-        let Attached { interface, mode } = attached;
-        let conflict = matches!(
-            (args.mode, mode),
-            (Wanted::Native, Mode::Generic) | (Wanted::Generic, Mode::Native)
-        );
-        if conflict && names.contains(&interface.name) {
-            let name = &interface.name;
-            return Err(Failure::new(
-                Exit::Failed,
-                format!("{name}: is up in {mode} mode (say `xdpfw down {name}` first)"),
-            )
-            .into());
-        }
+    let live = store.live()?;
+    let attached = live.as_ref().map_or(&[][..], |live| &live.attached);
+    refuse_other_modes(args.mode, &wanted, attached)?;
+    if !args.force {
+        // On an interface that was not filtered, everything passed.
+        let everywhere = wanted.iter().all(|new| mode_on(new, attached).is_some());
+        let in_force = live.as_ref().filter(|_| everywhere);
+        lockout::guard(
+            file.policy(),
+            in_force.map(|live| &live.generation.record().policy),
+            &lockout::remedy(),
+            printer,
+        )?;
     }
-    let current = if attached.is_empty() {
-        // Nothing is filtered: what is pinned is left over.
-        store.clear()?;
+    let modes = match &live {
+        None => start(&wanted, args.mode, &file, &store, printer)?,
+        Some(live) => join(&wanted, args.mode, &file, &store, live, printer)?,
+    };
+    for (interface, mode) in wanted.iter().zip(modes) {
+        report(interface, mode, file.policy(), printer)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Brings the filter up where nothing was filtered.
+fn start(
+    interfaces: &[Interface],
+    wanted: Wanted,
+    file: &PolicyFile,
+    store: &Store,
+    printer: &mut Printer,
+) -> Result<Vec<Mode>> {
+    // What is pinned is left over: of a namespace that is gone, or of a command
+    // that was killed.
+    store.clear()?;
+    let store = Store::create()?;
+    let mut up = || {
+        let change = store.prepare(file.policy(), Counters::Reset, false)?;
+        printer.detail(|| change.describe());
+        // In force before the first interface asks for it.
+        change.make()?;
+        let (modes, _) = attach_all(interfaces, &[], wanted, &store, printer)?;
+        file.save_if_changed()?;
+        Ok(modes)
+    };
+    up().inspect_err(|_: &anyhow::Error| drop(store.clear()))
+}
+
+/// Attaches more interfaces to the filter, and puts the policy file in force
+/// where it says something new.
+fn join(
+    interfaces: &[Interface],
+    wanted: Wanted,
+    file: &PolicyFile,
+    store: &Store,
+    live: &Live,
+    printer: &mut Printer,
+) -> Result<Vec<Mode>> {
+    store.forget_gone()?;
+    let in_force = &live.generation.record().policy;
+    let change = if in_force.same_verdicts(file.policy()) {
         None
     } else {
-        store.forget_gone()?;
-        store.current()?
-    };
-    let in_force: Option<&Policy> = current.as_ref().map(|current| &current.record().policy);
-    if !args.force {
-        let everywhere = wanted.iter().all(|interface| is_attached(&interface));
-        let before = if everywhere { in_force } else { None };
-        lockout::guard(file.policy(), before, &lockout::remedy(), printer)?;
-    }
-
-    let store = Store::create()?;
-    let change = match in_force {
-        Some(in_force) if in_force.same_verdicts(file.policy()) => None,
-        _ => Some(store.prepare(file.policy(), Counters::Keep, false)?),
+        Some(store.prepare(file.policy(), Counters::Keep, false)?)
     };
     if let Some(change) = &change {
         printer.detail(|| change.describe());
     }
-    // The first generation must be in force before the first interface runs it.
-    // Later ones wait until every interface has been attached.
-    let mut change = match change {
-        Some(change) if current.is_none() => {
-            change.make()?;
-            None
+    let attached = attach_all(interfaces, &live.attached, wanted, store, printer).and_then(
+        |(modes, fresh)| match file.save_if_changed() {
+            Ok(()) => Ok(modes),
+            Err(error) => {
+                detach_all(&fresh, store)?;
+                Err(error)
+            }
+        },
+    );
+    match (attached, change) {
+        (Ok(modes), Some(change)) => change.make().map(|_| modes),
+        (Err(error), Some(change)) => {
+            change.abandon();
+            Err(error)
         }
-        change => change,
-    };
-    let mut fresh: Vec<&Interface> = Vec::new();
-    for interface in &wanted {
-        let mode = match attached
-            .iter()
-            .find(|a| a.interface.index == interface.index)
-        {
-            Some(attached) => attached.mode,
-            None => match attach(&store, interface, args.mode, printer) {
+        (result, None) => result,
+    }
+}
+
+/// Attaches all that are not attached yet, or none. Returns the modes of all,
+/// and those that are new.
+fn attach_all<'a>(
+    interfaces: &'a [Interface],
+    attached: &[Attached],
+    wanted: Wanted,
+    store: &Store,
+    printer: &mut Printer,
+) -> Result<(Vec<Mode>, Vec<&'a Interface>)> {
+    let mut modes = Vec::new();
+    let mut fresh = Vec::new();
+    for interface in interfaces {
+        match mode_on(interface, attached) {
+            Some(mode) => modes.push(mode),
+            None => match attach(store, interface, wanted, printer) {
                 Ok(mode) => {
+                    modes.push(mode);
                     fresh.push(interface);
-                    mode
                 }
                 Err(error) => {
-                    for interface in fresh {
-                        store.detach(interface.index)?;
-                    }
-                    if let Some(change) = change.take() {
-                        change.abandon();
-                    }
-                    if attached.is_empty() {
-                        store.clear()?;
-                    }
+                    detach_all(&fresh, store)?;
                     return Err(error);
                 }
             },
-        };
-        report(interface, mode, file.policy(), printer)?;
+        }
     }
-    let known = &file.policy().interfaces;
-    let missing: Vec<&String> = names.iter().filter(|name| !known.contains(name)).collect();
-    if !missing.is_empty() || !file.path().exists() {
-        let all = known.iter().chain(missing).cloned().collect();
-        file.set_interfaces(all);
-        file.save()?;
+    Ok((modes, fresh))
+}
+
+fn detach_all(interfaces: &[&Interface], store: &Store) -> Result<()> {
+    interfaces
+        .iter()
+        .try_for_each(|interface| store.detach(interface.index))
+}
+
+fn mode_on(interface: &Interface, attached: &[Attached]) -> Option<Mode> {
+    attached
+        .iter()
+        .find(|attached| attached.interface.index == interface.index)
+        .map(|attached| attached.mode)
+}
+
+/// An interface has one mode; changing it would leave it open for a moment.
+fn refuse_other_modes(
+    wanted: Wanted,
+    interfaces: &[Interface],
+    attached: &[Attached],
+) -> Result<()> {
+    for interface in interfaces {
+        let name = &interface.name;
+        match (wanted, mode_on(interface, attached)) {
+            (Wanted::Native, Some(mode @ Mode::Generic))
+            | (Wanted::Generic, Some(mode @ Mode::Native)) => {
+                let message =
+                    format!("{name}: is up in {mode} mode (say `xdpfw down {name}` first)");
+                return Err(Failure::new(Exit::Failed, message).into());
+            }
+            _ => {}
+        }
     }
-    if let Some(change) = change {
-        change.make()?;
+    Ok(())
+}
+
+/// Remembers the interfaces, so that a plain `up` brings them back after a boot.
+fn add_interfaces(file: &mut PolicyFile, wanted: &[Interface]) {
+    let mut names = file.policy().interfaces.clone();
+    for interface in wanted {
+        if !names.contains(&interface.name) {
+            names.push(interface.name.clone());
+        }
     }
-    Ok(Exit::Done)
+    if names != file.policy().interfaces {
+        file.set_interfaces(names);
+    }
 }
 
 /// The interfaces of these names.

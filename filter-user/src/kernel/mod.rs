@@ -29,5 +29,5 @@ pub use generation::Generation;
 pub use interface::{Interface, Mode, interfaces};
 pub use lock::Lock;
 pub use record::Record;
-pub use store::{Attached, Change, Counters, Store};
+pub use store::{Attached, Change, Counters, Live, Store};
 pub use trace::follow;

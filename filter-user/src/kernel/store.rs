@@ -41,6 +41,15 @@ pub struct Attached {
     pub mode: Mode,
 }
 
+/// The filter while it is up.
+#[derive(Debug)]
+pub struct Live {
+    /// The generation in force.
+    pub generation: Generation,
+    /// The interfaces it is attached to, at least one.
+    pub attached: Vec<Attached>,
+}
+
 /// What becomes of the counters in a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counters {
@@ -95,6 +104,23 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// What is in force, and where; `None` while nothing is filtered.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn live(&self) -> Result<Option<Live>> {
+        let attached = self.attached()?;
+        if attached.is_empty() {
+            return Ok(None);
+        }
+        let live = self.current()?.map(|generation| Live {
+            generation,
+            attached,
+        });
+        Ok(live)
     }
 
     /// The interfaces that the filter is attached to.

@@ -28,6 +28,8 @@ const MODE: u32 = 0o640;
 #[derive(Clone, Debug)]
 pub struct PolicyFile {
     path: PathBuf,
+    /// What the file holds, or `None` where there is none.
+    saved: Option<Vec<u8>>,
     document: DocumentMut,
     policy: Policy,
 }
@@ -39,27 +41,26 @@ impl PolicyFile {
     ///
     /// The file cannot be read, or is no policy; then with line and column.
     pub fn open(path: &Path) -> Result<Self> {
-        match fs::read(path) {
-            Ok(bytes) => Self::from_bytes(path, &path.display().to_string(), bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Self::parse(path, "", &format!("version = {VERSION}\n"))
-            }
-            Err(error) => Err(unreadable(&path.display().to_string(), error)),
-        }
+        let source = path.display().to_string();
+        let saved = saved(path)?;
+        let text = match &saved {
+            Some(bytes) => as_text(&source, bytes.clone())?,
+            None => format!("version = {VERSION}\n"),
+        };
+        Self::parse(path, saved, &source, &text)
     }
 
-    /// Takes `text`, read from `source`, as the policy to be saved at `path`.
+    /// Takes `text`, read from `source`, as the policy to be saved at `path`,
+    /// whatever is there.
     ///
     /// # Errors
     ///
-    /// The text is no policy.
-    pub fn from_bytes(path: &Path, source: &str, text: Vec<u8>) -> Result<Self> {
-        let text = String::from_utf8(text)
-            .map_err(|_| Failure::policy(format!("{source} is not a text file in UTF-8")))?;
-        Self::parse(path, source, &text)
+    /// The text is no policy, or the file cannot be read.
+    pub fn replacing(path: &Path, source: &str, text: Vec<u8>) -> Result<Self> {
+        Self::parse(path, saved(path)?, source, &as_text(source, text)?)
     }
 
-    fn parse(path: &Path, source: &str, text: &str) -> Result<Self> {
+    fn parse(path: &Path, saved: Option<Vec<u8>>, source: &str, text: &str) -> Result<Self> {
         let at = |offset: usize, message: &str| {
             let (line, column) = position(text, offset);
             // A message may quote the text, and an error is one line; TOML calls
@@ -77,6 +78,7 @@ impl PolicyFile {
             .map_err(|mistake| at(offset_of(&document, &mistake), &mistake.message))?;
         let mut file = Self {
             path: path.to_owned(),
+            saved,
             document: text.parse::<DocumentMut>()?,
             policy,
         };
@@ -87,11 +89,6 @@ impl PolicyFile {
     /// The policy in it.
     pub const fn policy(&self) -> &Policy {
         &self.policy
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Adds a rule, at the end or before another.
@@ -139,19 +136,35 @@ impl PolicyFile {
         self.policy.interfaces = interfaces;
     }
 
-    /// The text as it would be saved.
-    pub fn text(&self) -> String {
-        self.document.to_string()
+    /// Whether saving would change the file.
+    pub fn is_changed(&self) -> bool {
+        self.saved.as_deref() != Some(self.document.to_string().as_bytes())
     }
 
-    /// Saves the file.
+    /// Saves the file, if that would change it.
     ///
     /// # Errors
     ///
     /// The directory cannot be made or written to; the old file is then whole.
-    pub fn save(&self) -> Result<()> {
-        write_whole(&self.path, self.text().as_bytes())
+    pub fn save_if_changed(&self) -> Result<()> {
+        if !self.is_changed() {
+            return Ok(());
+        }
+        write_whole(&self.path, self.document.to_string().as_bytes())
             .with_context(|| format!("cannot save {}", self.path.display()))
+    }
+
+    /// Puts back what the file held when it was read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyFile::save_if_changed`].
+    pub fn restore(&self) -> Result<()> {
+        match &self.saved {
+            Some(contents) => write_whole(&self.path, contents),
+            None => fs::remove_file(&self.path),
+        }
+        .with_context(|| format!("cannot restore {}", self.path.display()))
     }
 
     fn rules(&mut self) -> &mut ArrayOfTables {
@@ -194,14 +207,25 @@ impl PolicyFile {
     }
 }
 
-fn unreadable(source: &str, error: io::Error) -> anyhow::Error {
-    let denied = error.kind() == io::ErrorKind::PermissionDenied;
-    let message = format!("cannot read {source}: {error}");
-    if denied {
-        Failure::new(Exit::Privilege, message).into()
-    } else {
-        Failure::policy(message).into()
+/// What a file holds, `None` if it does not exist.
+fn saved(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let exit = match error.kind() {
+                io::ErrorKind::PermissionDenied => Exit::Privilege,
+                _ => Exit::Policy,
+            };
+            let message = format!("cannot read {}: {error}", path.display());
+            Err(Failure::new(exit, message).into())
+        }
     }
+}
+
+fn as_text(source: &str, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::policy(format!("{source} is not a text file in UTF-8")).into())
 }
 
 /// Line and column, both from 1, of a byte in a text.
@@ -244,12 +268,8 @@ fn table_of(rule: &Rule) -> Table {
 }
 
 /// Replaces a file: temporary file beside it, fsync, rename, fsync of the
-/// directory.
-///
-/// # Errors
-///
-/// As the file system has them; the old file is then whole.
-pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+/// directory. On an error the old file is whole.
+fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     // Through a link, so that the link stays and its target is replaced.
     let path = match fs::canonicalize(path) {
         Ok(path) => path,

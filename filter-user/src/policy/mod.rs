@@ -10,7 +10,7 @@ use std::fmt;
 use xdpfw_common::Transport;
 
 pub use self::{
-    file::{PolicyFile, write_whole},
+    file::PolicyFile,
     rule::{Action, Protocol, Rule, RuleId, What},
     text::{PolicyText, RuleText},
 };

@@ -7,7 +7,7 @@ use xdpfw_common::Reason;
 
 use super::{Totals, table};
 use crate::{
-    kernel::{Attached, Snapshot},
+    kernel::{Attached, Record, Snapshot},
     policy::Policy,
 };
 
@@ -42,7 +42,22 @@ struct ReasonRow {
 
 impl Status {
     /// Of a generation on its interfaces.
-    pub fn new(
+    pub fn new(record: &Record, attached: &[Attached], counters: &Snapshot) -> Self {
+        Self::of(
+            &record.policy,
+            record.generation,
+            record.traced,
+            attached,
+            counters,
+        )
+    }
+
+    /// Of a policy that is not in force anywhere.
+    pub fn not_up(policy: &Policy) -> Self {
+        Self::of(policy, 0, false, &[], &Snapshot::empty(0))
+    }
+
+    fn of(
         policy: &Policy,
         generation: u64,
         traced: bool,

@@ -1,0 +1,137 @@
+//! Proves that what the kernel program and userspace share lies where both
+//! expect it, and that no two things share a place.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use xdpfw_common::{
+    Reason, Transport, Verdict,
+    abi::{
+        BLOCKS, Block, ClassKey, Config, Counter, Decision, FIRST_LISTED_CLASS, PORTS,
+        PORTS_PER_BLOCK, PortBitmaps, PortKey, Side, port_counter, unlisted_class,
+    },
+};
+
+const SIDES: [Side; 2] = [Side::Local, Side::Remote];
+
+#[test]
+fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
+    let key = PortKey::new(Transport::Tcp, 443);
+    assert_eq!(bytemuck::bytes_of(&key), [6, 0, 1, 187]);
+    let key = PortKey::new(Transport::Udp, 53);
+    assert_eq!(bytemuck::bytes_of(&key), [17, 0, 0, 53]);
+
+    let words = |bytes: &[u8]| bytes.chunks(4).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let pair = ClassKey {
+        local: 1,
+        remote: 2,
+    };
+    let expected = [1_u32, 2].map(|word| word.to_ne_bytes().to_vec());
+    assert_eq!(words(bytemuck::bytes_of(&pair)), expected);
+    let decision = Decision { slot: 1, action: 2 };
+    assert_eq!(words(bytemuck::bytes_of(&decision)), expected);
+    let config = Config {
+        default_pass: 1,
+        drop_fragments: 2,
+        udp_replies: 3,
+        dhcp_client: 4,
+        ephemeral_first: 5,
+        ephemeral_last: 6,
+        remote_rules: 7,
+        portless_rules: 8,
+    };
+    let expected: Vec<_> = (1_u32..=8)
+        .map(|word| word.to_ne_bytes().to_vec())
+        .collect();
+    assert_eq!(words(bytemuck::bytes_of(&config)), expected);
+}
+
+#[test]
+fn a_block_is_its_totals_and_then_its_drops() {
+    let mut block: Block = bytemuck::Zeroable::zeroed();
+    block.totals[Reason::ALL.len() - 1] = Counter {
+        packets: 1,
+        bytes: 2,
+    };
+    block.drops[0] = 3;
+    block.drops[PORTS_PER_BLOCK - 1] = 4;
+    let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(&block));
+    let total = 2 * (Reason::ALL.len() - 1);
+    let set: Vec<_> = words
+        .iter()
+        .enumerate()
+        .filter(|&(_, &word)| word != 0)
+        .map(|(index, &word)| (index, word))
+        .collect();
+    let drops = 2 * Reason::SLOTS;
+    let expected = [
+        (total, 1),
+        (total + 1, 2),
+        (drops, 3),
+        (drops + PORTS_PER_BLOCK - 1, 4),
+    ];
+    assert_eq!(set, expected);
+}
+
+#[test]
+fn every_port_of_each_transport_has_a_counter_of_its_own() {
+    let mut seen = HashSet::new();
+    for transport in Transport::ALL {
+        for port in 0..=u16::MAX {
+            let (block, place) = port_counter(transport, port);
+            assert!((block as usize) < BLOCKS && place < PORTS_PER_BLOCK);
+            assert!(seen.insert((block, place)), "{transport} {port}");
+        }
+    }
+    assert_eq!(seen.len(), 2 * PORTS);
+    assert_eq!(seen.len(), BLOCKS * PORTS_PER_BLOCK);
+}
+
+#[test]
+fn unlisted_classes_differ_and_come_before_the_listed() {
+    let classes: HashSet<u32> = Transport::ALL
+        .map(Some)
+        .into_iter()
+        .chain([None])
+        .map(unlisted_class)
+        .collect();
+    assert_eq!(classes.len(), 3);
+    assert!(classes.iter().all(|&class| class < FIRST_LISTED_CLASS));
+}
+
+#[test]
+fn a_word_and_a_verdict_name_one_reason() {
+    let names: HashSet<_> = Reason::ALL
+        .iter()
+        .map(|reason| (reason.as_str(), reason.verdict().as_str()))
+        .collect();
+    assert_eq!(names.len(), Reason::ALL.len());
+    for reason in Reason::ALL {
+        assert_eq!(reason.to_string(), reason.as_str());
+        assert!(matches!(reason.verdict(), Verdict::Pass | Verdict::Drop));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_bitmap_holds_what_was_put_in_and_no_neighbour(
+        ports in proptest::collection::vec((0..2_usize, 0..2_usize, any::<u16>()), 0..64),
+    ) {
+        let mut bitmaps = Box::new(PortBitmaps::EMPTY);
+        let mut expected = HashSet::new();
+        for (side, transport, port) in ports {
+            bitmaps.insert(SIDES[side], Transport::ALL[transport], port);
+            expected.insert((SIDES[side], Transport::ALL[transport], port));
+        }
+        for side in SIDES {
+            for transport in Transport::ALL {
+                for port in 0..=u16::MAX {
+                    prop_assert_eq!(
+                        bitmaps.contains(side, transport, port),
+                        expected.contains(&(side, transport, port))
+                    );
+                }
+            }
+        }
+    }
+}
