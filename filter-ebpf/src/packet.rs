@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use aya_ebpf::programs::XdpContext;
-use xdpfw_common::wire::{Frame, Header};
+use xdpfw_common::wire::{Even, Frame, Header};
 
 /// The frame that the program runs on.
 pub struct Packet<'a> {
@@ -24,12 +24,6 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// A header at an even address: two-byte fields are then one load each, where
-/// the compiler would otherwise assemble them from bytes.
-#[derive(Clone, Copy)]
-#[repr(C, align(2))]
-struct Even<T>(T);
-
 impl Frame for Packet<'_> {
     #[inline(always)]
     fn len(&self) -> usize {
@@ -37,7 +31,7 @@ impl Frame for Packet<'_> {
     }
 
     #[inline(always)]
-    fn read<T: Header>(&self, offset: usize) -> Option<T> {
+    fn read<T: Header>(&self, offset: usize) -> Option<Even<T>> {
         let header = self.start + offset;
         if header + size_of::<T>() > self.end {
             return None;
@@ -45,7 +39,7 @@ impl Frame for Packet<'_> {
         // SAFETY: all of `T` lies between the start of the packet and its end,
         // as just checked, and `T: Header` takes any bits. Drivers start frames
         // at even addresses, and every header before this one is of even length.
-        Some(unsafe { (header as *const Even<T>).read().0 })
+        Some(unsafe { (header as *const Even<T>).read() })
     }
 }
 

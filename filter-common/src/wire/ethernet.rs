@@ -70,6 +70,8 @@ pub fn payload<F: Frame + ?Sized>(frame: &F) -> Result<Payload, Malformation> {
 
 #[inline(always)]
 fn read_type<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<u16, Malformation> {
-    let bytes = frame.read(offset).ok_or(Malformation::EthernetTruncated)?;
-    Ok(u16::from_ne_bytes(bytes))
+    let bytes = frame
+        .read::<[u8; 2]>(offset)
+        .ok_or(Malformation::EthernetTruncated)?;
+    Ok(u16::from_ne_bytes(*bytes))
 }

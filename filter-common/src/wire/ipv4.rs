@@ -34,15 +34,34 @@ pub struct Payload {
     /// Length in bytes, by the packet's own total length: what follows it in
     /// the frame is padding.
     pub len: usize,
-    /// Length in bytes that the transport header may claim: `len`, but for a
-    /// first fragment as much as a datagram can hold.
-    pub whole_len: usize,
+    /// "More fragments" and the fragment offset as the header has them: few
+    /// packets get as far as asking.
+    fragment: u16,
+}
+
+impl Payload {
+    /// Whether the payload can hold the length that its own header claims: of
+    /// a first fragment, nobody knows.
+    #[inline(always)]
+    pub const fn can_hold(&self, claimed: usize) -> bool {
+        claimed <= self.len || self.fragment & FRAGMENT != 0
+    }
 }
 
 /// Reads the IPv4 header at `offset`.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ipv4, Malformation> {
-    let header: Ipv4Hdr = frame.read(offset).ok_or(Malformation::Ipv4Truncated)?;
+    let header = frame
+        .read::<Ipv4Hdr>(offset)
+        .ok_or(Malformation::Ipv4Truncated)?;
+    // Field by field: from a copy of the whole header the compiler loads, and
+    // then splits, more than these.
+    let Ipv4Hdr {
+        tot_len,
+        frags,
+        proto,
+        ..
+    } = *header;
     // One comparison for version and header length.
     if header.vihl.wrapping_sub(SHORTEST) > LONGER {
         return Err(if header.version() == SHORTEST >> 4 {
@@ -52,24 +71,20 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ipv4, Malfor
         });
     }
     let header_len = usize::from(header.ihl());
-    let total_len = usize::from(u16::from_be_bytes(header.tot_len));
+    let total_len = usize::from(u16::from_be_bytes(tot_len));
     if total_len < header_len || offset + total_len > frame.len() {
         return Err(Malformation::Ipv4TotalLength);
     }
-    let fragment = u16::from_ne_bytes(header.frags) & FRAGMENT;
+    let fragment = u16::from_ne_bytes(frags);
     let len = total_len - header_len;
     Ok(Ipv4 {
         header: offset,
-        protocol: header.proto,
+        protocol: proto,
         later_fragment: fragment & FRAGMENT_OFFSET != 0,
         payload: Payload {
             offset: offset + header_len,
             len,
-            whole_len: if fragment == 0 {
-                len
-            } else {
-                usize::from(u16::MAX)
-            },
+            fragment,
         },
     })
 }
@@ -87,7 +102,7 @@ pub struct Addresses {
 /// [`parse`], because most packets are judged without them.
 #[inline(always)]
 pub fn addresses<F: Frame + ?Sized>(frame: &F, offset: usize) -> Option<Addresses> {
-    let header: Ipv4Hdr = frame.read(offset)?;
+    let header = frame.read::<Ipv4Hdr>(offset)?;
     Some(Addresses {
         source: header.src_addr,
         destination: header.dst_addr,

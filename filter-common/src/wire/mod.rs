@@ -9,7 +9,7 @@ pub mod ipv4;
 pub mod tcp;
 pub mod udp;
 
-use core::fmt;
+use core::{fmt, ops::Deref};
 
 /// Read access to a frame, from its Ethernet header on.
 pub trait Frame {
@@ -17,11 +17,26 @@ pub trait Frame {
     fn len(&self) -> usize;
 
     /// The header at `offset`, or `None` when the frame ends before it does.
-    fn read<T: Header>(&self, offset: usize) -> Option<T>;
+    fn read<T: Header>(&self, offset: usize) -> Option<Even<T>>;
 
     /// Whether there is nothing in it.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// A header, aligned as packets have it, at an even address: two-byte fields are then one load each, where
+/// the compiler would otherwise assemble them from bytes.
+#[derive(Clone, Copy)]
+#[repr(C, align(2))]
+pub struct Even<T>(pub T);
+
+impl<T> Deref for Even<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 
@@ -46,10 +61,10 @@ impl Frame for [u8] {
         <[u8]>::len(self)
     }
 
-    fn read<T: Header>(&self, offset: usize) -> Option<T> {
+    fn read<T: Header>(&self, offset: usize) -> Option<Even<T>> {
         let bytes = self.get(offset..)?.get(..size_of::<T>())?;
         // SAFETY: `bytes` is as long as `T`, and `T: Header` takes any bits.
-        Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+        Some(Even(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }))
     }
 }
 

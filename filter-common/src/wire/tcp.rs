@@ -52,10 +52,11 @@ impl Flags {
             || self.0 & (Self::FIN | Self::ACK) == Self::FIN
     }
 
-    /// Whether the segment asks for a new connection: SYN without ACK.
+    /// Whether the segment asks for a new connection: a bare SYN, which is never
+    /// impossible.
     #[inline(always)]
     pub const fn open_connection(self) -> bool {
-        self.0 & (Self::SYN | Self::ACK) == Self::SYN
+        self.0 & (Self::SYN | Self::ACK | Self::FIN | Self::RST) == Self::SYN
     }
 }
 
@@ -81,19 +82,19 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, payload: &Payload) -> Result<Tcp, Mal
     if payload.len < LEN {
         return Err(Malformation::TcpTruncated);
     }
-    let header: TcpHdr = frame
-        .read(payload.offset)
+    let header = frame
+        .read::<TcpHdr>(payload.offset)
         .ok_or(Malformation::TcpTruncated)?;
     // Data offset and control bits share two bytes, which the library shows as
     // a bit field; the packet path wants the bytes.
-    let data_offset = usize::from(byte(&header, CONTROL_OFFSET) >> 4) * 4;
+    let data_offset = usize::from(byte(&*header, CONTROL_OFFSET) >> 4) * 4;
     // Options may go on in the next fragment; nothing here depends on them.
-    if data_offset < LEN || data_offset > payload.whole_len {
+    if data_offset < LEN || !payload.can_hold(data_offset) {
         return Err(Malformation::TcpDataOffset);
     }
     Ok(Tcp {
         source: u16::from_be_bytes(header.source),
         destination: u16::from_be_bytes(header.dest),
-        flags: Flags::new(byte(&header, CONTROL_OFFSET + 1)),
+        flags: Flags::new(byte(&*header, CONTROL_OFFSET + 1)),
     })
 }

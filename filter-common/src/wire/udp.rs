@@ -19,11 +19,11 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, payload: &Payload) -> Result<Udp, Mal
     if payload.len < UdpHdr::LEN {
         return Err(Malformation::UdpTruncated);
     }
-    let header: UdpHdr = frame
-        .read(payload.offset)
+    let header = frame
+        .read::<UdpHdr>(payload.offset)
         .ok_or(Malformation::UdpTruncated)?;
     let length = usize::from(u16::from_be_bytes(header.len));
-    if length < UdpHdr::LEN || length > payload.whole_len {
+    if length < UdpHdr::LEN || !payload.can_hold(length) {
         return Err(Malformation::UdpLength);
     }
     Ok(Udp {
