@@ -183,6 +183,10 @@ pub const UDP_REPLIES_BOUND: u32 = 2;
 /// Words of one bitmap of ports.
 const BITMAP_WORDS: usize = PORTS / u64::BITS as usize;
 
+/// Bit of the first port of a word. The highest, so that the bit of any port
+/// can be shifted to the sign, which is one comparison in the packet path.
+const FIRST_BIT: u64 = 1 << (u64::BITS - 1);
+
 /// Which ports some rule can match: a bit for each port of each side and
 /// transport. A clear bit spares the packet every look-up. A rule for any port
 /// sets all bits of its transport on the local side.
@@ -198,31 +202,31 @@ impl PortBitmaps {
         words: [[0; BITMAP_WORDS]; 4],
     };
 
-    /// Where the bit of a port is: bitmap, word, mask.
+    /// Where the bit of a port is: bitmap, word, bit from the highest.
     #[inline(always)]
-    const fn place(side: Side, transport: Transport, port: u16) -> (usize, usize, u64) {
+    const fn place(side: Side, transport: Transport, port: u16) -> (usize, usize, u32) {
         let bitmap = (side as usize) << 1 | transport as usize;
         (
             bitmap,
             (port >> u64::BITS.trailing_zeros()) as usize,
-            1 << (port as u32 & (u64::BITS - 1)),
+            port as u32 & (u64::BITS - 1),
         )
     }
 
     /// Sets the bit of a port.
     pub const fn insert(&mut self, side: Side, transport: Transport, port: u16) {
-        let (bitmap, word, mask) = Self::place(side, transport, port);
-        self.words[bitmap][word] |= mask;
+        let (bitmap, word, bit) = Self::place(side, transport, port);
+        self.words[bitmap][word] |= FIRST_BIT >> bit;
     }
 
     /// Whether the bit of a port is set. The read is volatile: in the kernel
     /// program the bitmap is filled after compilation.
     #[inline(always)]
     pub fn contains(&self, side: Side, transport: Transport, port: u16) -> bool {
-        let (bitmap, word, mask) = Self::place(side, transport, port);
+        let (bitmap, word, bit) = Self::place(side, transport, port);
         // SAFETY: a reference into `self`, aligned and initialised.
         let word = unsafe { core::ptr::read_volatile(&raw const self.words[bitmap][word]) };
-        word & mask != 0
+        (word << bit).cast_signed() < 0
     }
 }
 
