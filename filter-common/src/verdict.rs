@@ -160,33 +160,52 @@ impl Outcome {
 /// Judges a frame.
 #[inline(always)]
 pub fn judge<F: Frame + ?Sized, H: Host>(frame: &F, host: &H) -> Outcome {
-    let offset = match ethernet::payload(frame) {
-        Ok(Payload::Ipv4(offset)) => offset,
-        Ok(Payload::Ipv6) => return Outcome::of(Reason::Ipv6),
-        Ok(Payload::Arp) => return Outcome::of(Reason::Arp),
-        Ok(Payload::TooManyTags) => return Outcome::of(Reason::VlanDepth),
-        Ok(Payload::Other) => return Outcome::of(Reason::NonIp),
-        Err(malformation) => return Outcome::malformed(malformation),
+    judge_then(frame, host, |outcome| outcome)
+}
+
+/// Judges a frame, and goes on to `then` with the outcome.
+///
+/// The kernel program counts in `then`: compiled into the end of each path, it
+/// keeps there only what that path's outcome needs, where a common end would
+/// make every path carry all fields of every outcome.
+#[inline(always)]
+pub fn judge_then<F: Frame + ?Sized, H: Host, R>(
+    frame: &F,
+    host: &H,
+    then: impl FnOnce(Outcome) -> R,
+) -> R {
+    let reason = match ethernet::payload(frame) {
+        Ok(Payload::Ipv4(offset)) => {
+            return match ipv4::parse(frame, offset) {
+                Ok(packet) => judge_ipv4(frame, host, packet, then),
+                Err(malformation) => then(Outcome::malformed(malformation)),
+            };
+        }
+        Err(malformation) => return then(Outcome::malformed(malformation)),
+        Ok(Payload::Ipv6) => Reason::Ipv6,
+        Ok(Payload::Arp) => Reason::Arp,
+        Ok(Payload::TooManyTags) => Reason::VlanDepth,
+        Ok(Payload::Other) => Reason::NonIp,
     };
-    match ipv4::parse(frame, offset) {
-        Ok(packet) => judge_ipv4(frame, host, packet),
-        Err(malformation) => Outcome::malformed(malformation),
-    }
+    then(Outcome::of(reason))
 }
 
 #[inline(always)]
-fn judge_ipv4<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, packet: Ipv4) -> Outcome {
-    if packet.protocol == IpProto::Icmp as u8 {
-        return Outcome::of(Reason::Icmp);
-    }
+fn judge_ipv4<F: Frame + ?Sized, H: Host, R>(
+    frame: &F,
+    host: &H,
+    packet: Ipv4,
+    then: impl FnOnce(Outcome) -> R,
+) -> R {
     if packet.later_fragment {
-        return Outcome::of(if setting(&host.config().drop_fragments) != 0 {
+        then(Outcome::of(if packet.protocol == IpProto::Icmp as u8 {
+            Reason::Icmp
+        } else if setting(&host.config().drop_fragments) != 0 {
             Reason::FragmentDrop
         } else {
             Reason::FragmentPass
-        });
-    }
-    if packet.protocol == Transport::Tcp.protocol() {
+        }))
+    } else if packet.protocol == Transport::Tcp.protocol() {
         match tcp::parse(frame, &packet.payload) {
             Ok(tcp) => {
                 let segment = Segment {
@@ -196,30 +215,34 @@ fn judge_ipv4<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, packet: Ipv4) -> 
                     remote: tcp.source,
                     opens: tcp.flags.open_connection(),
                 };
-                if tcp.flags.are_impossible() {
-                    return Outcome::of(Reason::BadFlags).with(segment);
+                // The first test is a mask and a comparison, and spares a flood of
+                // SYNs the second.
+                if !segment.opens && tcp.flags.are_impossible() {
+                    then(Outcome::of(Reason::BadFlags).with(segment))
+                } else {
+                    judge_segment(frame, host, segment, then)
                 }
-                judge_segment(frame, host, segment)
             }
-            Err(malformation) => Outcome::malformed(malformation),
+            Err(malformation) => then(Outcome::malformed(malformation)),
         }
     } else if packet.protocol == Transport::Udp.protocol() {
         match udp::parse(frame, &packet.payload) {
-            Ok(udp) => judge_segment(
-                frame,
-                host,
-                Segment {
+            Ok(udp) => {
+                let segment = Segment {
                     transport: Transport::Udp,
                     network: packet.header,
                     local: udp.destination,
                     remote: udp.source,
                     opens: false,
-                },
-            ),
-            Err(malformation) => Outcome::malformed(malformation),
+                };
+                judge_segment(frame, host, segment, then)
+            }
+            Err(malformation) => then(Outcome::malformed(malformation)),
         }
+    } else if packet.protocol == IpProto::Icmp as u8 {
+        then(Outcome::of(Reason::Icmp))
     } else {
-        judge_portless(host)
+        then(judge_portless(host))
     }
 }
 
@@ -232,31 +255,46 @@ fn judge_portless<H: Host>(host: &H) -> Outcome {
     {
         return Outcome::decided(decision);
     }
-    Outcome::of(default(host))
+    Outcome::of(if setting(&host.config().default_pass) != 0 {
+        Reason::DefaultPass
+    } else {
+        Reason::DefaultDrop
+    })
 }
 
 #[inline(always)]
-fn judge_segment<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, segment: Segment) -> Outcome {
-    let outcome = match classify(host, &segment) {
-        Some(decision) => Outcome::decided(decision),
-        None => Outcome::of(default_for(frame, host, &segment)),
-    };
-    outcome.with(segment)
+fn judge_segment<F: Frame + ?Sized, H: Host, R>(
+    frame: &F,
+    host: &H,
+    segment: Segment,
+    then: impl FnOnce(Outcome) -> R,
+) -> R {
+    if let Some(decision) = classify(host, &segment) {
+        return then(Outcome::decided(decision).with(segment));
+    }
+    if setting(&host.config().default_pass) != 0 {
+        return then(Outcome::of(Reason::DefaultPass).with(segment));
+    }
+    match answer(frame, host, &segment) {
+        Some(reason) => then(Outcome::of(reason).with(segment)),
+        None => then(Outcome::of(Reason::DefaultDrop).with(segment)),
+    }
 }
 
 /// Finds the rule for a segment: bits first, then the port maps, then the
 /// decision for the pair of classes.
 #[inline(always)]
 fn classify<H: Host>(host: &H, segment: &Segment) -> Option<Decision> {
-    let Segment {
-        transport,
-        local,
-        remote,
-        ..
-    } = *segment;
-    let local_listed = host.is_listed(Side::Local, transport, local);
-    let remote_listed = setting(&host.config().remote_rules) != 0
-        && host.is_listed(Side::Remote, transport, remote);
+    let transport = segment.transport;
+    // Read where it is needed: a value kept from one test to the next costs
+    // a packet to an unlisted port more than reading it twice costs a listed one.
+    let has_remote_rules = || setting(&host.config().remote_rules) != 0;
+    let local_listed = host.is_listed(Side::Local, transport, segment.local);
+    if !local_listed && !has_remote_rules() {
+        return None;
+    }
+    let remote_listed =
+        has_remote_rules() && host.is_listed(Side::Remote, transport, segment.remote);
     if !local_listed && !remote_listed {
         return None;
     }
@@ -269,50 +307,37 @@ fn classify<H: Host>(host: &H, segment: &Segment) -> Option<Decision> {
         class.unwrap_or(unlisted_class(Some(transport)))
     };
     host.decision(
-        class(Side::Local, local_listed, local),
-        class(Side::Remote, remote_listed, remote),
+        class(Side::Local, local_listed, segment.local),
+        class(Side::Remote, remote_listed, segment.remote),
     )
 }
 
-/// The default for a packet that cannot be a reply.
+/// Why a segment that the default would drop passes nevertheless: as the answer
+/// to a request of this host.
+///
+/// The ports are compared before the configuration is read, for that is a load
+/// of its own for each field.
 #[inline(always)]
-fn default<H: Host>(host: &H) -> Reason {
-    if setting(&host.config().default_pass) != 0 {
-        Reason::DefaultPass
-    } else {
-        Reason::DefaultDrop
-    }
-}
-
-/// The default for a segment that no rule matched: under default drop, answers
-/// to this host's own connections still pass.
-#[inline(always)]
-fn default_for<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, segment: &Segment) -> Reason {
+fn answer<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, segment: &Segment) -> Option<Reason> {
     let config = host.config();
-    if setting(&config.default_pass) != 0 {
-        return Reason::DefaultPass;
-    }
     let answered = match segment.transport {
         // A bare SYN answers nothing, and is what scans and floods are made of.
         Transport::Tcp => !segment.opens && has_socket(frame, host, segment, false),
         Transport::Udp => {
-            if setting(&config.dhcp_client) != 0
-                && segment.local == DHCP_CLIENT
+            if segment.local == DHCP_CLIENT
                 && segment.remote == DHCP_SERVER
+                && setting(&config.dhcp_client) != 0
             {
-                return Reason::DhcpClient;
+                return Some(Reason::DhcpClient);
             }
-            let replies = setting(&config.udp_replies);
-            replies != UDP_REPLIES_OFF
-                && may_answer(config, segment)
-                && has_socket(frame, host, segment, replies == UDP_REPLIES_BOUND)
+            may_answer(config, segment) && {
+                let replies = setting(&config.udp_replies);
+                replies != UDP_REPLIES_OFF
+                    && has_socket(frame, host, segment, replies == UDP_REPLIES_BOUND)
+            }
         }
     };
-    if answered {
-        Reason::Reply
-    } else {
-        Reason::DefaultDrop
-    }
+    answered.then_some(Reason::Reply)
 }
 
 #[inline(always)]
@@ -332,12 +357,9 @@ fn has_socket<F: Frame + ?Sized, H: Host>(
 /// are spared the socket look-up.
 #[inline(always)]
 fn may_answer(config: &Config, segment: &Segment) -> bool {
-    let (first, last) = (
-        setting(&config.ephemeral_first),
-        setting(&config.ephemeral_last),
-    );
+    let first = setting(&config.ephemeral_first);
     let (local, remote) = (u32::from(segment.local), u32::from(segment.remote));
-    (first <= local && local <= last) || remote < first
+    remote < first || (first <= local && local <= setting(&config.ephemeral_last))
 }
 
 /// The port of DHCP clients (RFC 2131, section 4.1).

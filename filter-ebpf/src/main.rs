@@ -43,8 +43,9 @@ pub fn dispatcher(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn filter(ctx: XdpContext) -> u32 {
     let packet = Packet::new(&ctx);
-    let outcome = verdict::judge(&packet, &Kernel::new(&ctx));
-    conclude(&packet, &outcome)
+    verdict::judge_then(&packet, &Kernel::new(&ctx), |outcome| {
+        conclude(&packet, &outcome)
+    })
 }
 
 /// The same generation, telling of each packet what became of it and why.
