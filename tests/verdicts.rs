@@ -4,26 +4,33 @@
 //! The frames are etherparse's work, or lies told by hand in them; they are run
 //! through the program of the generation in force and through the dispatcher.
 
-use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf};
+#[path = "verdicts/filter.rs"]
+mod filter;
+#[path = "verdicts/frame.rs"]
+mod frame;
 
-use anyhow::{Context as _, Result, ensure};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use aya_obj::programs::XdpAttachType;
-use etherparse::{
-    EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, SingleVlanHeader, TcpHeader,
-    UdpHeader, VlanId,
+use anyhow::Result;
+use etherparse::{EtherType, IpNumber, TcpHeader, UdpHeader};
+use xdpfw_tests::packets::flags;
+
+use crate::{
+    filter::{Filter, drops, passes},
+    frame::{
+        ETHERNET, IPV4, Packet, REMOTE, SHORTEST_FRAME, datagram, ethernet, packet, segment,
+        tagged, tagged_with, tcp, tcp_from, udp, udp_from,
+    },
 };
-use serde_json::Value;
-use xdpfw_tests::{Host, Lab, packets::flags};
 
-/// The peer's port where the case is about the local one.
-const REMOTE: u16 = 40_000;
-/// Length of the Ethernet header, in bytes.
-const ETHERNET: usize = 14;
-/// Length of the IPv4 header without options, in bytes.
-const IPV4: usize = 20;
-/// Shortest Ethernet frame, without the check sequence, in bytes.
-const SHORTEST_FRAME: usize = 60;
+/// TCP 443 open, UDP 443 and TCP 23 denied, the rest closed.
+const PORT_443: &str =
+    r#"rule = [{ allow = "tcp 443" }, { deny = "udp 443" }, { deny = "tcp 23" }]"#;
+
+/// Claims, line by line, what becomes of a packet and what is counted of it.
+macro_rules! judge {
+    ($filter:expr; $($name:literal: $packet:expr => $expected:expr;)+) => {
+        $($filter.judge($name, &[$packet.frame()], &$expected)?;)+
+    };
+}
 
 #[test]
 fn local_ports_are_judged_by_the_first_rule_that_matches() -> Result<()> {
@@ -44,56 +51,37 @@ fn local_ports_are_judged_by_the_first_rule_that_matches() -> Result<()> {
     let allowed = |id| passes("rule").by(id);
     let denied = |port, id| drops("rule").on(port).by(id);
     let closed = |port| drops("default").on(port);
-    filter.judges([
-        ("port below a rule's", tcp(442), closed("tcp/442")),
-        ("port of a rule", tcp(443), allowed("r1")),
-        ("port above a rule's", tcp(444), closed("tcp/444")),
-        (
-            "UDP where TCP is allowed",
-            udp(443),
-            denied("udp/443", "r8"),
-        ),
-        ("below a range", tcp(7999), closed("tcp/7999")),
-        (
-            "first port of a denied range",
-            tcp(8000),
-            denied("tcp/8000", "r2"),
-        ),
-        (
-            "last port of a denied range",
-            tcp(8010),
-            denied("tcp/8010", "r2"),
-        ),
-        ("first port behind a denied range", tcp(8011), allowed("r3")),
-        ("deny after allow", tcp(8050), allowed("r3")),
-        ("last port of an allowed range", tcp(8100), allowed("r3")),
-        ("above a range", tcp(8101), closed("tcp/8101")),
-        ("UDP to a TCP range", udp(8011), closed("udp/8011")),
-        ("allow before a range's deny", udp(53), allowed("r5")),
-        ("its neighbour below", udp(52), denied("udp/52", "r8")),
-        ("its neighbour above", udp(54), denied("udp/54", "r8")),
-        ("TCP where UDP is allowed", tcp(53), closed("tcp/53")),
-        ("a rule for both, TCP", tcp(5060), allowed("r6")),
-        ("a rule for both, UDP", udp(5060), allowed("r6")),
-        ("above a rule for both", udp(5061), closed("udp/5061")),
-        ("below the last range", tcp(64_999), closed("tcp/64999")),
-        ("first port of the last range", tcp(65_000), allowed("r7")),
-        ("last port there is", tcp(65_535), allowed("r7")),
-        ("last port there is, UDP", udp(65_535), closed("udp/65535")),
-        ("port 0, TCP", tcp(0), closed("tcp/0")),
-        ("port 0, UDP", udp(0), closed("udp/0")),
-        (
-            "first port of a range from 1",
-            udp(1),
-            denied("udp/1", "r8"),
-        ),
-        (
-            "last port of a range to 1023",
-            udp(1023),
-            denied("udp/1023", "r8"),
-        ),
-        ("above a range to 1023", udp(1024), closed("udp/1024")),
-    ])
+    judge! { filter;
+        "port below a rule's": tcp(442) => closed("tcp/442");
+        "port of a rule": tcp(443) => allowed("r1");
+        "port above a rule's": tcp(444) => closed("tcp/444");
+        "UDP where TCP is allowed": udp(443) => denied("udp/443", "r8");
+        "below a range": tcp(7999) => closed("tcp/7999");
+        "first port of a denied range": tcp(8000) => denied("tcp/8000", "r2");
+        "last port of a denied range": tcp(8010) => denied("tcp/8010", "r2");
+        "first port behind a denied range": tcp(8011) => allowed("r3");
+        "deny after allow": tcp(8050) => allowed("r3");
+        "last port of an allowed range": tcp(8100) => allowed("r3");
+        "above a range": tcp(8101) => closed("tcp/8101");
+        "UDP to a TCP range": udp(8011) => closed("udp/8011");
+        "allow before a range's deny": udp(53) => allowed("r5");
+        "its neighbour below": udp(52) => denied("udp/52", "r8");
+        "its neighbour above": udp(54) => denied("udp/54", "r8");
+        "TCP where UDP is allowed": tcp(53) => closed("tcp/53");
+        "a rule for both, TCP": tcp(5060) => allowed("r6");
+        "a rule for both, UDP": udp(5060) => allowed("r6");
+        "above a rule for both": udp(5061) => closed("udp/5061");
+        "below the last range": tcp(64_999) => closed("tcp/64999");
+        "first port of the last range": tcp(65_000) => allowed("r7");
+        "last port there is": tcp(65_535) => allowed("r7");
+        "last port there is, UDP": udp(65_535) => closed("udp/65535");
+        "port 0, TCP": tcp(0) => closed("tcp/0");
+        "port 0, UDP": udp(0) => closed("udp/0");
+        "first port of a range from 1": udp(1) => denied("udp/1", "r8");
+        "last port of a range to 1023": udp(1023) => denied("udp/1023", "r8");
+        "above a range to 1023": udp(1024) => closed("udp/1024");
+    }
+    Ok(())
 }
 
 #[test]
@@ -113,70 +101,31 @@ fn remote_ports_are_judged_together_with_local_ones() -> Result<()> {
     let allowed = |id| passes("rule").by(id);
     let denied = |port, id| drops("rule").on(port).by(id);
     let closed = |port| drops("default").on(port);
-    filter.judges([
-        ("denied peer", tcp_from(6667, 80), denied("tcp/80", "r1")),
-        (
-            "denied peer, other port",
-            tcp_from(6667, 81),
-            denied("tcp/81", "r1"),
-        ),
-        ("the port below it", tcp_from(6666, 80), allowed("r2")),
-        ("the port above it", tcp_from(6668, 80), allowed("r2")),
-        (
-            "denied peer's port as ours",
-            tcp_from(80, 6667),
-            closed("tcp/6667"),
-        ),
-        (
-            "UDP from the denied peer",
-            udp_from(6667, 80),
-            closed("udp/80"),
-        ),
-        ("both in range", tcp_from(20, 1024), allowed("r3")),
-        ("both in range, last", tcp_from(21, 2000), allowed("r3")),
-        ("local below", tcp_from(20, 1023), closed("tcp/1023")),
-        ("local above", tcp_from(20, 2001), closed("tcp/2001")),
-        ("remote below", tcp_from(19, 1024), closed("tcp/1024")),
-        ("remote above", tcp_from(22, 1024), closed("tcp/1024")),
-        (
-            "both, but the other way",
-            tcp_from(1024, 20),
-            closed("tcp/20"),
-        ),
-        (
-            "UDP in both ranges of TCP",
-            udp_from(20, 1024),
-            closed("udp/1024"),
-        ),
-        (
-            "first of two remote words",
-            udp_from(123, 5000),
-            allowed("r4"),
-        ),
-        (
-            "second of two remote words",
-            udp_from(300, 5000),
-            allowed("r4"),
-        ),
-        ("between the words", udp_from(124, 5000), allowed("r6")),
-        ("remote port alone", udp_from(123, 4999), closed("udp/4999")),
-        (
-            "deny before allow",
-            udp_from(1900, 5000),
-            denied("udp/5000", "r5"),
-        ),
-        (
-            "deny on an unlisted port",
-            udp_from(1900, 9),
-            denied("udp/9", "r5"),
-        ),
-        ("its neighbour", udp_from(1901, 5001), allowed("r6")),
-        (
-            "TCP from the port that UDP denies",
-            tcp_from(1900, 80),
-            allowed("r2"),
-        ),
-    ])
+    judge! { filter;
+        "denied peer": tcp_from(6667, 80) => denied("tcp/80", "r1");
+        "denied peer, other port": tcp_from(6667, 81) => denied("tcp/81", "r1");
+        "the port below it": tcp_from(6666, 80) => allowed("r2");
+        "the port above it": tcp_from(6668, 80) => allowed("r2");
+        "denied peer's port as ours": tcp_from(80, 6667) => closed("tcp/6667");
+        "UDP from the denied peer": udp_from(6667, 80) => closed("udp/80");
+        "both in range": tcp_from(20, 1024) => allowed("r3");
+        "both in range, last": tcp_from(21, 2000) => allowed("r3");
+        "local below": tcp_from(20, 1023) => closed("tcp/1023");
+        "local above": tcp_from(20, 2001) => closed("tcp/2001");
+        "remote below": tcp_from(19, 1024) => closed("tcp/1024");
+        "remote above": tcp_from(22, 1024) => closed("tcp/1024");
+        "both, but the other way": tcp_from(1024, 20) => closed("tcp/20");
+        "UDP in both ranges of TCP": udp_from(20, 1024) => closed("udp/1024");
+        "first of two remote words": udp_from(123, 5000) => allowed("r4");
+        "second of two remote words": udp_from(300, 5000) => allowed("r4");
+        "between the words": udp_from(124, 5000) => allowed("r6");
+        "remote port alone": udp_from(123, 4999) => closed("udp/4999");
+        "deny before allow": udp_from(1900, 5000) => denied("udp/5000", "r5");
+        "deny on an unlisted port": udp_from(1900, 9) => denied("udp/9", "r5");
+        "its neighbour": udp_from(1901, 5001) => allowed("r6");
+        "TCP from the port that UDP denies": tcp_from(1900, 80) => allowed("r2");
+    }
+    Ok(())
 }
 
 #[test]
@@ -187,31 +136,20 @@ fn what_no_rule_matches_passes_by_default_pass() -> Result<()> {
         rule = [{ deny = "tcp 23" }, { allow = "tcp 24" }, { deny = "udp any", remote_ports = [53] }]
         "#,
     )?;
-    filter.judges([
-        ("below the rule", tcp(22), passes("default")),
-        ("the rule", tcp(23), drops("rule").on("tcp/23").by("r1")),
-        ("an allow rule", tcp(24), passes("rule").by("r2")),
-        ("the other protocol", udp(23), passes("default")),
-        (
-            "a remote port",
-            udp_from(53, 9),
-            drops("rule").on("udp/9").by("r3"),
-        ),
-        ("another remote port", udp_from(54, 9), passes("default")),
-        ("a DHCP answer", udp_from(67, 68), passes("default")),
-        (
-            "an answer to nobody",
-            tcp(25).flags(flags::ACK),
-            passes("default"),
-        ),
-        ("GRE", packet(IpNumber::GRE, &[0; 4]), passes("default")),
-        (
-            "impossible flags",
-            tcp(25).flags(0),
-            drops("bad-flags").on("tcp/25"),
-        ),
-        ("no IPv4 header", tcp(25).total_len(19), drops("malformed")),
-    ])
+    judge! { filter;
+        "below the rule": tcp(22) => passes("default");
+        "the rule": tcp(23) => drops("rule").on("tcp/23").by("r1");
+        "an allow rule": tcp(24) => passes("rule").by("r2");
+        "the other protocol": udp(23) => passes("default");
+        "a remote port": udp_from(53, 9) => drops("rule").on("udp/9").by("r3");
+        "another remote port": udp_from(54, 9) => passes("default");
+        "a DHCP answer": udp_from(67, 68) => passes("default");
+        "an answer to nobody": tcp(25).flags(flags::ACK) => passes("default");
+        "GRE": packet(IpNumber::GRE, &[0; 4]) => passes("default");
+        "impossible flags": tcp(25).flags(0) => drops("bad-flags").on("tcp/25");
+        "no IPv4 header": tcp(25).total_len(19) => drops("malformed");
+    }
+    Ok(())
 }
 
 #[test]
@@ -246,27 +184,20 @@ fn protocols_without_ports_follow_rules_for_any_and_else_the_default() -> Result
         let filter = Filter::with(&format!("rule = [{rules}]"))?;
         filter.judge(rules, &protocols(), &expected)?;
         // Judged apart from rules, as long as they are not judged at all.
-        filter.judges([
-            (
-                "ICMP",
-                packet(IpNumber::ICMP, &[8, 0, 0, 0]),
-                passes("icmp"),
-            ),
-            ("empty ICMP", packet(IpNumber::ICMP, &[]), passes("icmp")),
-        ])?;
+        judge! { filter;
+            "ICMP": packet(IpNumber::ICMP, &[8, 0, 0, 0]) => passes("icmp");
+            "empty ICMP": packet(IpNumber::ICMP, &[]) => passes("icmp");
+        }
     }
     let filter =
         Filter::with(r#"rule = [{ deny = "tcp 23" }, { allow = "any" }, { deny = "udp 53" }]"#)?;
-    filter.judges([
-        (
-            "deny before any",
-            tcp(23),
-            drops("rule").on("tcp/23").by("r1"),
-        ),
-        ("any, TCP", tcp(24), passes("rule").by("r2")),
-        ("any, UDP", udp(23), passes("rule").by("r2")),
-        ("deny after any", udp(53), passes("rule").by("r2")),
-    ])
+    judge! { filter;
+        "deny before any": tcp(23) => drops("rule").on("tcp/23").by("r1");
+        "any, TCP": tcp(24) => passes("rule").by("r2");
+        "any, UDP": udp(23) => passes("rule").by("r2");
+        "deny after any": udp(53) => passes("rule").by("r2");
+    }
+    Ok(())
 }
 
 #[test]
@@ -504,97 +435,35 @@ fn only_first_fragments_have_ports() -> Result<()> {
     for (knob, later) in [("pass", passes("fragment")), ("drop", drops("fragment"))] {
         let filter = Filter::with(&format!("fragments = \"{knob}\"\n{PORT_443}"))?;
         let big_udp = |packet: Packet| packet.patched(4, &4000_u16.to_be_bytes());
-        filter.judges([
-            (
-                "first, open",
-                tcp(443).fragment(0, true)?,
-                passes("rule").by("r1"),
-            ),
-            (
-                "first, closed",
-                tcp(22).fragment(0, true)?,
-                drops("default").on("tcp/22"),
-            ),
-            (
-                "first, denied UDP, most of it still to come",
-                big_udp(udp(443).fragment(0, true)?),
-                drops("rule").on("udp/443").by("r2"),
-            ),
-            (
-                "first, TCP options still to come",
-                tcp(443).patched(12, &[15 << 4]).fragment(0, true)?,
-                passes("rule").by("r1"),
-            ),
-            (
-                "first, impossible flags",
-                tcp(443).flags(0).fragment(0, true)?,
-                drops("bad-flags").on("tcp/443"),
-            ),
-            (
-                "first, UDP length below 8",
-                udp(443)
-                    .patched(4, &7_u16.to_be_bytes())
-                    .fragment(0, true)?,
-                drops("malformed"),
-            ),
-            (
-                "first, TCP header below 20 bytes",
-                tcp(443).patched(12, &[4 << 4]).fragment(0, true)?,
-                drops("malformed"),
-            ),
-            (
-                "first, GRE",
-                packet(IpNumber::GRE, &[0; 8]).fragment(0, true)?,
-                drops("default"),
-            ),
-            (
-                "later, as if open",
-                tcp(443).fragment(1, true)?,
-                later.clone(),
-            ),
-            (
-                "later, as if closed",
-                tcp(22).fragment(185, true)?,
-                later.clone(),
-            ),
-            (
-                "later, as if denied",
-                udp(443).fragment(185, true)?,
-                later.clone(),
-            ),
-            ("last", tcp(443).fragment(2, false)?, later.clone()),
-            ("furthest", tcp(443).fragment(8191, false)?, later.clone()),
-            (
-                "later, as if flags were impossible",
-                tcp(443).flags(0).fragment(2, false)?,
-                later.clone(),
-            ),
-            (
-                "later, a byte",
-                packet(IpNumber::TCP, &[1]).fragment(2, false)?,
-                later.clone(),
-            ),
-            (
-                "later, nothing",
-                packet(IpNumber::UDP, &[]).fragment(2, false)?,
-                later.clone(),
-            ),
-            (
-                "later, GRE",
-                packet(IpNumber::GRE, &[0; 8]).fragment(2, false)?,
-                later.clone(),
-            ),
-            (
-                "later, behind options",
-                tcp(443).options(&[1; 40])?.fragment(2, true)?,
-                later.clone(),
-            ),
-            (
-                "later, beyond the frame",
-                tcp(443).fragment(2, true)?.total_len(41),
-                drops("malformed"),
-            ),
-        ])?;
+        judge! { filter;
+            "first, open": tcp(443).fragment(0, true)? => passes("rule").by("r1");
+            "first, closed": tcp(22).fragment(0, true)? => drops("default").on("tcp/22");
+            "first, denied UDP, most of it still to come":
+                big_udp(udp(443).fragment(0, true)?) => drops("rule").on("udp/443").by("r2");
+            "first, TCP options still to come":
+                tcp(443).patched(12, &[15 << 4]).fragment(0, true)? => passes("rule").by("r1");
+            "first, impossible flags":
+                tcp(443).flags(0).fragment(0, true)? => drops("bad-flags").on("tcp/443");
+            "first, UDP length below 8":
+                udp(443).patched(4, &7_u16.to_be_bytes()).fragment(0, true)? => drops("malformed");
+            "first, TCP header below 20 bytes":
+                tcp(443).patched(12, &[4 << 4]).fragment(0, true)? => drops("malformed");
+            "first, GRE": packet(IpNumber::GRE, &[0; 8]).fragment(0, true)? => drops("default");
+            "later, as if open": tcp(443).fragment(1, true)? => later.clone();
+            "later, as if closed": tcp(22).fragment(185, true)? => later.clone();
+            "later, as if denied": udp(443).fragment(185, true)? => later.clone();
+            "last": tcp(443).fragment(2, false)? => later.clone();
+            "furthest": tcp(443).fragment(8191, false)? => later.clone();
+            "later, as if flags were impossible":
+                tcp(443).flags(0).fragment(2, false)? => later.clone();
+            "later, a byte": packet(IpNumber::TCP, &[1]).fragment(2, false)? => later.clone();
+            "later, nothing": packet(IpNumber::UDP, &[]).fragment(2, false)? => later.clone();
+            "later, GRE": packet(IpNumber::GRE, &[0; 8]).fragment(2, false)? => later.clone();
+            "later, behind options":
+                tcp(443).options(&[1; 40])?.fragment(2, true)? => later.clone();
+            "later, beyond the frame":
+                tcp(443).fragment(2, true)?.total_len(41) => drops("malformed");
+        }
         let tiny: Vec<_> = (0..TcpHeader::MIN_LEN)
             .map(|len| packet(IpNumber::TCP, &segment(REMOTE, 443, flags::SYN)[..len]))
             .chain(
@@ -706,394 +575,17 @@ fn answers_to_the_dhcp_client_pass_unless_the_knob_or_a_rule_says_no() -> Result
     ] {
         let filter = Filter::with(policy)?;
         filter.judge(policy, &[udp_from(67, 68).frame()], &answer)?;
-        filter.judges([
-            ("another local port", udp_from(67, 67), closed("udp/67")),
-            (
-                "another local port above",
-                udp_from(67, 69),
-                closed("udp/69"),
-            ),
-            ("the other way", udp_from(68, 67), closed("udp/67")),
-            ("TCP", tcp_from(67, 68), closed("tcp/68")),
-        ])?;
+        judge! { filter;
+            "another local port": udp_from(67, 67) => closed("udp/67");
+            "another local port above": udp_from(67, 69) => closed("udp/69");
+            "the other way": udp_from(68, 67) => closed("udp/67");
+            "TCP": tcp_from(67, 68) => closed("tcp/68");
+        }
     }
     let filter = Filter::with("")?;
-    filter.judges([
-        ("another remote port", udp_from(66, 68), closed("udp/68")),
-        (
-            "another remote port above",
-            udp_from(68, 68),
-            closed("udp/68"),
-        ),
-    ])
-}
-
-/// TCP 443 open, UDP 443 and TCP 23 denied, the rest closed.
-const PORT_443: &str =
-    r#"rule = [{ allow = "tcp 443" }, { deny = "udp 443" }, { deny = "tcp 23" }]"#;
-
-/// A host under a policy, whose programs are run on frames as if they had come in.
-struct Filter {
-    lab: Lab,
-    programs: [PathBuf; 2],
-    /// What has been counted so far.
-    counted: RefCell<Counters>,
-}
-
-impl Filter {
-    fn with(policy: &str) -> Result<Self> {
-        let lab = Lab::new()?;
-        lab.host.xdpfw(["up", "eth0"]).ok();
-        lab.host
-            .xdpfw(["apply", "-"])
-            .stdin(format!("version = 1\ninterfaces = [\"eth0\"]\n{policy}"))
-            .ok();
-        let pins = lab
-            .host
-            .pins()
-            .join(format!("abi-{}", xdpfw_common::abi::ABI_VERSION));
-        let generations = pins.join("generations");
-        let mut generation = fs::read_dir(&generations)
-            .with_context(|| format!("cannot read {}", generations.display()))?;
-        let only = generation.next().context("no generation")??.path();
-        ensure!(generation.next().is_none(), "more than one generation");
-        Ok(Self {
-            programs: [only.join("program"), pins.join("dispatcher")],
-            counted: RefCell::new(counters(&lab.host)?),
-            lab,
-        })
+    judge! { filter;
+        "another remote port": udp_from(66, 68) => closed("udp/68");
+        "another remote port above": udp_from(68, 68) => closed("udp/68");
     }
-
-    /// Claims a verdict on each packet, and all that is counted of it.
-    #[track_caller]
-    fn judges<const N: usize>(&self, cases: [(&str, Packet, Expected); N]) -> Result<()> {
-        for (name, packet, expected) in cases {
-            self.judge(name, &[packet.frame()], &expected)?;
-        }
-        Ok(())
-    }
-
-    /// Claims the same verdict on each of these frames, and all that is counted
-    /// of them.
-    #[track_caller]
-    fn judge(&self, name: &str, frames: &[Vec<u8>], expected: &Expected) -> Result<()> {
-        let verdicts = self.run(frames)?;
-        for (index, verdict) in verdicts.into_iter().enumerate() {
-            let frame = &frames[index % frames.len()];
-            assert_eq!(verdict, expected.verdict, "{name}: verdict on {frame:02x?}");
-        }
-        let mut changes = counters(&self.lab.host)?;
-        let before = self.counted.replace(changes.clone());
-        changes.retain(|counter, tally| {
-            let before = before.get(counter).copied().unwrap_or_default();
-            *tally = Tally {
-                packets: tally.packets - before.packets,
-                bytes: tally.bytes - before.bytes,
-            };
-            *tally != Tally::default()
-        });
-        let times = self.programs.len() as u64;
-        let tally = Tally {
-            packets: frames.len() as u64 * times,
-            bytes: frames.iter().map(|frame| frame.len() as u64).sum::<u64>() * times,
-        };
-        assert_eq!(changes, expected.changes(tally), "{name}: counters");
-        Ok(())
-    }
-
-    /// What each program says to each frame.
-    fn run(&self, frames: &[Vec<u8>]) -> Result<Vec<Verdict>> {
-        let Self { lab, programs, .. } = self;
-        lab.host.enter(|| {
-            let mut verdicts = Vec::with_capacity(programs.len() * frames.len());
-            for pin in programs {
-                let program = Xdp::from_pin(pin, XdpAttachType::Interface)
-                    .with_context(|| format!("cannot open {}", pin.display()))?;
-                for frame in frames {
-                    let result = program.test_run(TestRunOptions {
-                        data_in: Some(frame),
-                        ..TestRunOptions::new()
-                    })?;
-                    verdicts.push(Verdict::of(result.return_value)?);
-                }
-            }
-            Ok(verdicts)
-        })
-    }
-}
-
-type Counters = BTreeMap<String, Tally>;
-
-/// All counters that the command line shows.
-fn counters(host: &Host) -> Result<Counters> {
-    let [status, stats, list] =
-        ["status", "stats", "list"].map(|command| host.xdpfw([command]).json());
-    assert_eq!(status["totals"], stats["totals"], "status and stats");
-    let mut counters = Counters::new();
-    for verdict in ["passed", "dropped"] {
-        let tally = &status["totals"][verdict];
-        counters.insert(format!("total {verdict}"), Tally::of(tally)?);
-    }
-    for reason in array(&status["reasons"])? {
-        let name = format!("{} {}", word(&reason["verdict"])?, word(&reason["reason"])?);
-        counters.insert(name, Tally::of(reason)?);
-    }
-    for port in array(&stats["ports"])? {
-        let name = format!("{}/{}", word(&port["protocol"])?, port["port"]);
-        let packets = number(&port["dropped_packets"])?;
-        counters.insert(name, Tally { packets, bytes: 0 });
-    }
-    for rule in array(&list["rules"])? {
-        counters.insert(word(&rule["id"])?.to_owned(), Tally::of(rule)?);
-    }
-    Ok(counters)
-}
-/// What a counter says; ports count no bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    packets: u64,
-    bytes: u64,
-}
-
-impl Tally {
-    fn of(value: &Value) -> Result<Self> {
-        Ok(Self {
-            packets: number(&value["packets"])?,
-            bytes: number(&value["bytes"])?,
-        })
-    }
-}
-
-fn array(value: &Value) -> Result<&Vec<Value>> {
-    value
-        .as_array()
-        .with_context(|| format!("{value} is no array"))
-}
-
-fn word(value: &Value) -> Result<&str> {
-    value
-        .as_str()
-        .with_context(|| format!("{value} is no text"))
-}
-
-fn number(value: &Value) -> Result<u64> {
-    value
-        .as_u64()
-        .with_context(|| format!("{value} is no number"))
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Pass,
-    Drop,
-}
-
-impl Verdict {
-    /// `XDP_DROP` and `XDP_PASS` in linux/bpf.h.
-    fn of(action: u32) -> Result<Self> {
-        match action {
-            1 => Ok(Self::Drop),
-            2 => Ok(Self::Pass),
-            other => anyhow::bail!("the program returned {other}"),
-        }
-    }
-}
-
-/// What is claimed of a frame.
-#[derive(Clone, Debug)]
-struct Expected {
-    verdict: Verdict,
-    reason: &'static str,
-    port: Option<&'static str>,
-    rule: Option<&'static str>,
-}
-
-fn passes(reason: &'static str) -> Expected {
-    Expected {
-        verdict: Verdict::Pass,
-        reason,
-        port: None,
-        rule: None,
-    }
-}
-
-fn drops(reason: &'static str) -> Expected {
-    Expected {
-        verdict: Verdict::Drop,
-        ..passes(reason)
-    }
-}
-
-impl Expected {
-    /// The drop is counted at this port.
-    fn on(self, port: &'static str) -> Self {
-        let port = Some(port);
-        Self { port, ..self }
-    }
-
-    /// This rule decided.
-    fn by(self, rule: &'static str) -> Self {
-        let rule = Some(rule);
-        Self { rule, ..self }
-    }
-
-    /// All counters that so many packets change.
-    fn changes(&self, tally: Tally) -> Counters {
-        let (verdict, total) = match self.verdict {
-            Verdict::Pass => ("pass", "total passed"),
-            Verdict::Drop => ("drop", "total dropped"),
-        };
-        let mut changes = Counters::from([
-            (format!("{verdict} {}", self.reason), tally),
-            (total.to_owned(), tally),
-        ]);
-        if let Some(rule) = self.rule {
-            changes.insert(rule.to_owned(), tally);
-        }
-        if let Some(port) = self.port {
-            changes.insert(port.to_owned(), Tally { bytes: 0, ..tally });
-        }
-        changes
-    }
-}
-
-/// An IPv4 packet in the making.
-#[derive(Clone, Debug)]
-struct Packet {
-    header: Ipv4Header,
-    payload: Vec<u8>,
-}
-
-/// A packet with this payload.
-fn packet(protocol: IpNumber, payload: &[u8]) -> Packet {
-    let mut header = Ipv4Header {
-        protocol,
-        time_to_live: 64,
-        source: [10, 0, 0, 2],
-        destination: [10, 0, 0, 1],
-        dont_fragment: false,
-        ..Ipv4Header::default()
-    };
-    header.total_len = (IPV4 + payload.len()) as u16;
-    Packet {
-        header,
-        payload: payload.to_vec(),
-    }
-}
-
-/// A segment that asks for a connection to a local port.
-fn tcp(local: u16) -> Packet {
-    tcp_from(REMOTE, local)
-}
-
-fn tcp_from(remote: u16, local: u16) -> Packet {
-    packet(IpNumber::TCP, &segment(remote, local, flags::SYN))
-}
-
-/// A datagram to a local port.
-fn udp(local: u16) -> Packet {
-    udp_from(REMOTE, local)
-}
-
-fn udp_from(remote: u16, local: u16) -> Packet {
-    packet(IpNumber::UDP, &datagram(remote, local))
-}
-
-fn segment(remote: u16, local: u16, bits: u8) -> Vec<u8> {
-    let mut bytes = TcpHeader::new(remote, local, 1, 65_535).to_bytes().to_vec();
-    bytes[13] = bits;
-    bytes
-}
-
-fn datagram(remote: u16, local: u16) -> Vec<u8> {
-    let header = UdpHeader {
-        source_port: remote,
-        destination_port: local,
-        length: UdpHeader::LEN as u16,
-        checksum: 0,
-    };
-    header.to_bytes().to_vec()
-}
-
-impl Packet {
-    /// With so many bytes behind the transport header, of which UDP knows.
-    fn data(mut self, len: usize) -> Self {
-        self.payload.resize(self.payload.len() + len, 0x5a);
-        self.header.total_len += len as u16;
-        if self.header.protocol == IpNumber::UDP {
-            let len = self.payload.len() as u16;
-            return self.patched(4, &len.to_be_bytes());
-        }
-        self
-    }
-
-    /// With these bytes in the transport header.
-    fn patched(mut self, offset: usize, bytes: &[u8]) -> Self {
-        self.payload[offset..][..bytes.len()].copy_from_slice(bytes);
-        self
-    }
-
-    /// With these TCP flags.
-    fn flags(self, bits: u8) -> Self {
-        self.patched(13, &[bits])
-    }
-
-    /// With these IP options.
-    fn options(mut self, options: &[u8]) -> Result<Self> {
-        self.header.options = options.try_into()?;
-        self.header.total_len += options.len() as u16;
-        Ok(self)
-    }
-
-    /// As a fragment from this place on, in units of eight bytes.
-    fn fragment(mut self, offset: u16, more: bool) -> Result<Self> {
-        self.header.fragment_offset = IpFragOffset::try_new(offset)?;
-        self.header.more_fragments = more;
-        Ok(self)
-    }
-
-    /// With this total length, whatever its length.
-    fn total_len(mut self, len: u16) -> Self {
-        self.header.total_len = len;
-        self
-    }
-
-    fn bytes(mut self) -> Vec<u8> {
-        self.header.header_checksum = self.header.calc_header_checksum();
-        [&self.header.to_bytes()[..], &self.payload].concat()
-    }
-
-    fn frame(self) -> Vec<u8> {
-        ethernet(EtherType::IPV4, &self.bytes())
-    }
-}
-
-/// A frame from the peer to the host.
-fn ethernet(ether_type: EtherType, payload: &[u8]) -> Vec<u8> {
-    let header = Ethernet2Header {
-        source: [2, 0, 10, 0, 0, 2],
-        destination: [2, 0, 10, 0, 0, 1],
-        ether_type,
-    };
-    [&header.to_bytes()[..], payload].concat()
-}
-
-/// A frame with an IPv4 packet behind these tags.
-fn tagged(tags: &[EtherType], packet: &[u8]) -> Vec<u8> {
-    tagged_with(tags, EtherType::IPV4, packet)
-}
-
-fn tagged_with(tags: &[EtherType], inner: EtherType, payload: &[u8]) -> Vec<u8> {
-    let (ether_type, payload) =
-        tags.iter()
-            .rev()
-            .fold((inner, payload.to_vec()), |(ether_type, payload), &tag| {
-                let header = SingleVlanHeader {
-                    vlan_id: VlanId::ZERO,
-                    ether_type,
-                    ..SingleVlanHeader::default()
-                };
-                (tag, [&header.to_bytes()[..], &payload].concat())
-            });
-    ethernet(ether_type, &payload)
+    Ok(())
 }

@@ -113,6 +113,9 @@ fn a_word_and_a_verdict_name_one_reason() {
 }
 
 proptest! {
+    // Each case asks for every port there is.
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
     #[test]
     fn a_bitmap_holds_what_was_put_in_and_no_neighbour(
         ports in proptest::collection::vec((0..2_usize, 0..2_usize, any::<u16>()), 0..64),

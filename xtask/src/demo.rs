@@ -29,7 +29,7 @@ use xdpfw_tests::{
     servers::{TcpServer, UdpEcho, exchange, fetch},
 };
 
-use crate::command::is_root;
+use crate::{build, command::is_root, packages};
 
 /// The port that the policy opens.
 const OPEN: u16 = 443;
@@ -61,20 +61,17 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// Ports that are named when numbers are wrong.
 const NAMED: usize = 5;
 
-/// Fails unless we may make network namespaces and load programs.
-pub(crate) fn require_root() -> Result<()> {
+/// Builds xdpfw, shows it at work and checks its numbers.
+pub(crate) fn run() -> Result<()> {
+    // Before the build, which nobody should wait for in vain.
     ensure!(
         is_root(),
         "the demo needs root; run `sudo -E env \"PATH=$PATH\" cargo xtask demo`"
     );
-    Ok(())
-}
-
-/// Shows this xdpfw binary at work and checks its numbers.
-pub(crate) fn run(binary: &Path) -> Result<()> {
-    require_root()?;
+    packages::install_tools()?;
+    let binary = build::run()?.binary;
     let interrupted = Interrupted::watch()?;
-    match show(binary, &interrupted) {
+    match show(&binary, &interrupted) {
         Err(_) if interrupted.check().is_err() => {
             bail!("interrupted; what the demo made is removed")
         }

@@ -35,8 +35,7 @@ enum Task {
     },
     /// Show the filter at work on a veth pair of its own (needs root)
     Demo,
-    /// Measure what the filter costs per packet (needs root)
-    Bench,
+    Bench(bench::Args),
     /// What continuous integration runs: lint, test, demo
     Ci,
     Services(services::Args),
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Test { args } => test::run(&args),
         Task::Demo => demo::run(),
-        Task::Bench => bench::run(),
+        Task::Bench(args) => bench::run(&args),
         Task::Ci => ci::run(),
         Task::Services(args) => services::run(&args),
     };

@@ -1,6 +1,6 @@
 //! `xdpfw stats`: show the drops of every port, once or as they happen.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -139,24 +139,32 @@ fn watch(
     context: &Context,
     printer: &mut Printer,
 ) -> Result<()> {
-    let mut previous = None;
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(async {
-            let mut ticks = tokio::time::interval(interval);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => {}
-                    interrupt = tokio::signal::ctrl_c() => return Ok(interrupt?),
-                }
-                let sample = observe()?;
-                printer.begin_frame(context.json())?;
-                show(&sample, previous.as_ref(), query, context, printer)?;
-                previous = Some(sample);
+        .build()?;
+    // The runtime only waits: what is shown is read by blocking calls.
+    let _context = runtime.enter();
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // One for all ticks: an interrupt that comes in between must not be lost.
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let mut previous = None;
+    loop {
+        let interrupted = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                interrupt = &mut interrupt => Some(interrupt),
+                _ = ticks.tick() => None,
             }
-        })
+        });
+        if let Some(interrupt) = interrupted {
+            return Ok(interrupt?);
+        }
+        let sample = observe()?;
+        printer.begin_frame(context.json())?;
+        show(&sample, previous.as_ref(), query, context, printer)?;
+        previous = Some(sample);
+    }
 }
 
 /// Reads `tcp/443`, `443/tcp`, `udp/dns`.

@@ -1,6 +1,6 @@
 //! `xdpfw trace`: tell of each packet what became of it and why.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use anyhow::Result;
 use tokio::{
@@ -66,7 +66,7 @@ fn switch(traced: bool) -> Result<(u32, Record)> {
 
 async fn show(args: &Args, program: u32, record: &Record, printer: &mut Printer) -> Result<()> {
     let (lines, mut received) = unbounded_channel();
-    let mut follower = std::pin::pin!(follow(program, Lines(lines)));
+    let mut follower = pin!(follow(program, Lines(lines)));
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut look = tokio::time::interval(LOOK);

@@ -14,6 +14,8 @@ pub struct Printer {
     out: AutoStream<Stdout>,
     err: AutoStream<Stderr>,
     verbosity: Verbosity,
+    /// Lines of the picture that the next one replaces.
+    frame: Option<usize>,
 }
 
 /// How much is said besides the data.
@@ -30,8 +32,6 @@ pub enum Verbosity {
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
-/// Cursor to the corner, and clear what is behind it.
-const NEW_SCREEN: &str = "\x1b[H\x1b[J";
 
 impl Printer {
     /// With colour when asked for.
@@ -45,6 +45,7 @@ impl Printer {
             out: AutoStream::new(io::stdout(), color),
             err: AutoStream::new(io::stderr(), color),
             verbosity,
+            frame: None,
         }
     }
 
@@ -71,6 +72,9 @@ impl Printer {
         if !text.is_empty() && !text.ends_with('\n') {
             writeln!(self.out)?;
         }
+        if let Some(lines) = &mut self.frame {
+            *lines += text.lines().count();
+        }
         Ok(self.out.flush()?)
     }
 
@@ -84,15 +88,19 @@ impl Printer {
         self.text(&text)
     }
 
-    /// Begins the next picture of something that goes on: over the last one on
-    /// a terminal, below it elsewhere.
+    /// Begins the next picture of something that goes on: in place of the last
+    /// one on a terminal, below it elsewhere.
     ///
     /// # Errors
     ///
     /// Stdout is closed.
     pub fn begin_frame(&mut self, json: bool) -> Result<()> {
-        if !json && io::stdout().is_terminal() {
-            write!(self.out, "{NEW_SCREEN}")?;
+        if json || !io::stdout().is_terminal() {
+            return Ok(());
+        }
+        if let Some(lines @ 1..) = self.frame.replace(0) {
+            // Up to where the last picture began, and clear from there on.
+            write!(self.out, "\x1b[{lines}A\x1b[J")?;
         }
         Ok(())
     }

@@ -1,0 +1,226 @@
+//! Owns the host whose filter is asked, and the comparison of all its counters
+//! before and after.
+
+use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
+use serde_json::Value;
+use xdpfw_tests::{Host, Lab};
+
+/// A host under a policy, whose programs are run on frames as if they had come in.
+pub(crate) struct Filter {
+    lab: Lab,
+    programs: [PathBuf; 2],
+    /// What has been counted so far.
+    counted: RefCell<Counters>,
+}
+
+impl Filter {
+    pub(crate) fn with(policy: &str) -> Result<Self> {
+        let lab = Lab::new()?;
+        lab.host.xdpfw(["up", "eth0"]).ok();
+        lab.host
+            .xdpfw(["apply", "-"])
+            .stdin(format!("version = 1\ninterfaces = [\"eth0\"]\n{policy}"))
+            .ok();
+        let pins = lab
+            .host
+            .pins()
+            .join(format!("abi-{}", xdpfw_common::abi::ABI_VERSION));
+        let generations = pins.join("generations");
+        let mut generation = fs::read_dir(&generations)
+            .with_context(|| format!("cannot read {}", generations.display()))?;
+        let only = generation.next().context("no generation")??.path();
+        ensure!(generation.next().is_none(), "more than one generation");
+        Ok(Self {
+            programs: [only.join("program"), pins.join("dispatcher")],
+            counted: RefCell::new(counters(&lab.host)?),
+            lab,
+        })
+    }
+
+    /// Claims the same verdict on each of these frames, and all that is counted
+    /// of them.
+    #[track_caller]
+    pub(crate) fn judge(&self, name: &str, frames: &[Vec<u8>], expected: &Expected) -> Result<()> {
+        let verdicts = self.run(frames)?;
+        for (index, verdict) in verdicts.into_iter().enumerate() {
+            let frame = &frames[index % frames.len()];
+            assert_eq!(verdict, expected.verdict, "{name}: verdict on {frame:02x?}");
+        }
+        let mut changes = counters(&self.lab.host)?;
+        let before = self.counted.replace(changes.clone());
+        changes.retain(|counter, tally| {
+            let before = before.get(counter).copied().unwrap_or_default();
+            *tally = Tally {
+                packets: tally.packets - before.packets,
+                bytes: tally.bytes - before.bytes,
+            };
+            *tally != Tally::default()
+        });
+        let times = self.programs.len() as u64;
+        let tally = Tally {
+            packets: frames.len() as u64 * times,
+            bytes: frames.iter().map(|frame| frame.len() as u64).sum::<u64>() * times,
+        };
+        assert_eq!(changes, expected.changes(tally), "{name}: counters");
+        Ok(())
+    }
+
+    /// What each program says to each frame.
+    fn run(&self, frames: &[Vec<u8>]) -> Result<Vec<Verdict>> {
+        let Self { lab, programs, .. } = self;
+        lab.host.enter(|| {
+            let mut verdicts = Vec::with_capacity(programs.len() * frames.len());
+            for pin in programs {
+                let program = Xdp::from_pin(pin, XdpAttachType::Interface)
+                    .with_context(|| format!("cannot open {}", pin.display()))?;
+                for frame in frames {
+                    let result = program.test_run(TestRunOptions {
+                        data_in: Some(frame),
+                        ..TestRunOptions::new()
+                    })?;
+                    verdicts.push(Verdict::of(result.return_value)?);
+                }
+            }
+            Ok(verdicts)
+        })
+    }
+}
+
+type Counters = BTreeMap<String, Tally>;
+
+/// All counters that the command line shows.
+fn counters(host: &Host) -> Result<Counters> {
+    let [status, stats, list] =
+        ["status", "stats", "list"].map(|command| host.xdpfw([command]).json());
+    assert_eq!(status["totals"], stats["totals"], "status and stats");
+    let mut counters = Counters::new();
+    for verdict in ["passed", "dropped"] {
+        let tally = &status["totals"][verdict];
+        counters.insert(format!("total {verdict}"), Tally::of(tally)?);
+    }
+    for reason in array(&status["reasons"])? {
+        let name = format!("{} {}", word(&reason["verdict"])?, word(&reason["reason"])?);
+        counters.insert(name, Tally::of(reason)?);
+    }
+    for port in array(&stats["ports"])? {
+        let name = format!("{}/{}", word(&port["protocol"])?, port["port"]);
+        let packets = number(&port["dropped_packets"])?;
+        counters.insert(name, Tally { packets, bytes: 0 });
+    }
+    for rule in array(&list["rules"])? {
+        counters.insert(word(&rule["id"])?.to_owned(), Tally::of(rule)?);
+    }
+    Ok(counters)
+}
+/// What a counter says; ports count no bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    packets: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    fn of(value: &Value) -> Result<Self> {
+        Ok(Self {
+            packets: number(&value["packets"])?,
+            bytes: number(&value["bytes"])?,
+        })
+    }
+}
+
+fn array(value: &Value) -> Result<&Vec<Value>> {
+    value
+        .as_array()
+        .with_context(|| format!("{value} is no array"))
+}
+
+fn word(value: &Value) -> Result<&str> {
+    value
+        .as_str()
+        .with_context(|| format!("{value} is no text"))
+}
+
+fn number(value: &Value) -> Result<u64> {
+    value
+        .as_u64()
+        .with_context(|| format!("{value} is no number"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    Drop,
+}
+
+impl Verdict {
+    /// `XDP_DROP` and `XDP_PASS` in linux/bpf.h.
+    fn of(action: u32) -> Result<Self> {
+        match action {
+            1 => Ok(Self::Drop),
+            2 => Ok(Self::Pass),
+            other => bail!("the program returned {other}"),
+        }
+    }
+}
+
+/// What is claimed of a frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    verdict: Verdict,
+    reason: &'static str,
+    port: Option<&'static str>,
+    rule: Option<&'static str>,
+}
+
+pub(crate) fn passes(reason: &'static str) -> Expected {
+    Expected {
+        verdict: Verdict::Pass,
+        reason,
+        port: None,
+        rule: None,
+    }
+}
+
+pub(crate) fn drops(reason: &'static str) -> Expected {
+    Expected {
+        verdict: Verdict::Drop,
+        ..passes(reason)
+    }
+}
+
+impl Expected {
+    /// The drop is counted at this port.
+    pub(crate) fn on(self, port: &'static str) -> Self {
+        let port = Some(port);
+        Self { port, ..self }
+    }
+
+    /// This rule decided.
+    pub(crate) fn by(self, rule: &'static str) -> Self {
+        let rule = Some(rule);
+        Self { rule, ..self }
+    }
+
+    /// All counters that so many packets change.
+    fn changes(&self, tally: Tally) -> Counters {
+        let (verdict, total) = match self.verdict {
+            Verdict::Pass => ("pass", "total passed"),
+            Verdict::Drop => ("drop", "total dropped"),
+        };
+        let mut changes = Counters::from([
+            (format!("{verdict} {}", self.reason), tally),
+            (total.to_owned(), tally),
+        ]);
+        if let Some(rule) = self.rule {
+            changes.insert(rule.to_owned(), tally);
+        }
+        if let Some(port) = self.port {
+            changes.insert(port.to_owned(), Tally { bytes: 0, ..tally });
+        }
+        changes
+    }
+}
