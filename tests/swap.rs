@@ -367,7 +367,7 @@ impl Killer {
     }
 
     fn fraction(&self) -> f64 {
-        if self.tries % 2 == 0 {
+        if self.tries.is_multiple_of(2) {
             let step = self.tries / 2 % STEPS;
             return f64::from(step) / f64::from(STEPS);
         }

@@ -615,11 +615,11 @@ fn impossible_flags_are_those_that_no_stack_sends() {
         let impossible =
             bits & 0x3f == 0 || has(SYN | FIN) || has(SYN | RST) || has(FIN) && !has(ACK);
         assert_eq!(flags.are_impossible(), impossible, "{bits:#010b}");
-        assert_eq!(
-            flags.open_connection(),
-            has(SYN) && !has(ACK),
-            "{bits:#010b}"
-        );
+        // Of an impossible set nobody asks.
+        if !impossible {
+            let opens = has(SYN) && !has(ACK);
+            assert_eq!(flags.open_connection(), opens, "{bits:#010b}");
+        }
         // The two bits of congestion notification (RFC 3168) change nothing.
         assert_eq!(flags, Flags::new(bits ^ 0xc0), "{bits:#010b}");
     }

@@ -1,8 +1,11 @@
 //! The `xdpfw` command: from arguments to an exit code.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
-use clap::{Parser as _, error::ErrorKind};
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use xdpfw::{
     cli::Cli,
     commands::{self, Context},
@@ -32,6 +35,11 @@ fn usage(error: &clap::Error) -> Exit {
     let exit = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Exit::Usage,
+        ErrorKind::MissingSubcommand => {
+            // The same help as without any argument, whatever the environment adds.
+            drop(write!(io::stderr(), "{}", Cli::command().render_help()));
+            return Exit::Usage;
+        }
         _ => {
             let text = error.to_string();
             let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

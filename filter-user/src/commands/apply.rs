@@ -81,7 +81,8 @@ fn read(source: Option<&str>, context: &Context) -> Result<PolicyFile> {
 fn cannot_read(source: &Path, error: io::Error) -> anyhow::Error {
     let exit = match error.kind() {
         io::ErrorKind::PermissionDenied => Exit::Privilege,
-        _ => Exit::Failed,
+        io::ErrorKind::NotFound => Exit::Failed,
+        _ => Exit::Policy,
     };
     Failure::new(exit, format!("cannot read {}: {error}", source.display())).into()
 }

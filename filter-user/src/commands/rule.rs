@@ -57,7 +57,12 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
         let file = context.policy_file()?;
         let (rule, exists) = settle(&file, action, what, before, args)?;
         let added = Added::new(&rule, !exists, Vec::new());
-        return added.print(&rule, "dry run, nothing changed", context, printer);
+        let note = if exists {
+            "already there (dry run)"
+        } else {
+            "dry run, nothing changed"
+        };
+        return added.print(&rule, note, context, printer);
     }
     let mut edit = Edit::begin(context)?;
     let (rule, exists) = settle(&edit.file, action, what, before, args)?;

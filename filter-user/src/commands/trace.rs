@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use anyhow::Result;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
 
@@ -34,17 +34,46 @@ pub struct Args {
 /// The filter is not up, or the kernel refuses.
 pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Before the first traced packet: whatever ends the command from here on
+    // must also end the trace.
+    let mut ends = {
+        let _context = runtime.enter();
+        Ends::watch()?
+    };
     let (program, record) = switch(true)?;
     printer.note("tracing slows the filter down; interrupt to stop");
-    let result = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(show(args, program, &record, printer));
+    let result = runtime.block_on(show(args, program, &record, &mut ends, printer));
     if in_force()? == Some(program) {
         switch(false)?;
     }
     result?;
     Ok(Exit::Done)
+}
+
+/// The signals that end the command: an interrupt, a polite kill, a session
+/// that is gone.
+struct Ends([Signal; 3]);
+
+impl Ends {
+    fn watch() -> Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 /// The program in force.
@@ -64,18 +93,21 @@ fn switch(traced: bool) -> Result<(u32, Record)> {
     Ok((generation.program_id(), generation.record().clone()))
 }
 
-async fn show(args: &Args, program: u32, record: &Record, printer: &mut Printer) -> Result<()> {
+async fn show(
+    args: &Args,
+    program: u32,
+    record: &Record,
+    ends: &mut Ends,
+    printer: &mut Printer,
+) -> Result<()> {
     let (lines, mut received) = unbounded_channel();
     let mut follower = pin!(follow(program, Lines(lines)));
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
     let mut look = tokio::time::interval(LOOK);
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         tokio::select! {
             biased;
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = ends.next() => break,
             Some(line) = received.recv() => {
                 printer.line(&with_rule_id(line, record))?;
                 left -= 1;

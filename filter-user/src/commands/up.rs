@@ -57,7 +57,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     }
     let wanted = find(&names)?;
     add_interfaces(&mut file, &wanted);
-    let store = Store::create()?;
+    let store = Store::open()?;
     let live = store.live()?;
     let attached = live.as_ref().map_or(&[][..], |live| &live.attached);
     refuse_other_modes(args.mode, &wanted, attached)?;

@@ -114,7 +114,8 @@ fn ignore_missing(result: std::io::Result<()>, path: &Path) -> Result<()> {
     }
 }
 
-fn is_mounted() -> bool {
+/// Whether bpffs is where it belongs, as this process sees it.
+pub(super) fn is_mounted() -> bool {
     statfs(MOUNT_POINT).is_ok_and(|fs| fs.f_type as u64 == MAGIC)
 }
 

@@ -18,6 +18,7 @@ mod bpffs;
 mod counters;
 mod generation;
 mod interface;
+mod link;
 mod lock;
 mod object;
 mod record;

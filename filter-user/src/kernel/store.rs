@@ -6,7 +6,9 @@ use std::{collections::HashSet, path::PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     maps::{Array, Map, MapData},
-    programs::{ProgramError, ProgramInfo, Xdp, XdpMode, links::FdLink, xdp::XdpLink},
+    programs::{
+        ProgramError, ProgramInfo, Xdp, XdpMode, links::FdLink, loaded_programs, xdp::XdpLink,
+    },
     sys::SyscallError,
 };
 use aya_obj::programs::XdpAttachType;
@@ -17,7 +19,7 @@ use super::{
     Generation, Interface, Mode, Record, bpffs,
     generation::{self, Built},
     interface::{detach_unlinked, interfaces},
-    object,
+    link, object,
 };
 use crate::{
     compiler,
@@ -73,9 +75,11 @@ impl Store {
     ///
     /// `/proc` cannot be read.
     pub fn open() -> Result<Self> {
-        Ok(Self {
-            directory: bpffs::directory()?,
-        })
+        let directory = bpffs::directory()?;
+        if !bpffs::is_mounted() {
+            refuse_hidden_filter()?;
+        }
+        Ok(Self { directory })
     }
 
     /// The same, with bpffs mounted and the directory made.
@@ -136,7 +140,8 @@ impl Store {
         let dispatcher = ProgramInfo::from_pin(self.dispatcher())?.id();
         let attached = interfaces()?.into_iter().filter_map(|interface| {
             let (program, mode) = interface.xdp?;
-            (program == dispatcher).then_some(Attached { interface, mode })
+            let ours = program == dispatcher && self.link(interface.index).exists();
+            ours.then_some(Attached { interface, mode })
         });
         Ok(attached.collect())
     }
@@ -205,7 +210,7 @@ impl Store {
         };
         let pin = self.link(interface.index);
         // Left by an interface that had the number before.
-        bpffs::remove_file(&pin)?;
+        link::remove(&pin)?;
         link.pin(&pin)
             .with_context(|| format!("cannot pin {}", pin.display()))?;
         let attached = self.attached()?;
@@ -226,7 +231,7 @@ impl Store {
     ///
     /// The pin cannot be removed.
     pub fn detach(&self, index: u32) -> Result<()> {
-        bpffs::remove_file(&self.link(index))
+        link::remove(&self.link(index))
     }
 
     /// Removes everything: detaches all interfaces first, then forgets the
@@ -237,7 +242,7 @@ impl Store {
     /// A pin cannot be removed.
     pub fn clear(&self) -> Result<()> {
         for link in self.links()? {
-            bpffs::remove_file(&link)?;
+            link::remove(&link)?;
         }
         bpffs::remove_directory(&self.directory.join("links"))?;
         for directory in self.generations()? {
@@ -261,7 +266,7 @@ impl Store {
                 .iter()
                 .any(|attached| link == self.link(attached.interface.index));
             if !alive {
-                bpffs::remove_file(&link)?;
+                link::remove(&link)?;
             }
         }
         Ok(())
@@ -353,6 +358,27 @@ impl Change<'_> {
     }
 }
 
+/// Refuses to take a filter for none whose pins are out of sight.
+fn refuse_hidden_filter() -> Result<()> {
+    for interface in interfaces()? {
+        let Some((id, _)) = interface.xdp else {
+            continue;
+        };
+        let ours = loaded_programs()
+            .filter_map(Result::ok)
+            .any(|program| program.id() == id && program.name_as_str() == Some(names::DISPATCHER));
+        if ours {
+            return Err(Failure::kernel(format!(
+                "{} is filtered, but its pins are out of sight here; say `nsenter \
+                 --net=/run/netns/NAME` instead of `ip netns exec NAME`",
+                interface.name
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
 /// Counter slots for the rules of a policy.
 struct Slots {
     of_rules: Vec<u32>,
@@ -400,7 +426,7 @@ fn refusal(interface: &Interface, mode: Mode, error: &ProgramError) -> anyhow::E
         .map(rustix::io::Errno::from_raw_os_error);
     let message = match (errno, &interface.xdp) {
         (_, Some((program, _))) => format!(
-            "{name}: another XDP program (id {program}) is attached; remove it with `ip link set dev {name} xdp off`"
+            "{name}: another XDP program (id {program}) is attached; remove it first, with what attached it or `ip link set dev {name} xdp off`"
         ),
         (Some(rustix::io::Errno::OPNOTSUPP), _) if mode == Mode::Native => format!(
             "{name}: its driver{} has no native XDP; say --mode generic",

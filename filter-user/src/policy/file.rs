@@ -3,9 +3,10 @@
 //! the new one whole.
 
 use std::{
+    borrow::Cow,
     fs, io,
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,9 @@ pub struct PolicyFile {
     path: PathBuf,
     /// What the file holds, or `None` where there is none.
     saved: Option<Vec<u8>>,
+    /// The text as it was read: what is not edited stays as it is, byte for byte.
+    text: String,
+    edited: bool,
     document: DocumentMut,
     policy: Policy,
 }
@@ -79,10 +83,12 @@ impl PolicyFile {
         let mut file = Self {
             path: path.to_owned(),
             saved,
+            text: text.to_owned(),
+            edited: false,
             document: text.parse::<DocumentMut>()?,
             policy,
         };
-        file.write_ids();
+        file.write_ids(&written);
         Ok(file)
     }
 
@@ -138,7 +144,7 @@ impl PolicyFile {
 
     /// Whether saving would change the file.
     pub fn is_changed(&self) -> bool {
-        self.saved.as_deref() != Some(self.document.to_string().as_bytes())
+        self.saved.as_deref() != Some(self.contents().as_bytes())
     }
 
     /// Saves the file, if that would change it.
@@ -150,7 +156,7 @@ impl PolicyFile {
         if !self.is_changed() {
             return Ok(());
         }
-        write_whole(&self.path, self.document.to_string().as_bytes())
+        write_whole(&self.path, self.contents().as_bytes())
             .with_context(|| format!("cannot save {}", self.path.display()))
     }
 
@@ -167,7 +173,17 @@ impl PolicyFile {
         .with_context(|| format!("cannot restore {}", self.path.display()))
     }
 
+    fn contents(&self) -> Cow<'_, str> {
+        if self.edited {
+            self.document.to_string().into()
+        } else {
+            self.text.as_str().into()
+        }
+    }
+
+    /// The rules, to be edited.
     fn rules(&mut self) -> &mut ArrayOfTables {
+        self.edited = true;
         let item = self
             .document
             .entry("rule")
@@ -186,11 +202,11 @@ impl PolicyFile {
     }
 
     /// Writes the ids that rules without one were given.
-    fn write_ids(&mut self) {
-        let ids: Vec<RuleId> = self.policy.rules.iter().map(|rule| rule.id).collect();
-        if ids.is_empty() {
+    fn write_ids(&mut self, written: &PolicyText) {
+        if written.has_all_ids() {
             return;
         }
+        let ids: Vec<RuleId> = self.policy.rules.iter().map(|rule| rule.id).collect();
         for (table, id) in self.rules().iter_mut().zip(ids) {
             if !table.contains_key("id") {
                 table.insert("id", Item::Value(id.to_string().into()));
@@ -200,6 +216,7 @@ impl PolicyFile {
 
     /// Sets a value and keeps the comment beside it.
     fn set(&mut self, key: &str, mut value: Value) {
+        self.edited = true;
         if let Some(old) = self.document.get(key).and_then(Item::as_value) {
             *value.decor_mut() = old.decor().clone();
         }
@@ -224,8 +241,12 @@ fn saved(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 fn as_text(source: &str, bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::policy(format!("{source} is not a text file in UTF-8")).into())
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+        let (line, column) = position(&before, valid);
+        Failure::policy(format!("{source}:{line}:{column}: not a text in UTF-8")).into()
+    })
 }
 
 /// Line and column, both from 1, of a byte in a text.
@@ -283,6 +304,10 @@ fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = tempfile::Builder::new()
         .prefix(".xdpfw-")
         .tempfile_in(directory)?;
+    if let Ok(old) = fs::metadata(&path) {
+        // Who may read it is the administrator's decision.
+        fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+    }
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(MODE))?;
     file.write_all(contents)?;

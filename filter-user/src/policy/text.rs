@@ -143,6 +143,11 @@ impl PolicyText {
         Ok(policy)
     }
 
+    /// Whether every rule has its id in writing.
+    pub(super) fn has_all_ids(&self) -> bool {
+        self.rule.iter().all(|rule| rule.id.is_some())
+    }
+
     /// Checks that no id stands twice, and gives one to rules that have none.
     fn settle_ids(&self, policy: &mut Policy) -> Result<(), Mistake> {
         let mut seen = std::collections::HashSet::new();
