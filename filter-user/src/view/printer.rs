@@ -1,7 +1,7 @@
 //! Where output goes: data to stdout, messages to stderr, colour where a
 //! terminal shows it.
 
-use std::io::{self, IsTerminal as _, Stderr, Stdout, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Stderr, Stdout, Write as _};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -30,6 +30,8 @@ pub enum Verbosity {
     Verbose,
 }
 
+/// Bytes of JSON written at once: a scan fills megabytes.
+const BUFFER: usize = 1 << 16;
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
@@ -84,8 +86,11 @@ impl Printer {
     ///
     /// Stdout is closed.
     pub fn json(&mut self, data: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string(data)?;
-        self.text(&text)
+        // There is no colour in it, so it need not pass where colour is removed.
+        let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+        serde_json::to_writer(&mut out, data).map_err(io::Error::from)?;
+        out.write_all(b"\n")?;
+        Ok(out.flush()?)
     }
 
     /// Begins the next picture of something that goes on: in place of the last
