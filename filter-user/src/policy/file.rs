@@ -6,7 +6,7 @@ use std::{
     borrow::Cow,
     fs, io,
     io::Write as _,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -290,6 +290,9 @@ fn table_of(rule: &Rule) -> Table {
 
 /// Replaces a file: temporary file beside it, fsync, rename, fsync of the
 /// directory. On an error the old file is whole.
+///
+/// The temporary file has one name, which the lock keeps to one command: what a
+/// killed command left is replaced by the next.
 fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     // Through a link, so that the link stays and its target is replaced.
     let path = match fs::canonicalize(path) {
@@ -301,17 +304,34 @@ fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
         _ => Path::new("."),
     };
     fs::create_dir_all(directory)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".xdpfw-")
-        .tempfile_in(directory)?;
-    if let Ok(old) = fs::metadata(&path) {
-        // Who may read it is the administrator's decision.
-        fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.new"));
+    let written = write_new(&temporary, contents, fs::metadata(&path).ok())
+        .and_then(|()| fs::rename(&temporary, &path));
+    if written.is_err() {
+        // The error that is told is the first.
+        drop(fs::remove_file(&temporary));
     }
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(MODE))?;
-    file.write_all(contents)?;
-    file.as_file().sync_all()?;
-    file.persist(&path)?;
+    written?;
     fs::File::open(directory)?.sync_all()
+}
+
+/// Writes a file that must not exist, to the disk.
+fn write_new(path: &Path, contents: &[u8], old: Option<fs::Metadata>) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    if let Some(old) = old {
+        // Whose it is, is the administrator's decision.
+        fchown(&file, Some(old.uid()), Some(old.gid()))?;
+    }
+    file.set_permissions(fs::Permissions::from_mode(MODE))?;
+    file.write_all(contents)?;
+    file.sync_all()
 }
