@@ -72,20 +72,19 @@ impl Host for Kernel<'_> {
 
     #[inline(always)]
     fn class_of(&self, side: Side, transport: Transport, port: u16) -> Option<u32> {
-        let key = PortKey::new(transport, port);
+        let classes = match side {
+            Side::Local => &LOCAL_PORTS,
+            Side::Remote => &REMOTE_PORTS,
+        };
         // SAFETY: the loader fills the maps before the program runs, and
         // nothing writes to them afterwards.
-        match side {
-            Side::Local => unsafe { LOCAL_PORTS.get(&key) },
-            Side::Remote => unsafe { REMOTE_PORTS.get(&key) },
-        }
-        .copied()
+        unsafe { classes.get(PortKey::new(transport, port)) }.copied()
     }
 
     #[inline(always)]
     fn decision(&self, local: u32, remote: u32) -> Option<Decision> {
         // SAFETY: as above.
-        unsafe { DECISIONS.get(&ClassKey { local, remote }) }.copied()
+        unsafe { DECISIONS.get(ClassKey { local, remote }) }.copied()
     }
 
     #[inline(always)]
@@ -101,7 +100,7 @@ impl Host for Kernel<'_> {
             },
         };
         let len = size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>() as u32;
-        let netns = BPF_F_CURRENT_NETNS as i64 as u64;
+        let netns = i64::from(BPF_F_CURRENT_NETNS) as u64;
         match segment.transport {
             Transport::Tcp => {
                 // SAFETY: context and tuple live through the call.
