@@ -22,17 +22,26 @@
 
 mod device;
 mod host;
+mod kernel;
 mod link;
 mod namespace;
 pub mod packets;
+mod probe;
 mod process;
+mod said;
+pub mod sample;
 mod sender;
 pub mod servers;
+mod state;
 mod xdpfw;
 
 pub use device::Counters;
 pub use host::Host;
+pub use kernel::{assert_nothing_is_left, ifindex, pinned, xdp};
 pub use link::{End, Lab, Link, link};
+pub use probe::{is_dropped, is_dropped_on};
 pub use process::Process;
+pub use said::{assert_is_one_error, text};
 pub use sender::Sender;
+pub use state::{State, generation, interfaces_up, policy_mode, policy_text, state};
 pub use xdpfw::Xdpfw;

@@ -39,7 +39,8 @@ impl End {
         }
     }
 
-    fn mac_text(&self) -> String {
+    /// Its Ethernet address, as `ip` writes it.
+    pub fn mac_text(&self) -> String {
         self.mac.map(|byte| format!("{byte:02x}")).join(":")
     }
 }

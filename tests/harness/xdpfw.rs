@@ -51,6 +51,34 @@ impl Xdpfw {
         self
     }
 
+    /// The same call, made by a shell script in a mount namespace of its own. In the
+    /// script, it is `"$@"`.
+    pub fn in_private_mounts(mut self, script: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (key, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        self.command = command;
+        self
+    }
+
+    /// The same call where the directory of its policy cannot be written.
+    pub fn with_read_only_policy(self) -> Self {
+        self.in_private_mounts(
+            "directory=$(dirname \"$XDPFW_POLICY\")
+            mount --bind \"$directory\" \"$directory\" || exit 90
+            mount -o remount,bind,ro \"$directory\" || exit 91
+            \"$@\"; exit $?",
+        )
+    }
+
     /// The command itself, for whoever wants to deal with its input and output.
     pub fn command(mut self) -> Result<Command> {
         ensure!(

@@ -21,8 +21,9 @@ use self::{
     test_run::TestRun,
 };
 use crate::{
-    build,
+    build::{self, Build},
     command::{is_root, say},
+    interrupt::Interrupted,
     packages,
 };
 
@@ -47,9 +48,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     );
     packages::install_tools()?;
     let build = build::run()?;
+    Interrupted::watch("bench", |interrupted| measure(args, &build, interrupted))
+}
 
+/// Measures everything and reports it.
+fn measure(args: &Args, build: &Build, interrupted: &Interrupted) -> Result<()> {
     let cpu = pin_to_one_cpu()?;
-    let subject = Subject::new(&build)?;
+    let subject = Subject::new(build)?;
     say(format_args!(
         "bench: {} rounds of packets on CPU {cpu}",
         args.rounds
@@ -58,6 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut live = Live::default();
     let mut test_run = TestRun::new(&subject);
     for round in 0..args.rounds.into() {
+        interrupted.check()?;
         // Each round loads all programs anew: where the kernel happens to put a
         // program's machine code changes its time by a nanosecond or so.
         let mut yardsticks = load()?;
@@ -67,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     say(format_args!("bench: {} rounds of commands", args.rounds));
     // Statistics of ports without drops would be quickly told.
     live::scan(&subject, &mut load()?)?;
-    let control = control::measure(&subject, args.rounds)?;
+    let control = control::measure(&subject, args.rounds, interrupted)?;
 
     let report = Report::new(
         Machine::inspect(&subject, cpu, args.rounds)?,

@@ -6,6 +6,7 @@ mod ci;
 mod command;
 mod compiler;
 mod demo;
+mod interrupt;
 mod linker;
 mod lint;
 mod packages;

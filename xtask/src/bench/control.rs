@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{series::Series, subject::Subject};
+use crate::interrupt::Interrupted;
 
 /// Rules in the policy.
 const RULES: u16 = 1000;
@@ -32,7 +33,11 @@ pub(super) struct Command {
 }
 
 /// Measures the commands.
-pub(super) fn measure(subject: &Subject, rounds: u16) -> Result<Vec<Command>> {
+pub(super) fn measure(
+    subject: &Subject,
+    rounds: u16,
+    interrupted: &Interrupted,
+) -> Result<Vec<Command>> {
     let file = subject.file("rules.toml");
     fs::write(&file, policy(subject)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
@@ -51,6 +56,7 @@ pub(super) fn measure(subject: &Subject, rounds: u16) -> Result<Vec<Command>> {
     });
     let added = ADDED.to_string();
     for _ in 0..rounds {
+        interrupted.check()?;
         let mut fastest = [f64::INFINITY; 4];
         for _ in 0..TURNS {
             for (command, fastest) in commands.iter().zip(&mut fastest) {

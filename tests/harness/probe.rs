@@ -1,0 +1,34 @@
+//! Owns the question of what a filter does with one packet: it is sent, and the
+//! totals tell.
+
+use anyhow::{Result, bail};
+
+use crate::{Lab, Sender, packets};
+
+/// The peer's port where it does not matter.
+const REMOTE: u16 = 40_000;
+
+/// Whether a SYN from the peer to this port is dropped.
+pub fn is_dropped(lab: &Lab, port: u16) -> Result<bool> {
+    is_dropped_on(lab, 0, port)
+}
+
+/// Whether a SYN that comes in by this link of the lab is dropped.
+pub fn is_dropped_on(lab: &Lab, link: usize, port: u16) -> Result<bool> {
+    let (near, far) = (lab.links[link].near(), lab.links[link].far());
+    let totals = || {
+        let status = lab.host.xdpfw(["status"]).json();
+        ["passed", "dropped"].map(|way| status["totals"][way]["packets"].as_u64())
+    };
+    let [passed, dropped] = totals();
+    let syn = packets::syn(far.at(REMOTE), near.at(port));
+    Sender::new(&lab.peer, far)?.send_all([syn])?;
+    match totals() {
+        [now, _] if now > passed => Ok(false),
+        [_, now] if now > dropped => Ok(true),
+        _ => bail!(
+            "port {port}: neither passed nor dropped; nothing filters {}",
+            near.interface
+        ),
+    }
+}

@@ -1,0 +1,245 @@
+//! Proves that an interface is what the kernel says it is, whatever its name: it may
+//! be unknown, be renamed, vanish and come back, or belong to another program.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use xdpfw_tests::{
+    Host, Lab, assert_is_one_error, assert_nothing_is_left, ifindex, interfaces_up, is_dropped,
+    pinned, state, text, xdp,
+};
+
+#[test]
+fn an_unknown_interface_is_named_with_those_there_are() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    for arguments in [
+        &["up", "nope"][..],
+        &["up", "eth0", "nope"],
+        &["up", "nope", "eth0"],
+    ] {
+        let said = host.xdpfw(arguments).fails(5);
+        assert_is_one_error(&said, "`nope`");
+        for name in ["lo", "eth0", "eth1"] {
+            assert!(said.contains(name), "{said}");
+        }
+        assert_nothing_is_left(host, &["eth0", "eth1"])?;
+        assert!(!host.policy().exists(), "{arguments:?}");
+    }
+    host.xdpfw(["up", "eth0"]).ok();
+    let before = state(host, &["eth0", "eth1"])?;
+    host.xdpfw(["up", "eth1", "nope"]).fails(5);
+    assert_eq!(state(host, &["eth0", "eth1"])?, before);
+    Ok(())
+}
+
+#[test]
+fn names_with_dots_are_names() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    for name in ["eth0.100", "a.b.c-d_e", "…"] {
+        rename(host, &only_interface(host)?, name)?;
+        host.xdpfw(["up", name]).ok();
+        assert_eq!(interfaces_up(host), [name]);
+        host.xdpfw(["down", name]).ok();
+        assert_nothing_is_left(host, &[name])?;
+        fs::remove_file(host.policy())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_renamed_interface_stays_filtered() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    let before = xdp(host, "eth0")?;
+    rename(host, "eth0", "wan0")?;
+    assert_eq!(xdp(host, "wan0")?, before);
+    assert_eq!(interfaces_up(host), ["wan0"]);
+    let said = host.xdpfw(["allow", "tcp", "443"]).ok();
+    assert!(said.ends_with("live on wan0\n"), "{said}");
+    assert!(is_dropped(&lab, 80)? && !is_dropped(&lab, 443)?);
+
+    // Another one takes the old name.
+    host.run("ip", ["link", "add", "eth0", "type", "veth"])?;
+    assert_eq!(interfaces_up(host), ["wan0"]);
+    host.xdpfw(["up", "eth0"]).ok();
+    assert_eq!(interfaces_up(host), ["eth0", "wan0"]);
+    host.xdpfw(["down"]).ok();
+    assert_nothing_is_left(host, &["eth0", "wan0"])
+}
+
+#[test]
+fn an_interface_that_came_back_is_missed_and_filtered_again_by_up() -> Result<()> {
+    // Alone or beside another; with a new number or the old one.
+    for (others, same_number) in [(0, false), (0, true), (1, false), (1, true)] {
+        let lab = Lab::with_links(1 + others)?;
+        let host = &lab.host;
+        let mut arguments = vec!["up", "eth0"];
+        if others > 0 {
+            arguments.push("eth1");
+        }
+        host.xdpfw(["allow", "tcp", "443"]).ok();
+        host.xdpfw(&arguments).ok();
+        let number = ifindex(host, "eth0")?;
+        host.run("ip", ["link", "delete", "eth0"])?;
+        let gone = text(&host.xdpfw(["status"]).output()?.stderr);
+        assert!(
+            gone.contains("warning: ") && gone.contains("xdpfw up"),
+            "{gone}"
+        );
+
+        come_back(&lab, same_number.then_some(number))?;
+        let case = format!("{others} others, same number: {same_number}");
+        assert_eq!(xdp(host, "eth0")?, None, "{case}");
+        let back = text(&host.xdpfw(["status"]).output()?.stderr);
+        assert!(back.contains("warning: "), "{case}: {back}");
+        assert!(!interfaces_up(host).contains(&"eth0".to_owned()), "{case}");
+
+        host.xdpfw(["up"]).ok();
+        assert_eq!(interfaces_up(host), arguments[1..], "{case}");
+        let healed = host.xdpfw(["status"]).output()?;
+        assert_eq!(text(&healed.stderr), "", "{case}");
+        assert!(is_dropped(&lab, 80)? && !is_dropped(&lab, 443)?, "{case}");
+        host.xdpfw(["down"]).ok();
+        assert_nothing_is_left(host, &["eth0"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn another_program_stays_where_it_is() -> Result<()> {
+    for attach in [attach_by_link, attach_by_netlink, attach_generic] {
+        // The peer's filter lends its program.
+        let lab = Lab::with_links(2)?;
+        let host = &lab.host;
+        lab.peer.xdpfw(["up", "eth1"]).ok();
+        let taken = attach(&lab)?;
+        let other = xdp(host, &taken)?.context("nothing is attached")?;
+
+        for mode in ["auto", "native", "generic"] {
+            for arguments in [
+                &["up", &taken, "--mode", mode][..],
+                &["up", "eth0", &taken, "--mode", mode],
+            ] {
+                let said = host.xdpfw(arguments).fails(5);
+                assert_is_one_error(&said, "another XDP program");
+                assert!(said.contains(&taken), "{said}");
+                assert!(
+                    said.contains(&other.1.to_string()),
+                    "no {}: {said}",
+                    other.1
+                );
+                assert_eq!(xdp(host, &taken)?, Some(other.clone()), "{arguments:?}");
+                assert_nothing_is_left(host, &["eth0"])?;
+                assert!(!host.policy().exists(), "{arguments:?}");
+            }
+        }
+
+        // Neither does it disturb, nor is it disturbed.
+        host.xdpfw(["up", "eth0"]).ok();
+        assert_eq!(interfaces_up(host), ["eth0"]);
+        host.xdpfw(["up", &taken]).fails(5);
+        assert_eq!(interfaces_up(host), ["eth0"]);
+        assert!(is_dropped(&lab, 80)?);
+        host.xdpfw(["down"]).ok();
+        assert_eq!(xdp(host, &taken)?, Some(other));
+    }
+    Ok(())
+}
+
+/// Attached as xdpfw does it: in the peer, whence the interface moves here.
+fn attach_by_link(lab: &Lab) -> Result<String> {
+    lab.peer.run(
+        "ip",
+        [
+            "link",
+            "set",
+            "eth1",
+            "netns",
+            lab.host.name(),
+            "name",
+            "ext1",
+        ],
+    )?;
+    Ok("ext1".into())
+}
+
+fn attach_by_netlink(lab: &Lab) -> Result<String> {
+    attach_pinned(lab, "xdpdrv")
+}
+
+fn attach_generic(lab: &Lab) -> Result<String> {
+    attach_pinned(lab, "xdpgeneric")
+}
+
+fn attach_pinned(lab: &Lab, mode: &str) -> Result<String> {
+    let pin = pinned(&lab.peer)
+        .into_iter()
+        .find(|pin| pin.ends_with("dispatcher"))
+        .context("the peer has no program")?;
+    let pin = pin.to_str().context("no UTF-8")?;
+    lab.host
+        .run("ip", ["link", "set", "dev", "eth1", mode, "pinned", pin])?;
+    Ok("eth1".into())
+}
+
+/// The host's interface, when there is only one beside `lo`.
+fn only_interface(host: &Host) -> Result<String> {
+    let links: Value = serde_json::from_str(&host.run("ip", ["-json", "link"])?)?;
+    Ok(links[1]["ifname"]
+        .as_str()
+        .context("no interface")?
+        .to_owned())
+}
+
+/// Renames an interface; older kernels do so only while it is down.
+fn rename(host: &Host, old: &str, new: &str) -> Result<()> {
+    host.run("ip", ["link", "set", old, "down"])?;
+    host.run("ip", ["link", "set", old, "name", new])?;
+    host.run("ip", ["link", "set", new, "up"])?;
+    Ok(())
+}
+
+/// Makes the lab's first pair again, as it was but for its number.
+fn come_back(lab: &Lab, number: Option<u64>) -> Result<()> {
+    let (near, far) = (lab.link().near(), lab.link().far());
+    let mut words = vec!["link".to_owned(), "add".into(), near.interface.clone()];
+    if let Some(number) = number {
+        words.extend(["index".to_owned(), number.to_string()]);
+    }
+    words.extend(["type", "veth", "peer", "name"].map(str::to_owned));
+    words.extend([
+        far.interface.clone(),
+        "netns".into(),
+        lab.peer.name().into(),
+    ]);
+    lab.host.run("ip", &words)?;
+    for (host, end) in [(&lab.host, near), (&lab.peer, far)] {
+        let address = format!("{}/24", end.address);
+        let mac = end.mac_text();
+        host.run("ip", ["link", "set", &end.interface, "address", &mac, "up"])?;
+        host.run("ip", ["address", "add", &address, "dev", &end.interface])?;
+    }
+    // As the harness has it, nobody asks for anybody's address.
+    for (host, end, other) in [(&lab.host, near, far), (&lab.peer, far, near)] {
+        let (address, mac) = (other.address.to_string(), other.mac_text());
+        host.run(
+            "ip",
+            [
+                "neigh",
+                "replace",
+                &address,
+                "lladdr",
+                &mac,
+                "nud",
+                "permanent",
+                "dev",
+                &end.interface,
+            ],
+        )?;
+    }
+    Ok(())
+}

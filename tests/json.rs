@@ -1,0 +1,258 @@
+//! Proves what `list`, `status` and `stats` say: the fields that are promised, and
+//! counts that go on through every change of the policy.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use xdpfw_tests::{Host, Lab, Sender, is_dropped, packets, policy_text, sample::POLICY};
+
+/// The peer's port where it does not matter.
+const REMOTE: u16 = 40_000;
+
+#[test]
+fn a_rule_that_stays_keeps_its_hits() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["allow", "tcp", "80"]).ok();
+    host.xdpfw(["deny", "tcp", "81"]).ok();
+    host.xdpfw(["up", "eth0"]).ok();
+    let mut expected = vec![("r1", 0), ("r2", 0)];
+    let send = |ports: &[u16]| -> Result<()> {
+        let (near, far) = (lab.link().near(), lab.link().far());
+        let syns = ports
+            .iter()
+            .map(|&port| packets::syn(far.at(REMOTE), near.at(port)));
+        Sender::new(&lab.peer, far)?.send_all(syns)?;
+        Ok(())
+    };
+    send(&[80, 80, 80, 81])?;
+    (expected[0].1, expected[1].1) = (3, 1);
+    assert_eq!(hits(host), expected);
+
+    host.xdpfw(["allow", "tcp", "82"]).ok();
+    send(&[82, 82])?;
+    expected.push(("r3", 2));
+    assert_eq!(hits(host), expected);
+
+    host.xdpfw(["deny", "udp", "any", "--before", "r1"]).ok();
+    host.xdpfw(["default", "pass"]).ok();
+    send(&[80])?;
+    expected.insert(0, ("r4", 0));
+    expected[1].1 += 1;
+    assert_eq!(hits(host), expected);
+
+    // Gone and come back, it is another rule.
+    host.xdpfw(["delete", "r3"]).ok();
+    host.xdpfw(["allow", "tcp", "82"]).ok();
+    expected[3] = ("r5", 0);
+    assert_eq!(hits(host), expected);
+
+    // A comment is no other rule; another action is.
+    let text = policy_text(host)?;
+    let edited = text
+        .replace(
+            "allow = \"tcp 80\"\n",
+            "allow = \"tcp 80\"\ncomment = \"web\"\n",
+        )
+        .replace("deny = \"tcp 81\"", "allow = \"tcp 81\"");
+    assert_ne!(text, edited);
+    fs::write(host.policy(), edited)?;
+    host.xdpfw(["apply"]).ok();
+    expected[2].1 = 0;
+    assert_eq!(hits(host), expected);
+    send(&[80, 81])?;
+    expected[1].1 += 1;
+    expected[2].1 += 1;
+    assert_eq!(hits(host), expected);
+    Ok(())
+}
+
+#[test]
+fn totals_and_ports_go_on_through_every_change() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    let mut dropped = 0;
+    let changes: &[&[&str]] = &[
+        &["allow", "tcp", "443"],
+        &["default", "pass"],
+        &["default", "drop"],
+        &["deny", "tcp", "23"],
+        &["delete", "r1", "r2"],
+    ];
+    for &change in changes {
+        assert!(is_dropped(&lab, 23)?);
+        dropped += 1;
+        host.xdpfw(change).ok();
+        if change == ["default", "pass"] {
+            continue;
+        }
+        let stats = host.xdpfw(["stats", "--port", "tcp/23"]).json();
+        assert_eq!(stats["ports"][0]["dropped_packets"], dropped, "{change:?}");
+        if change == ["allow", "tcp", "443"] {
+            host.xdpfw(["deny", "tcp", "23", "--before", "r1"]).ok();
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn json_has_the_fields_that_are_promised() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    fs::write(host.policy(), POLICY)?;
+    host.xdpfw(["up", "eth0"]).ok();
+    assert!(is_dropped(&lab, 23)?);
+
+    let status = host.xdpfw(["status"]).json();
+    assert_keys(
+        &status,
+        "schema default generation traced interfaces totals reasons",
+    );
+    assert_eq!(status["schema"], "xdpfw.status/1");
+    assert_eq!(status["default"], "drop");
+    assert_eq!(status["generation"], 1);
+    assert_keys(&status["interfaces"][0], "name ifindex mode");
+    assert_totals(&status["totals"]);
+    for reason in status["reasons"].as_array().context("no reasons")? {
+        assert_keys(reason, "reason verdict packets bytes");
+        assert!(["pass", "drop"].contains(&reason["verdict"].as_str().unwrap_or("")));
+    }
+
+    let list = host.xdpfw(["list"]).json();
+    assert_keys(&list, "schema default rules");
+    assert_eq!(list["schema"], "xdpfw.list/1");
+    let rule = |id, action, protocol, local: &[&str], remote: &[&str], comment: Value| {
+        json!({
+            "id": id, "action": action, "protocol": protocol, "local_ports": local,
+            "remote_ports": remote, "from": [], "to": [], "interfaces": [], "rate": null,
+            "expires": null, "comment": comment, "packets": 0, "bytes": 0,
+        })
+    };
+    assert_eq!(
+        list["rules"],
+        json!([
+            rule("r1", "allow", "tcp", &["443"], &[], json!("web")),
+            rule(
+                "r2",
+                "allow",
+                "udp",
+                &["53"],
+                &["53", "1024-65535"],
+                Value::Null
+            ),
+            rule("r5", "deny", "tcp", &["8000-8100"], &[], Value::Null),
+        ])
+    );
+
+    let stats = host.xdpfw(["stats"]).json();
+    assert_keys(&stats, "schema at ports totals");
+    assert_eq!(stats["schema"], "xdpfw.stats/1");
+    assert_totals(&stats["totals"]);
+    assert_eq!(
+        stats["ports"],
+        json!([{
+            "protocol": "tcp", "port": 23, "service": "telnet", "class": "well-known",
+            "dropped_packets": 1,
+        }])
+    );
+    // RFC 3339: `2025-01-31T12:00:00.5Z`.
+    let at = stats["at"].as_str().context("no time")?;
+    assert!(
+        at.len() >= 20 && at.as_bytes()[10] == b'T' && at.ends_with('Z'),
+        "{at}"
+    );
+    Ok(())
+}
+
+#[test]
+fn stats_show_what_was_asked_for_in_the_order_of_drops() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    let (near, far) = (lab.link().near(), lab.link().far());
+    host.xdpfw(["up", "eth0"]).ok();
+    let mut sender = Sender::new(&lab.peer, far)?;
+    for (port, times) in [(23, 3), (3389, 1), (80, 2), (60_000, 1)] {
+        let syn = packets::syn(far.at(REMOTE), near.at(port));
+        sender.send_all(std::iter::repeat_n(syn, times))?;
+    }
+    sender.send_all([packets::udp(far.at(REMOTE), near.at(53), b"query")])?;
+    let ports = |arguments: &[&str]| -> Vec<String> {
+        let stats = host.xdpfw([&["stats"], arguments].concat()).json();
+        let ports = stats["ports"].as_array().cloned().unwrap_or_default();
+        let shown = |port: &Value| {
+            let (protocol, number) = (&port["protocol"], &port["port"]);
+            format!(
+                "{}/{number} {}",
+                protocol.as_str().unwrap_or("?"),
+                port["dropped_packets"]
+            )
+        };
+        ports.iter().map(shown).collect()
+    };
+    let all = [
+        "tcp/23 3",
+        "tcp/80 2",
+        "tcp/3389 1",
+        "tcp/60000 1",
+        "udp/53 1",
+    ];
+    assert_eq!(ports(&[]), all);
+    assert_eq!(ports(&["--top", "2"]), all[..2]);
+    assert_eq!(ports(&["--top", "0"]), [""; 0]);
+    assert_eq!(ports(&["--top", "99"]), all);
+    assert_eq!(ports(&["--port", "tcp/80"]), ["tcp/80 2"]);
+    assert_eq!(
+        ports(&["--port", "80/tcp,udp/dns,tcp/443"]),
+        ["tcp/80 2", "udp/53 1", "tcp/443 0"]
+    );
+    assert_eq!(
+        ports(&["--port", "tcp/80", "--port", "tcp/23", "--top", "1"]),
+        ["tcp/23 3"]
+    );
+
+    let table = host.xdpfw(["stats", "--top", "2"]).ok();
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("drops/s"), "{table}");
+    assert!(lines[1].ends_with("23/tcp telnet  well-known"), "{table}");
+    assert!(lines[2].ends_with("80/tcp http    well-known"), "{table}");
+    assert!(lines[3].contains("3 more ports"), "{table}");
+    assert!(!table.contains("3389"), "{table}");
+    Ok(())
+}
+
+/// Ids and hits of the rules.
+fn hits(host: &Host) -> Vec<(&'static str, u64)> {
+    let list = host.xdpfw(["list"]).json();
+    let rules = list["rules"].as_array().cloned().unwrap_or_default();
+    let known = ["r1", "r2", "r3", "r4", "r5"];
+    rules
+        .iter()
+        .filter_map(|rule| {
+            let id = known.into_iter().find(|&id| rule["id"] == id)?;
+            Some((id, rule["packets"].as_u64()?))
+        })
+        .collect()
+}
+
+#[track_caller]
+fn assert_keys(object: &Value, keys: &str) {
+    let mut found: Vec<&str> = object
+        .as_object()
+        .map(|object| object.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    let mut expected: Vec<&str> = keys.split(' ').collect();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected, "{object}");
+}
+
+#[track_caller]
+fn assert_totals(totals: &Value) {
+    assert_keys(totals, "passed dropped");
+    for way in ["passed", "dropped"] {
+        assert_keys(&totals[way], "packets bytes");
+        assert!(totals[way]["packets"].is_u64() && totals[way]["bytes"].is_u64());
+    }
+}
