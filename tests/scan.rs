@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -78,7 +78,6 @@ fn every_closed_port_of_a_scan_is_counted_once_and_the_open_one_answers() -> Res
 
 #[test]
 fn no_packet_goes_uncounted_while_generations_are_swapped() -> Result<()> {
-    const ROUNDS: u64 = 2;
     let lab = Lab::new()?;
     lab.host.xdpfw(["up", "eth0"]).ok();
     // Port 7 is closed under each; the others have their turns.
@@ -90,16 +89,11 @@ fn no_packet_goes_uncounted_while_generations_are_swapped() -> Result<()> {
     ]
     .map(|rules| format!("version = 1\ninterfaces = ['eth0']\n{rules}\n"));
 
-    let (sent, swaps) = while_swapping(&lab.host, &policies, || {
-        let mut scanner = Sender::new(&lab.peer, lab.link().far())?;
-        let mut sent = 0;
-        for _ in 0..ROUNDS {
-            sent += scanner.send_all((0..=u16::MAX).map(|port| syn(lab.link(), port)))?;
-        }
-        Ok(sent)
+    let mut scanner = Sender::new(&lab.peer, lab.link().far())?;
+    let (rounds, sent) = while_swapping(&lab.host, &policies, || {
+        scanner.send_all((0..=u16::MAX).map(|port| syn(lab.link(), port)))
     })?;
-    assert!(swaps >= 2, "only {swaps} swaps during the scan");
-    assert_eq!(sent, ROUNDS * 65_536);
+    assert_eq!(sent, rounds * 65_536);
 
     let stats = lab.host.xdpfw(["stats"]).json();
     let [passed, dropped] =
@@ -118,9 +112,9 @@ fn no_packet_goes_uncounted_while_generations_are_swapped() -> Result<()> {
         let drops = drops.get(&("tcp".to_owned(), port)).copied();
         let drops = drops.unwrap_or_default();
         if (1000..3000).contains(&port) {
-            assert!(drops <= ROUNDS, "port {port}: {drops} drops");
+            assert!(drops <= rounds, "port {port}: {drops} drops");
         } else {
-            assert_eq!(drops, ROUNDS, "port {port}");
+            assert_eq!(drops, rounds, "port {port}");
         }
     }
     Ok(())
@@ -140,12 +134,11 @@ fn a_rule_that_stays_counts_on_while_others_come_and_go() -> Result<()> {
     .map(|rules| format!("version = 1\ninterfaces = ['eth0']\nrule = {rules}\n"));
     lab.host.xdpfw(["apply", "-"]).stdin(&*policies[0]).ok();
 
-    let (sent, swaps) = while_swapping(&lab.host, &policies, || {
-        let mut sender = Sender::new(&lab.peer, lab.link().far())?;
-        let packet = syn(lab.link(), 22);
+    let mut sender = Sender::new(&lab.peer, lab.link().far())?;
+    let packet = syn(lab.link(), 22);
+    let (_, sent) = while_swapping(&lab.host, &policies, || {
         sender.send_all((0..PACKETS).map(|_| &packet))
     })?;
-    assert!(swaps >= 2, "only {swaps} swaps during the flood");
     let list = lab.host.xdpfw(["list"]).json();
     let rules = list["rules"].as_array().context("no rules")?;
     let rule = rules.iter().find(|rule| rule["id"] == "r7");
@@ -217,29 +210,39 @@ fn two_interfaces_under_one_policy_are_counted_together() -> Result<()> {
     Ok(())
 }
 
-/// Applies one policy after the other as fast as they load, while `work` is
-/// done; its result, and how many were applied meanwhile.
-fn while_swapping<T>(
+/// Applies one policy after the other as fast as they load, while `turn` sends
+/// packets again and again, until the policy has changed a few times in between;
+/// how many turns that took, and how many packets they sent.
+fn while_swapping(
     host: &Host,
     policies: &[String],
-    work: impl FnOnce() -> Result<T>,
-) -> Result<(T, u64)> {
-    let done = AtomicBool::new(false);
+    mut turn: impl FnMut() -> Result<u64>,
+) -> Result<(u64, u64)> {
+    const SWAPS: u64 = 4;
+    let (done, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        let swaps = scope.spawn(|| -> Result<u64> {
-            let mut swaps = 0;
+        let swapping = scope.spawn(|| {
             for policy in policies.iter().cycle() {
                 if done.load(Ordering::SeqCst) {
                     break;
                 }
                 host.xdpfw(["apply", "-"]).stdin(policy.as_str()).ok();
-                swaps += 1;
+                swaps.fetch_add(1, Ordering::SeqCst);
             }
-            Ok(swaps)
         });
-        let result = work();
+        let mut send = || -> Result<(u64, u64)> {
+            let (mut turns, mut sent) = (0, 0);
+            // A swap that failed has ended its thread, and will end the test.
+            while swaps.load(Ordering::SeqCst) < SWAPS && !swapping.is_finished() {
+                sent += turn()?;
+                turns += 1;
+            }
+            Ok((turns, sent))
+        };
+        let sent = send();
         done.store(true, Ordering::SeqCst);
-        Ok((result?, joined(swaps)?))
+        joined(swapping);
+        sent
     })
 }
 
