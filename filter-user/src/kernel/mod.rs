@@ -22,6 +22,7 @@ mod link;
 mod lock;
 mod object;
 mod record;
+mod slots;
 mod store;
 mod trace;
 

@@ -1,7 +1,7 @@
 //! The kernel's state as a whole: which generation is in force, on which
 //! interfaces; and the changes of it, each of which happens or does not.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -13,20 +13,16 @@ use aya::{
 };
 use aya_obj::programs::XdpAttachType;
 use jiff::Timestamp;
-use xdpfw_common::abi::{RULE_SLOTS, names};
+use xdpfw_common::abi::names;
 
 use super::{
     Generation, Interface, Mode, Record, bpffs,
     generation::{self, Built},
     interface::{detach_unlinked, interfaces},
     link, object,
+    slots::Slots,
 };
-use crate::{
-    compiler,
-    exit::Failure,
-    host,
-    policy::{Policy, Rule},
-};
+use crate::{compiler, exit::Failure, host, policy::Policy};
 
 /// The filter of this network namespace. Held under the [lock](super::Lock).
 #[derive(Debug)]
@@ -159,7 +155,7 @@ impl Store {
             Counters::Keep => current.as_ref(),
             Counters::Reset => None,
         };
-        let slots = assign_slots(policy, previous.map(Generation::record));
+        let slots = Slots::assign(policy, previous.map(Generation::record));
         let tables = compiler::compile(policy, host::ephemeral_ports(), &slots.of_rules)
             .map_err(Failure::policy)?;
         if let Some(previous) = previous {
@@ -377,41 +373,6 @@ fn refuse_hidden_filter() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Counter slots for the rules of a policy.
-struct Slots {
-    of_rules: Vec<u32>,
-    /// Those that no rule of the previous generation counts in.
-    fresh: Vec<u32>,
-}
-
-/// Gives every rule a slot: the one it had, if it was the same rule, else one
-/// that nothing counts in.
-fn assign_slots(policy: &Policy, previous: Option<&Record>) -> Slots {
-    let unchanged = |rule: &Rule| {
-        let previous = previous?;
-        let old = previous.policy.rule(rule.id)?;
-        (old.action == rule.action && old.what == rule.what)
-            .then(|| previous.slot_of(rule.id))
-            .flatten()
-    };
-    let taken: HashSet<u32> = previous
-        .map(|previous| previous.slots.iter().copied().collect())
-        .unwrap_or_default();
-    let mut free = (0..RULE_SLOTS as u32).filter(|slot| !taken.contains(slot));
-    let mut fresh = Vec::new();
-    let of_rules = policy.rules.iter().map(|rule| {
-        unchanged(rule).unwrap_or_else(|| {
-            let slot = free.next().unwrap_or_default();
-            fresh.push(slot);
-            slot
-        })
-    });
-    Slots {
-        of_rules: of_rules.collect(),
-        fresh,
-    }
 }
 
 /// Why an interface cannot be filtered.
