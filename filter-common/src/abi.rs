@@ -180,6 +180,11 @@ pub const UDP_REPLIES_CONNECTED: u32 = 1;
 /// [`Config::udp_replies`]: what any bound socket awaits passes.
 pub const UDP_REPLIES_BOUND: u32 = 2;
 
+/// The port of DHCP clients (RFC 2131, section 4.1).
+pub const DHCP_CLIENT: u16 = 68;
+/// The port of DHCP servers (RFC 2131, section 4.1).
+pub const DHCP_SERVER: u16 = 67;
+
 /// Words of one bitmap of ports.
 const BITMAP_WORDS: usize = PORTS / u64::BITS as usize;
 
@@ -187,57 +192,79 @@ const BITMAP_WORDS: usize = PORTS / u64::BITS as usize;
 /// can be shifted to the sign, which is one comparison in the packet path.
 const FIRST_BIT: u64 = 1 << (u64::BITS - 1);
 
-/// Which ports some rule can match: a bit for each port of each side and
-/// transport. A clear bit spares the packet every look-up. A rule for any port
-/// sets all bits of its transport on the local side.
+/// What spares a packet its look-ups: a bit for each port.
+///
+/// A local port is *closed* when the default drops what comes to it, and neither a
+/// rule nor its being a client's port can change that; an answer from a server's
+/// port still can. This is all that the packet path asks about most packets, so
+/// it has a bit of its own. A port is *listed* when the port maps have it, or when
+/// a rule for any port at all makes each packet need a decision.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct PortBitmaps {
-    words: [[u64; BITMAP_WORDS]; 4],
+    open: [[u64; BITMAP_WORDS]; 2],
+    listed: [[[u64; BITMAP_WORDS]; 2]; 2],
 }
 
 impl PortBitmaps {
-    /// No port at all.
+    /// Every port closed, none listed.
     pub const EMPTY: Self = Self {
-        words: [[0; BITMAP_WORDS]; 4],
+        open: [[0; BITMAP_WORDS]; 2],
+        listed: [[[0; BITMAP_WORDS]; 2]; 2],
     };
 
-    /// Where the bit of a port is: bitmap, word, bit from the highest.
-    #[inline(always)]
-    const fn place(side: Side, transport: Transport, port: u16) -> (usize, usize, u32) {
-        let bitmap = (side as usize) << 1 | transport as usize;
-        (
-            bitmap,
-            (port >> u64::BITS.trailing_zeros()) as usize,
-            port as u32 & (u64::BITS - 1),
-        )
+    /// Opens a local port.
+    pub const fn open(&mut self, transport: Transport, port: u16) {
+        let (word, bit) = place(port);
+        self.open[transport as usize][word] |= FIRST_BIT >> bit;
     }
 
-    /// Sets the bit of a port.
+    /// Lists a port; a listed local port is open.
     pub const fn insert(&mut self, side: Side, transport: Transport, port: u16) {
-        let (bitmap, word, bit) = Self::place(side, transport, port);
-        self.words[bitmap][word] |= FIRST_BIT >> bit;
+        let (word, bit) = place(port);
+        self.listed[side as usize][transport as usize][word] |= FIRST_BIT >> bit;
+        if matches!(side, Side::Local) {
+            self.open(transport, port);
+        }
     }
 
-    /// Whether the bit of a port is set. The read is volatile: in the kernel
-    /// program the bitmap is filled after compilation.
+    /// Whether a local port is closed.
+    #[inline(always)]
+    pub fn is_closed(&self, transport: Transport, port: u16) -> bool {
+        !is_set(&self.open[transport as usize], port)
+    }
+
+    /// Whether a port is listed.
     #[inline(always)]
     pub fn contains(&self, side: Side, transport: Transport, port: u16) -> bool {
-        let (bitmap, word, bit) = Self::place(side, transport, port);
-        // SAFETY: a reference into `self`, aligned and initialised.
-        let word = unsafe { core::ptr::read_volatile(&raw const self.words[bitmap][word]) };
-        (word << bit).cast_signed() < 0
+        is_set(&self.listed[side as usize][transport as usize], port)
     }
+}
+
+/// Where the bit of a port is: the word, and the bit from the highest. They are
+/// also the place and the block that [`port_counter`] gives, so that the packet
+/// path computes them once, and from the port as the packet has it.
+#[inline(always)]
+const fn place(port: u16) -> (usize, u32) {
+    let index = port.to_be() as usize;
+    (index % BITMAP_WORDS, (index / BITMAP_WORDS) as u32)
+}
+
+/// Whether the bit of a port is set. The read is volatile: in the kernel program
+/// the bitmaps are filled after compilation.
+#[inline(always)]
+fn is_set(bitmap: &[u64; BITMAP_WORDS], port: u16) -> bool {
+    let (word, bit) = place(port);
+    // SAFETY: a reference into `bitmap`, aligned and initialised.
+    let word = unsafe { core::ptr::read_volatile(&raw const bitmap[word]) };
+    (word << bit).cast_signed() < 0
 }
 
 /// Where the drops of a local port are counted: block and place in the block.
 #[inline(always)]
 pub const fn port_counter(transport: Transport, port: u16) -> (u32, usize) {
-    let index = (transport as usize) << 16 | port as usize;
-    (
-        (index / PORTS_PER_BLOCK) as u32,
-        index & (PORTS_PER_BLOCK - 1),
-    )
+    let (word, bit) = place(port);
+    (transport as u32 * u64::BITS + bit, word)
 }
 
 const _: () = {
@@ -247,7 +274,8 @@ const _: () = {
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<Block>() == 256 + 8 * 1024);
     assert!(size_of::<Config>() == 32);
-    assert!(size_of::<PortBitmaps>() == 32 * 1024);
+    assert!(size_of::<PortBitmaps>() == 48 * 1024);
+    assert!(BITMAP_WORDS == PORTS_PER_BLOCK);
     // The kernel's bound for a per-CPU element (PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<Block>() <= 32 * 1024);
 };

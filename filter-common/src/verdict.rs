@@ -2,21 +2,25 @@
 //! `explain` and the tests.
 //!
 //! The steps are ordered so that a packet which the default policy drops pays
-//! for nothing but the parse and a bit test per port: hash maps and socket
-//! look-ups are for packets that a rule mentions or that may be a reply.
+//! for nothing but the parse and the test of one bit: hash maps and socket
+//! look-ups are for packets that a rule mentions or that may be a reply. What is
+//! marked `cold` is not slow or rare, but behind that test: the compiler lays it
+//! aside.
 
 use network_types::ip::IpProto;
 
 use crate::{
     Reason, Transport,
     abi::{
-        ACTION_ALLOW, Config, Decision, Side, UDP_REPLIES_BOUND, UDP_REPLIES_OFF, unlisted_class,
+        ACTION_ALLOW, Config, DHCP_CLIENT, DHCP_SERVER, Decision, Side, UDP_REPLIES_BOUND,
+        UDP_REPLIES_OFF, unlisted_class,
     },
     wire::{
         Frame, Malformation,
         ethernet::{self, Payload},
         ipv4::{self, Addresses, Ipv4},
-        tcp, udp,
+        tcp::{self, Tcp},
+        udp::{self, Udp},
     },
 };
 
@@ -26,7 +30,11 @@ pub trait Host {
     /// What the policy asks for besides its rules.
     fn config(&self) -> &Config;
 
-    /// Whether some rule can match a packet with this port.
+    /// Whether this local port is closed: the default drops what comes to it, and
+    /// nothing can change that but an answer from a server's port.
+    fn is_closed(&self, transport: Transport, port: u16) -> bool;
+
+    /// Whether rules tell this port from others, or match any port at all.
     fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool;
 
     /// The class of a port that some rule names.
@@ -194,56 +202,52 @@ pub fn judge_then<F: Frame + ?Sized, H: Host, R>(
 fn judge_ipv4<F: Frame + ?Sized, H: Host, R>(
     frame: &F,
     host: &H,
-    packet: Ipv4,
+    packet: Ipv4<'_>,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
-    if packet.later_fragment {
-        then(Outcome::of(if packet.protocol == IpProto::Icmp as u8 {
-            Reason::Icmp
-        } else if setting(&host.config().drop_fragments) != 0 {
-            Reason::FragmentDrop
-        } else {
-            Reason::FragmentPass
-        }))
-    } else if packet.protocol == Transport::Tcp.protocol() {
+    if packet.protocol == Transport::Tcp.protocol() {
+        if packet.later_fragment {
+            return then(judge_fragment(host));
+        }
         match tcp::parse(frame, &packet.payload) {
-            Ok(tcp) => {
-                let segment = Segment {
-                    transport: Transport::Tcp,
-                    network: packet.header,
-                    local: tcp.destination,
-                    remote: tcp.source,
-                    opens: tcp.flags.open_connection(),
-                };
-                // The first test is a mask and a comparison, and spares a flood of
-                // SYNs the second.
-                if !segment.opens && tcp.flags.are_impossible() {
-                    then(Outcome::of(Reason::BadFlags).with(segment))
-                } else {
-                    judge_segment(frame, host, segment, then)
-                }
-            }
+            Ok(tcp) => judge_tcp(host, &packet, tcp, then),
             Err(malformation) => then(Outcome::malformed(malformation)),
         }
     } else if packet.protocol == Transport::Udp.protocol() {
+        if packet.later_fragment {
+            return then(judge_fragment(host));
+        }
         match udp::parse(frame, &packet.payload) {
-            Ok(udp) => {
-                let segment = Segment {
-                    transport: Transport::Udp,
-                    network: packet.header,
-                    local: udp.destination,
-                    remote: udp.source,
-                    opens: false,
-                };
-                judge_segment(frame, host, segment, then)
-            }
+            Ok(udp) => judge_udp(host, &packet, udp, then),
             Err(malformation) => then(Outcome::malformed(malformation)),
         }
-    } else if packet.protocol == IpProto::Icmp as u8 {
-        then(Outcome::of(Reason::Icmp))
     } else {
-        then(judge_portless(host))
+        then(judge_other(host, &packet))
     }
+}
+
+/// Judges a packet of a protocol without ports.
+#[cold]
+#[inline(always)]
+fn judge_other<H: Host>(host: &H, packet: &Ipv4<'_>) -> Outcome {
+    if packet.protocol == IpProto::Icmp as u8 {
+        Outcome::of(Reason::Icmp)
+    } else if packet.later_fragment {
+        judge_fragment(host)
+    } else {
+        judge_portless(host)
+    }
+}
+
+/// Judges a fragment that does not hold the transport header.
+#[cold]
+#[inline(always)]
+fn judge_fragment<H: Host>(host: &H) -> Outcome {
+    Outcome::of(if setting(&host.config().drop_fragments) != 0 {
+        Reason::FragmentDrop
+    } else {
+        Reason::FragmentPass
+    })
 }
 
 /// Judges a packet of a protocol without ports: only rules for `any` match it.
@@ -262,20 +266,80 @@ fn judge_portless<H: Host>(host: &H) -> Outcome {
     })
 }
 
+/// Judges a TCP segment.
 #[inline(always)]
-fn judge_segment<F: Frame + ?Sized, H: Host, R>(
-    frame: &F,
+fn judge_tcp<H: Host, R>(
     host: &H,
-    segment: Segment,
+    packet: &Ipv4<'_>,
+    tcp: Tcp<'_>,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
-    if let Some(decision) = classify(host, &segment) {
-        return then(Outcome::decided(decision).with(segment));
+    let local = tcp.destination();
+    let is_closed = host.is_closed(Transport::Tcp, local);
+    let flags = tcp.flags();
+    let opens = flags.open_connection();
+    // Reads the source port, which the drop of a bare SYN goes without.
+    let segment = || Segment {
+        transport: Transport::Tcp,
+        network: packet.header,
+        local,
+        remote: tcp.source(),
+        opens,
+    };
+    if opens {
+        // A bare SYN is possible, and answers nothing.
+        if is_closed {
+            return then(Outcome::of(Reason::DefaultDrop).with(segment()));
+        }
+    } else if flags.are_impossible() {
+        return then(Outcome::of(Reason::BadFlags).with(segment()));
     }
-    if setting(&host.config().default_pass) != 0 {
-        return then(Outcome::of(Reason::DefaultPass).with(segment));
+    judge_segment(host, packet, segment(), is_closed, then)
+}
+
+/// Judges a UDP packet.
+#[inline(always)]
+fn judge_udp<H: Host, R>(
+    host: &H,
+    packet: &Ipv4<'_>,
+    udp: Udp<'_>,
+    then: impl FnOnce(Outcome) -> R,
+) -> R {
+    let local = udp.destination();
+    let is_closed = host.is_closed(Transport::Udp, local);
+    let segment = Segment {
+        transport: Transport::Udp,
+        network: packet.header,
+        local,
+        remote: udp.source(),
+        opens: false,
+    };
+    if is_closed && !is_from_server(host.config(), segment.remote) {
+        return then(Outcome::of(Reason::DefaultDrop).with(segment));
     }
-    match answer(frame, host, &segment) {
+    judge_segment(host, packet, segment, is_closed, then)
+}
+
+/// Judges a segment by the rules, if its port is not closed, then by the default,
+/// unless it is an answer.
+#[cold]
+#[inline(always)]
+fn judge_segment<H: Host, R>(
+    host: &H,
+    packet: &Ipv4<'_>,
+    segment: Segment,
+    is_closed: bool,
+    then: impl FnOnce(Outcome) -> R,
+) -> R {
+    if !is_closed {
+        if let Some(decision) = classify(host, &segment) {
+            return then(Outcome::decided(decision).with(segment));
+        }
+        if setting(&host.config().default_pass) != 0 {
+            return then(Outcome::of(Reason::DefaultPass).with(segment));
+        }
+    }
+    match answer(host, packet, &segment) {
         Some(reason) => then(Outcome::of(reason).with(segment)),
         None => then(Outcome::of(Reason::DefaultDrop).with(segment)),
     }
@@ -286,15 +350,9 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
 #[inline(always)]
 fn classify<H: Host>(host: &H, segment: &Segment) -> Option<Decision> {
     let transport = segment.transport;
-    // Read where it is needed: a value kept from one test to the next costs
-    // a packet to an unlisted port more than reading it twice costs a listed one.
-    let has_remote_rules = || setting(&host.config().remote_rules) != 0;
     let local_listed = host.is_listed(Side::Local, transport, segment.local);
-    if !local_listed && !has_remote_rules() {
-        return None;
-    }
-    let remote_listed =
-        has_remote_rules() && host.is_listed(Side::Remote, transport, segment.remote);
+    let remote_listed = setting(&host.config().remote_rules) != 0
+        && host.is_listed(Side::Remote, transport, segment.remote);
     if !local_listed && !remote_listed {
         return None;
     }
@@ -314,15 +372,11 @@ fn classify<H: Host>(host: &H, segment: &Segment) -> Option<Decision> {
 
 /// Why a segment that the default would drop passes nevertheless: as the answer
 /// to a request of this host.
-///
-/// The ports are compared before the configuration is read, for that is a load
-/// of its own for each field.
 #[inline(always)]
-fn answer<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, segment: &Segment) -> Option<Reason> {
+fn answer<H: Host>(host: &H, packet: &Ipv4<'_>, segment: &Segment) -> Option<Reason> {
     let config = host.config();
     let answered = match segment.transport {
-        // A bare SYN answers nothing, and is what scans and floods are made of.
-        Transport::Tcp => !segment.opens && has_socket(frame, host, segment, false),
+        Transport::Tcp => !segment.opens && host.has_socket(&packet.addresses(), segment, false),
         Transport::Udp => {
             if segment.local == DHCP_CLIENT
                 && segment.remote == DHCP_SERVER
@@ -330,42 +384,31 @@ fn answer<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, segment: &Segment) ->
             {
                 return Some(Reason::DhcpClient);
             }
-            may_answer(config, segment) && {
+            // Probes of this host's service ports from ephemeral ones are neither,
+            // and are spared the socket look-up.
+            (is_from_server(config, segment.remote) || is_to_client(config, segment.local)) && {
                 let replies = setting(&config.udp_replies);
                 replies != UDP_REPLIES_OFF
-                    && has_socket(frame, host, segment, replies == UDP_REPLIES_BOUND)
+                    && host.has_socket(&packet.addresses(), segment, replies == UDP_REPLIES_BOUND)
             }
         }
     };
     answered.then_some(Reason::Reply)
 }
 
+/// Whether a UDP packet comes from a port that the kernel does not hand out to
+/// clients, a server's.
 #[inline(always)]
-fn has_socket<F: Frame + ?Sized, H: Host>(
-    frame: &F,
-    host: &H,
-    segment: &Segment,
-    bound: bool,
-) -> bool {
-    ipv4::addresses(frame, segment.network)
-        .is_some_and(|addresses| host.has_socket(&addresses, segment, bound))
+fn is_from_server(config: &Config, remote: u16) -> bool {
+    u32::from(remote) < setting(&config.ephemeral_first)
 }
 
-/// Whether a UDP packet can be an answer at all: it comes to a port that the
-/// kernel hands out to clients, or from one that it does not, a server's.
-/// Probes of this host's service ports from ephemeral ones are neither, and
-/// are spared the socket look-up.
+/// Whether a UDP packet comes to a port that the kernel hands out to clients.
 #[inline(always)]
-fn may_answer(config: &Config, segment: &Segment) -> bool {
-    let first = setting(&config.ephemeral_first);
-    let (local, remote) = (u32::from(segment.local), u32::from(segment.remote));
-    remote < first || (first <= local && local <= setting(&config.ephemeral_last))
+fn is_to_client(config: &Config, local: u16) -> bool {
+    let local = u32::from(local);
+    setting(&config.ephemeral_first) <= local && local <= setting(&config.ephemeral_last)
 }
-
-/// The port of DHCP clients (RFC 2131, section 4.1).
-const DHCP_CLIENT: u16 = 68;
-/// The port of DHCP servers (RFC 2131, section 4.1).
-const DHCP_SERVER: u16 = 67;
 
 /// Reads a field of the configuration. Volatile, because in the kernel program
 /// the value is written after compilation.

@@ -112,6 +112,19 @@ fn a_word_and_a_verdict_name_one_reason() {
     }
 }
 
+#[test]
+fn an_open_port_is_not_listed_and_its_neighbours_are_closed() {
+    let mut bitmaps = Box::new(PortBitmaps::EMPTY);
+    bitmaps.open(Transport::Udp, 68);
+    for transport in Transport::ALL {
+        for port in 0..=u16::MAX {
+            let open = (transport, port) == (Transport::Udp, 68);
+            assert_eq!(bitmaps.is_closed(transport, port), !open);
+            assert!(!bitmaps.contains(Side::Local, transport, port));
+        }
+    }
+}
+
 proptest! {
     // Each case asks for every port there is.
     #![proptest_config(ProptestConfig::with_cases(8))]
@@ -132,6 +145,10 @@ proptest! {
                     prop_assert_eq!(
                         bitmaps.contains(side, transport, port),
                         expected.contains(&(side, transport, port))
+                    );
+                    prop_assert_eq!(
+                        bitmaps.is_closed(transport, port),
+                        !expected.contains(&(Side::Local, transport, port))
                     );
                 }
             }

@@ -66,6 +66,11 @@ impl Host for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn is_closed(&self, transport: Transport, port: u16) -> bool {
+        LISTED.is_closed(transport, port)
+    }
+
+    #[inline(always)]
     fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool {
         LISTED.contains(side, transport, port)
     }

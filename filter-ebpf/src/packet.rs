@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use aya_ebpf::programs::XdpContext;
-use xdpfw_common::wire::{Even, Frame, Header};
+use xdpfw_common::wire::{Frame, Header};
 
 /// The frame that the program runs on.
 pub struct Packet<'a> {
@@ -16,8 +16,13 @@ impl<'a> Packet<'a> {
     /// The frame of this run of the program.
     #[inline(always)]
     pub fn new(ctx: &'a XdpContext) -> Self {
+        let start = ctx.data();
+        // SAFETY: drivers start frames at even addresses. All headers are of even
+        // length: told this, the compiler sees that it may load two-byte fields at
+        // once, where it would otherwise assemble them from bytes.
+        unsafe { core::hint::assert_unchecked(start.is_multiple_of(2)) };
         Self {
-            start: ctx.data(),
+            start,
             end: ctx.data_end(),
             context: PhantomData,
         }
@@ -31,15 +36,14 @@ impl Frame for Packet<'_> {
     }
 
     #[inline(always)]
-    fn read<T: Header>(&self, offset: usize) -> Option<Even<T>> {
+    fn read<T: Header>(&self, offset: usize) -> Option<&T> {
         let header = self.start + offset;
         if header + size_of::<T>() > self.end {
             return None;
         }
-        // SAFETY: all of `T` lies between the start of the packet and its end,
-        // as just checked, and `T: Header` takes any bits. Drivers start frames
-        // at even addresses, and every header before this one is of even length.
-        Some(unsafe { (header as *const Even<T>).read() })
+        // SAFETY: all of `T` lies between the start of the packet and its end, as just
+        // checked, nobody else writes to it, and `T: Header` takes any bits.
+        Some(unsafe { &*(header as *const T) })
     }
 }
 

@@ -43,33 +43,41 @@ pub fn noop(_ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn floor(ctx: XdpContext) -> u32 {
     let packet = Packet::new(&ctx);
-    let Some(port) = local_port(&packet) else {
-        return xdp_action::XDP_PASS;
-    };
-    if let Some(totals) = TOTALS.get_ptr_mut(0) {
-        // SAFETY: a map value of this type, this CPU's own. The port decides
-        // where to count, so that the parse cannot be optimised away.
-        let counter = unsafe { &mut (*totals).totals[usize::from(port & 1)] };
-        counter.packets += 1;
-        counter.bytes += packet.len() as u64;
+    match parse_and_count(&packet) {
+        Some(()) => xdp_action::XDP_DROP,
+        None => xdp_action::XDP_PASS,
     }
-    xdp_action::XDP_DROP
 }
 
 #[inline(always)]
-fn local_port(packet: &Packet<'_>) -> Option<u16> {
+fn parse_and_count(packet: &Packet<'_>) -> Option<()> {
     let Ok(Payload::Ipv4(offset)) = ethernet::payload(packet) else {
         return None;
     };
     let ip = ipv4::parse(packet, offset).ok()?;
-    if ip.protocol == Transport::Tcp.protocol() {
+    if ip.later_fragment {
+        None
+    } else if ip.protocol == Transport::Tcp.protocol() {
         let tcp = tcp::parse(packet, &ip.payload).ok()?;
-        Some(tcp.destination)
+        count(packet, tcp.destination());
+        Some(())
     } else if ip.protocol == Transport::Udp.protocol() {
         let udp = udp::parse(packet, &ip.payload).ok()?;
-        Some(udp.destination)
+        count(packet, udp.destination());
+        Some(())
     } else {
         None
+    }
+}
+
+/// The port decides where to count, so that the parse cannot be optimised away.
+#[inline(always)]
+fn count(packet: &Packet<'_>, port: u16) {
+    if let Some(totals) = TOTALS.get_ptr_mut(0) {
+        // SAFETY: a map value of this type, this CPU's own.
+        let counter = unsafe { &mut (*totals).totals[usize::from(port & 1)] };
+        counter.packets += 1;
+        counter.bytes += packet.len() as u64;
     }
 }
 

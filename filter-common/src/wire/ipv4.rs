@@ -14,8 +14,9 @@ const FRAGMENT: u16 = 0x3fff_u16.to_be();
 const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
 /// A valid IPv4 packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ipv4 {
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv4<'a> {
+    view: &'a Ipv4Hdr,
     /// Offset of the header from the start of the frame.
     pub header: usize,
     /// IP protocol number of the payload.
@@ -24,6 +25,14 @@ pub struct Ipv4 {
     pub later_fragment: bool,
     /// The payload.
     pub payload: Payload,
+}
+
+impl Ipv4<'_> {
+    /// The addresses. Read when asked for: most packets are judged without them.
+    #[inline(always)]
+    pub const fn addresses(&self) -> Addresses {
+        Addresses::of(self.view)
+    }
 }
 
 /// Where an IP packet's payload is.
@@ -50,18 +59,10 @@ impl Payload {
 
 /// Reads the IPv4 header at `offset`.
 #[inline(always)]
-pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ipv4, Malformation> {
+pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ipv4<'_>, Malformation> {
     let header = frame
         .read::<Ipv4Hdr>(offset)
         .ok_or(Malformation::Ipv4Truncated)?;
-    // Field by field: from a copy of the whole header the compiler loads, and
-    // then splits, more than these.
-    let Ipv4Hdr {
-        tot_len,
-        frags,
-        proto,
-        ..
-    } = *header;
     // One comparison for version and header length.
     if header.vihl.wrapping_sub(SHORTEST) > LONGER {
         return Err(if header.version() == SHORTEST >> 4 {
@@ -71,15 +72,16 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ipv4, Malfor
         });
     }
     let header_len = usize::from(header.ihl());
-    let total_len = usize::from(u16::from_be_bytes(tot_len));
+    let total_len = usize::from(u16::from_be_bytes(header.tot_len));
     if total_len < header_len || offset + total_len > frame.len() {
         return Err(Malformation::Ipv4TotalLength);
     }
-    let fragment = u16::from_ne_bytes(frags);
+    let fragment = u16::from_ne_bytes(header.frags);
     let len = total_len - header_len;
     Ok(Ipv4 {
+        view: header,
         header: offset,
-        protocol: proto,
+        protocol: header.proto,
         later_fragment: fragment & FRAGMENT_OFFSET != 0,
         payload: Payload {
             offset: offset + header_len,
@@ -98,13 +100,18 @@ pub struct Addresses {
     pub destination: [u8; 4],
 }
 
-/// Reads the addresses from the IPv4 header at `offset`: apart from
-/// [`parse`], because most packets are judged without them.
+impl Addresses {
+    #[inline(always)]
+    const fn of(header: &Ipv4Hdr) -> Self {
+        Self {
+            source: header.src_addr,
+            destination: header.dst_addr,
+        }
+    }
+}
+
+/// Reads the addresses from the IPv4 header at `offset`.
 #[inline(always)]
 pub fn addresses<F: Frame + ?Sized>(frame: &F, offset: usize) -> Option<Addresses> {
-    let header = frame.read::<Ipv4Hdr>(offset)?;
-    Some(Addresses {
-        source: header.src_addr,
-        destination: header.dst_addr,
-    })
+    frame.read::<Ipv4Hdr>(offset).map(Addresses::of)
 }

@@ -9,7 +9,7 @@ pub mod ipv4;
 pub mod tcp;
 pub mod udp;
 
-use core::{fmt, ops::Deref};
+use core::fmt;
 
 /// Read access to a frame, from its Ethernet header on.
 pub trait Frame {
@@ -17,7 +17,7 @@ pub trait Frame {
     fn len(&self) -> usize;
 
     /// The header at `offset`, or `None` when the frame ends before it does.
-    fn read<T: Header>(&self, offset: usize) -> Option<Even<T>>;
+    fn read<T: Header>(&self, offset: usize) -> Option<&T>;
 
     /// Whether there is nothing in it.
     fn is_empty(&self) -> bool {
@@ -25,33 +25,19 @@ pub trait Frame {
     }
 }
 
-/// A header, aligned as packets have it, at an even address: two-byte fields are then one load each, where
-/// the compiler would otherwise assemble them from bytes.
-#[derive(Clone, Copy)]
-#[repr(C, align(2))]
-pub struct Even<T>(pub T);
-
-impl<T> Deref for Even<T> {
-    type Target = T;
-
-    #[inline(always)]
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-/// A header that may be read from any bytes.
+/// A header that any bytes can be seen as, wherever they are.
 ///
 /// # Safety
 ///
-/// Every bit pattern must be a valid value, and the type must have no padding.
+/// Every bit pattern must be a valid value, and the type must have no padding
+/// and no alignment.
 pub unsafe trait Header: Copy {}
 
 // SAFETY: bytes.
 unsafe impl<const N: usize> Header for [u8; N] {}
-// SAFETY: `repr(C)`, byte arrays and integers only, no padding.
+// SAFETY: `repr(C)`, bytes and arrays of bytes only.
 unsafe impl Header for network_types::ip::Ipv4Hdr {}
-// SAFETY: as above.
+// SAFETY: as above; its bit field is an array of bytes.
 unsafe impl Header for network_types::tcp::TcpHdr {}
 // SAFETY: as above.
 unsafe impl Header for network_types::udp::UdpHdr {}
@@ -61,10 +47,11 @@ impl Frame for [u8] {
         <[u8]>::len(self)
     }
 
-    fn read<T: Header>(&self, offset: usize) -> Option<Even<T>> {
+    fn read<T: Header>(&self, offset: usize) -> Option<&T> {
         let bytes = self.get(offset..)?.get(..size_of::<T>())?;
-        // SAFETY: `bytes` is as long as `T`, and `T: Header` takes any bits.
-        Some(Even(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }))
+        // SAFETY: `bytes` is as long as `T`, and `T: Header` takes any bits
+        // anywhere.
+        Some(unsafe { &*bytes.as_ptr().cast::<T>() })
     }
 }
 

@@ -9,15 +9,28 @@ const LEN: usize = TcpHdr::LEN;
 /// Where data offset and control bits are in the header, in bytes.
 const CONTROL_OFFSET: usize = 12;
 
-/// The view of a TCP header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tcp {
+/// The view of a TCP header. Fields are read when asked for.
+#[derive(Clone, Copy)]
+pub struct Tcp<'a>(&'a TcpHdr);
+
+impl Tcp<'_> {
     /// Source port, host byte order.
-    pub source: u16,
+    #[inline(always)]
+    pub const fn source(self) -> u16 {
+        u16::from_be_bytes(self.0.source)
+    }
+
     /// Destination port, host byte order.
-    pub destination: u16,
+    #[inline(always)]
+    pub const fn destination(self) -> u16 {
+        u16::from_be_bytes(self.0.dest)
+    }
+
     /// The control bits.
-    pub flags: Flags,
+    #[inline(always)]
+    pub const fn flags(self) -> Flags {
+        Flags::new(byte(self.0, CONTROL_OFFSET + 1))
+    }
 }
 
 /// The six classic control bits: FIN, SYN, RST, PSH, ACK, URG from bit 0 on.
@@ -78,7 +91,10 @@ const IMPOSSIBLE: u64 = {
 /// A first fragment must hold all 20 bytes: with less, a later fragment could
 /// choose the flags (RFC 1858, tiny fragments).
 #[inline(always)]
-pub fn parse<F: Frame + ?Sized>(frame: &F, payload: &Payload) -> Result<Tcp, Malformation> {
+pub fn parse<'a, F: Frame + ?Sized>(
+    frame: &'a F,
+    payload: &Payload,
+) -> Result<Tcp<'a>, Malformation> {
     if payload.len < LEN {
         return Err(Malformation::TcpTruncated);
     }
@@ -87,14 +103,10 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, payload: &Payload) -> Result<Tcp, Mal
         .ok_or(Malformation::TcpTruncated)?;
     // Data offset and control bits share two bytes, which the library shows as
     // a bit field; the packet path wants the bytes.
-    let data_offset = usize::from(byte(&*header, CONTROL_OFFSET) >> 4) * 4;
+    let data_offset = usize::from(byte(header, CONTROL_OFFSET) >> 4) * 4;
     // Options may go on in the next fragment; nothing here depends on them.
     if data_offset < LEN || !payload.can_hold(data_offset) {
         return Err(Malformation::TcpDataOffset);
     }
-    Ok(Tcp {
-        source: u16::from_be_bytes(header.source),
-        destination: u16::from_be_bytes(header.dest),
-        flags: Flags::new(byte(&*header, CONTROL_OFFSET + 1)),
-    })
+    Ok(Tcp(header))
 }

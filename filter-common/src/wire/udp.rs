@@ -4,18 +4,30 @@ use network_types::udp::UdpHdr;
 
 use super::{Frame, Malformation, ipv4::Payload};
 
-/// The view of a UDP header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Udp {
+/// The view of a UDP header. Fields are read when asked for.
+#[derive(Clone, Copy)]
+pub struct Udp<'a>(&'a UdpHdr);
+
+impl Udp<'_> {
     /// Source port, host byte order.
-    pub source: u16,
+    #[inline(always)]
+    pub const fn source(self) -> u16 {
+        u16::from_be_bytes(self.0.src)
+    }
+
     /// Destination port, host byte order.
-    pub destination: u16,
+    #[inline(always)]
+    pub const fn destination(self) -> u16 {
+        u16::from_be_bytes(self.0.dst)
+    }
 }
 
 /// Reads the UDP header at the start of a payload.
 #[inline(always)]
-pub fn parse<F: Frame + ?Sized>(frame: &F, payload: &Payload) -> Result<Udp, Malformation> {
+pub fn parse<'a, F: Frame + ?Sized>(
+    frame: &'a F,
+    payload: &Payload,
+) -> Result<Udp<'a>, Malformation> {
     if payload.len < UdpHdr::LEN {
         return Err(Malformation::UdpTruncated);
     }
@@ -26,8 +38,5 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, payload: &Payload) -> Result<Udp, Mal
     if length < UdpHdr::LEN || !payload.can_hold(length) {
         return Err(Malformation::UdpLength);
     }
-    Ok(Udp {
-        source: u16::from_be_bytes(header.src),
-        destination: u16::from_be_bytes(header.dst),
-    })
+    Ok(Udp(header))
 }

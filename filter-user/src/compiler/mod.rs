@@ -13,8 +13,8 @@ use std::fmt;
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, ACTION_DENY, ClassKey, Config, Decision, MAX_RULES, PortBitmaps, PortKey,
-        Side, UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF, unlisted_class,
+        ACTION_ALLOW, ACTION_DENY, ClassKey, Config, DHCP_CLIENT, Decision, MAX_RULES, PortBitmaps,
+        PortKey, Side, UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF, unlisted_class,
     },
 };
 
@@ -109,6 +109,7 @@ pub fn compile(policy: &Policy, ephemeral: PortRange, slots: &[u32]) -> Result<T
             remote: rule.what.remote.resolve(ephemeral),
         })
         .collect();
+    tables.open_clients(ephemeral);
     let mut pairs = 0;
     for transport in Transport::ALL {
         let (local, remote) = dimensions(&rules, transport, &tables);
@@ -175,6 +176,19 @@ fn dimensions(rules: &[Resolved<'_>], transport: Transport, tables: &Tables) -> 
 }
 
 impl Tables {
+    /// Opens the ports to which answers come from anywhere.
+    fn open_clients(&mut self, ephemeral: PortRange) {
+        let config = self.config;
+        if config.dhcp_client != 0 {
+            self.listed.open(Transport::Udp, DHCP_CLIENT);
+        }
+        if config.udp_replies != UDP_REPLIES_OFF {
+            for port in ephemeral.first..=ephemeral.last {
+                self.listed.open(Transport::Udp, port);
+            }
+        }
+    }
+
     fn add(
         &mut self,
         transport: Transport,
@@ -186,6 +200,13 @@ impl Tables {
             for port in ports.first..=ports.last {
                 self.local.push((PortKey::new(transport, port), class));
                 self.listed.insert(Side::Local, transport, port);
+            }
+        }
+        // What passes by default, or may match by its remote port, is not settled
+        // by its local port.
+        if self.config.default_pass != 0 || remote.len() > 1 {
+            for port in 0..=u16::MAX {
+                self.listed.open(transport, port);
             }
         }
         for (ports, class) in remote.listed() {

@@ -17,8 +17,10 @@ const EPHEMERAL: PortRange = PortRange {
     last: 60999,
 };
 
-/// The tables, as the kernel program sees them; a host without sockets.
+/// The tables, as the kernel program sees them.
 struct Compiled {
+    /// Whether the host has a socket for every packet, or none at all.
+    sockets: bool,
     config: Config,
     listed: Box<PortBitmaps>,
     ports: [HashMap<PortKey, u32>; 2],
@@ -28,6 +30,7 @@ struct Compiled {
 impl From<Tables> for Compiled {
     fn from(tables: Tables) -> Self {
         Self {
+            sockets: false,
             config: tables.config,
             listed: tables.listed,
             ports: [
@@ -42,6 +45,10 @@ impl From<Tables> for Compiled {
 impl Host for Compiled {
     fn config(&self) -> &Config {
         &self.config
+    }
+
+    fn is_closed(&self, transport: Transport, port: u16) -> bool {
+        self.listed.is_closed(transport, port)
     }
 
     fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool {
@@ -59,7 +66,7 @@ impl Host for Compiled {
     }
 
     fn has_socket(&self, _: &Addresses, _: &Segment, _: bool) -> bool {
-        false
+        self.sockets
     }
 }
 
@@ -221,6 +228,47 @@ fn a_deny_in_front_wins_over_an_allow_behind() {
             Reason::DefaultDrop
         );
     }
+}
+
+#[test]
+fn answers_reach_client_ports_and_come_from_servers() {
+    const DHCP: [u16; 2] = [68, 67];
+    let answers = |policy: &Policy| {
+        let tables = Compiled {
+            sockets: true,
+            ..compiled(policy)
+        };
+        [[40000, 50000], [40000, 53], [9, 53], [9, 50000], DHCP]
+            .map(|[local, remote]| ask(&tables, Transport::Udp, local, remote).reason())
+    };
+    use Reason::{DefaultDrop, DhcpClient, Reply};
+    let connected = Policy::default();
+    assert_eq!(
+        answers(&connected),
+        [Reply, Reply, Reply, DefaultDrop, DhcpClient]
+    );
+    let off = Policy {
+        udp_replies: UdpReplies::Off,
+        ..Policy::default()
+    };
+    assert_eq!(
+        answers(&off),
+        [
+            DefaultDrop,
+            DefaultDrop,
+            DefaultDrop,
+            DefaultDrop,
+            DhcpClient
+        ]
+    );
+    let without_dhcp = Policy {
+        dhcp_client: false,
+        ..Policy::default()
+    };
+    assert_eq!(
+        answers(&without_dhcp),
+        [Reply, Reply, Reply, DefaultDrop, Reply]
+    );
 }
 
 #[test]
