@@ -345,7 +345,7 @@ proptest! {
     #[test]
     fn a_read_ends_where_the_frame_does(bytes in vec(any::<u8>(), 0..32), offset in 0..40_usize) {
         let frame = &bytes[..];
-        let read = |offset| frame.read::<[u8; 4]>(offset).map(|four| *four);
+        let read = |offset| frame.read::<[u8; 4]>(offset).copied();
         prop_assert_eq!(Frame::len(frame), bytes.len());
         prop_assert_eq!(frame.is_empty(), bytes.is_empty());
         let expected = bytes.get(offset..offset + 4).map(|four| [four[0], four[1], four[2], four[3]]);
@@ -620,6 +620,7 @@ fn impossible_flags_are_those_that_no_stack_sends() {
         let impossible =
             bits & 0x3f == 0 || has(SYN | FIN) || has(SYN | RST) || has(FIN) && !has(ACK);
         assert_eq!(flags.are_impossible(), impossible, "{bits:#010b}");
+        // Asked of every set, the impossible ones included.
         assert_eq!(
             flags.open_connection(),
             has(SYN) && bits & (ACK | FIN | RST) == 0,
