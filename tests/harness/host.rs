@@ -94,13 +94,16 @@ impl Host {
         capture(self.command(program).args(arguments))
     }
 
-    /// Starts a program on this host, which ends when the result is dropped.
+    /// Starts a program on this host, which ends when the result is dropped, or
+    /// with the host.
     pub fn spawn(
         &self,
         program: impl AsRef<OsStr>,
         arguments: impl IntoIterator<Item: AsRef<OsStr>>,
     ) -> Result<Process> {
-        Process::start(self.command(program).args(arguments))
+        let mut process = Process::start(self.command(program).args(arguments))?;
+        self.namespace.wait_for(&mut process)?;
+        Ok(process)
     }
 
     /// Runs `work` in a thread on this host. The sockets that it makes stay the

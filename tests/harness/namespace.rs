@@ -26,7 +26,7 @@ use rustix::{
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
-use crate::process::capture;
+use crate::process::{Process, capture};
 
 /// One directory per host, named as its namespace.
 const HOSTS: &str = "/run/xdpfw-hosts";
@@ -130,6 +130,24 @@ impl Namespace {
         };
         thread::scope(|scope| scope.spawn(in_thread).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Waits until a process that was started for the namespace has entered it,
+    /// or ended: before, it would not be found here.
+    pub(crate) fn wait_for(&self, process: &mut Process) -> Result<()> {
+        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.context("no process id")?;
+        let deadline = Instant::now() + END;
+        while !self.is_home_of(pid) && process.wait(Duration::ZERO)?.is_none() {
+            ensure!(
+                Instant::now() < deadline,
+                "process {} does not enter network namespace {}",
+                process.id(),
+                self.name
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Ends the processes that run in the namespace: all were started for it.
