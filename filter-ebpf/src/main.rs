@@ -12,6 +12,7 @@
 mod count;
 mod host;
 mod packet;
+mod runtime;
 mod trace;
 
 use aya_ebpf::{
@@ -69,16 +70,3 @@ fn conclude(packet: &Packet<'_>, outcome: &Outcome) -> u32 {
         Verdict::Drop => xdp_action::XDP_DROP,
     }
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier rejects a program from which this can be reached.
-    loop {}
-}
-
-/// The kernel lends `bpf_skc_lookup_tcp` and its like to GPL-compatible
-/// programs only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -12,6 +12,7 @@
 mod generator;
 #[path = "packet.rs"]
 mod packet;
+mod runtime;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -80,13 +81,3 @@ fn count(packet: &Packet<'_>, port: u16) {
         counter.bytes += packet.len() as u64;
     }
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
