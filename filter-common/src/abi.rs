@@ -138,8 +138,8 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// The counters of [`PORTS_PER_BLOCK`] neighbouring local ports, and the totals
-/// of the packets to them: one look-up finds both. The totals of the host are
+/// The counters of [`PORTS_PER_BLOCK`] local ports, and the totals of the packets
+/// to them: one look-up finds both. The totals of the host are
 /// the sum over all blocks; packets without ports are counted in block 0.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]

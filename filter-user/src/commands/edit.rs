@@ -101,10 +101,7 @@ impl Edit {
         }
         let change = self.store.prepare(next, Counters::Keep, false)?;
         printer.detail(|| change.describe());
-        if let Err(error) = self.file.save_if_changed() {
-            change.abandon();
-            return Err(error);
-        }
+        self.file.save_if_changed()?;
         if let Err(error) = change.make() {
             self.file.restore()?;
             return Err(error);

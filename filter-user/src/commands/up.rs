@@ -126,23 +126,19 @@ fn join(
     if let Some(change) = &change {
         printer.detail(|| change.describe());
     }
-    let attached = attach_all(interfaces, &live.attached, wanted, store, printer).and_then(
-        |(modes, fresh)| match file.save_if_changed() {
-            Ok(()) => Ok(modes),
-            Err(error) => {
-                detach_all(&fresh, store)?;
-                Err(error)
-            }
-        },
-    );
-    match (attached, change) {
-        (Ok(modes), Some(change)) => change.make().map(|_| modes),
-        (Err(error), Some(change)) => {
-            change.abandon();
-            Err(error)
-        }
-        (result, None) => result,
+    let (modes, fresh) = attach_all(interfaces, &live.attached, wanted, store, printer)?;
+    if let Err(error) = file.save_if_changed() {
+        detach_all(&fresh, store)?;
+        return Err(error);
     }
+    if let Some(change) = change
+        && let Err(error) = change.make()
+    {
+        detach_all(&fresh, store)?;
+        file.restore()?;
+        return Err(error);
+    }
+    Ok(modes)
 }
 
 /// Attaches all that are not attached yet, or none. Returns the modes of all,

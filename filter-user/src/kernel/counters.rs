@@ -14,8 +14,8 @@ use xdpfw_common::{
 
 use super::Record;
 
-/// Words in a [`Block`], as which aya reads it: its own types need not be
-/// known to this crate's dependencies.
+/// Words in a [`Block`]: aya reads arrays of words, and would have to know the
+/// block's own type to read that.
 const BLOCK_WORDS: usize = size_of::<Block>() / size_of::<u64>();
 /// Words in a [`Counter`].
 const COUNTER_WORDS: usize = size_of::<Counter>() / size_of::<u64>();

@@ -15,7 +15,7 @@ use super::{
 use crate::compiler::Tables;
 
 /// A generation that is pinned in its directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Generation {
     directory: PathBuf,
     program_id: u32,

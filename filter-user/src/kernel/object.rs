@@ -1,6 +1,6 @@
 //! The embedded eBPF object, loaded with the tables of a compiled policy.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -10,7 +10,10 @@ use aya::{
 };
 use xdpfw_common::abi::names;
 
-use crate::{compiler::Tables, exit::Failure};
+use crate::{
+    compiler::Tables,
+    exit::{Exit, Failure},
+};
 
 /// The object, built for the kernel's virtual machine.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpfw-filter"));
@@ -129,13 +132,21 @@ pub(super) fn store_program(current: &Path, program: &ProgramFd) -> Result<()> {
 }
 
 /// What the kernel said, without the verifier's pages.
-fn refused(error: impl std::error::Error) -> anyhow::Error {
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(source) = cause.source() {
-        cause = source;
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    let error = anyhow::Error::new(error);
+    let not_permitted = error.chain().any(|cause| {
+        let io: Option<&io::Error> = cause.downcast_ref();
+        io.and_then(io::Error::raw_os_error) == Some(libc::EPERM)
+    });
+    if not_permitted {
+        return Failure::new(
+            Exit::Privilege,
+            "the kernel does not permit BPF here; it takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+        )
+        .into();
     }
-    let first = error.to_string();
-    let first = first.lines().next().unwrap_or_default().to_owned();
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
     Failure::kernel(format!(
         "the kernel refused the program: {first} (needs Linux 5.15 with BPF and XDP)"
     ))

@@ -57,11 +57,13 @@ pub enum Counters {
     Reset,
 }
 
-/// A generation that is built, and not yet in force.
+/// A generation that is built, and not yet in force. Dropped before it is made,
+/// it is removed again.
 #[must_use = "a change is nothing until it is made"]
 pub struct Change<'a> {
     store: &'a Store,
     built: Built,
+    made: bool,
 }
 
 impl Store {
@@ -174,7 +176,11 @@ impl Store {
         let directory = self.directory.join("generations").join(number.to_string());
         let built = Generation::build(&directory, record, &tables, previous)
             .inspect_err(|_| drop(generation::remove(&directory)))?;
-        Ok(Change { store: self, built })
+        Ok(Change {
+            store: self,
+            built,
+            made: false,
+        })
     }
 
     /// Attaches the filter to an interface. A generation must be in force.
@@ -337,20 +343,25 @@ impl Change<'_> {
             object.pin_program(names::DISPATCHER, &store.dispatcher())?;
         }
         object::store_program(&store.slot(), &self.built.program)?;
-        // In force from here on: what is left is tidying up, which the next
-        // command would do as well.
-        store.sweep(Some(&self.built.generation))?;
-        Ok(self.built.generation)
+        self.made = true;
+        // In force: what is left is tidying up, and its failure no failure of the
+        // change. The next command does it as well.
+        drop(store.sweep(Some(&self.built.generation)));
+        Ok(self.built.generation.clone())
     }
 
     /// What was built, for those who want to know.
     pub fn describe(&self) -> String {
         self.built.summary.clone()
     }
+}
 
-    /// Gives the generation up.
-    pub fn abandon(self) {
-        drop(generation::remove(self.built.generation.directory()));
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        if !self.made {
+            // What remains is removed by the next change.
+            drop(generation::remove(self.built.generation.directory()));
+        }
     }
 }
 
