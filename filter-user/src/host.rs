@@ -65,6 +65,8 @@ fn parent_of(process: &Process) -> Option<Process> {
 pub struct SshSession {
     /// Where the operator sits.
     pub peer: IpAddr,
+    /// The address of this host's that the operator came to.
+    pub server: IpAddr,
     /// The operator's port.
     pub remote: u16,
     /// The port of this host's SSH server.
@@ -98,16 +100,24 @@ impl SshSession {
     /// Reads "client address, client port, server address, server port" (sshd(8)).
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
-        let peer: IpAddr = words.next()?.parse().ok()?;
+        let peer = address(words.next()?)?;
         let remote = words.next()?.parse().ok()?;
-        let _server: IpAddr = words.next()?.parse().ok()?;
+        let server = address(words.next()?)?;
         let local = words.next()?.parse().ok()?;
         Some(Self {
-            peer: peer.to_canonical(),
+            peer,
+            server,
             remote,
             local,
         })
     }
+}
+
+/// An address as it is on the wire: without a zone (`fe80::1%eth0`), and IPv4 where a
+/// socket for both families wrote it as IPv6.
+fn address(text: &str) -> Option<IpAddr> {
+    let address: IpAddr = text.split('%').next()?.parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// Set by sshd for the session's processes.
@@ -123,16 +133,20 @@ mod tests {
             SshSession::parse("203.0.113.5 51000 192.0.2.1 2222"),
             Some(SshSession {
                 peer: "203.0.113.5".parse().unwrap(),
+                server: "192.0.2.1".parse().unwrap(),
                 remote: 51000,
                 local: 2222,
             })
         );
+        let session = SshSession::parse("fe80::2%eth0 51000 fe80::1%eth0 22").unwrap();
+        assert_eq!(session.peer.to_string(), "fe80::2");
+        assert_eq!(session.server.to_string(), "fe80::1");
         assert_eq!(SshSession::parse("203.0.113.5 51000"), None);
     }
 
     #[test]
     fn a_mapped_address_is_ipv4() {
         let session = SshSession::parse("::ffff:203.0.113.5 51000 ::ffff:192.0.2.1 22").unwrap();
-        assert!(session.peer.is_ipv4());
+        assert!(session.peer.is_ipv4() && session.server.is_ipv4());
     }
 }

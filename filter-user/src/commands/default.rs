@@ -37,7 +37,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     };
     let mut edit = Edit::begin(context)?;
     if edit.file.policy().default != default {
-        edit.file.set_default(default);
+        edit.file.set_default(default)?;
     }
     let effect = edit.finish(args.force, printer)?;
     let note = if effect.changed() { "" } else { "already so, " };

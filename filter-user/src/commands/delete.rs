@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Context, edit::Edit};
+use super::{Context, edit::Edit, options::WhatOptions};
 use crate::{
     exit::{Exit, Failure},
     policy::{Action, Policy, RuleId, What},
-    view::Printer,
+    view::{ITEMS, Printer},
 };
 
 /// Arguments of `delete`.
@@ -15,9 +15,8 @@ pub struct Args {
     /// Ids (`r3 r4`), or a rule said again (`allow tcp 443`)
     #[arg(required = true, value_name = "ID | RULE")]
     words: Vec<String>,
-    /// The remote ports, when a rule that has some is said again
-    #[arg(long, value_name = "PORTS")]
-    remote_port: Vec<String>,
+    #[command(flatten)]
+    options: WhatOptions,
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -48,7 +47,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     let mut edit = Edit::begin(context)?;
     let policy = edit.file.policy().clone();
     let ids = named.find(&policy)?;
-    edit.file.remove(&ids);
+    edit.file.remove(&ids)?;
     edit.finish(args.force, printer)?;
     for id in ids {
         report(&policy, id, "deleted", printer)?;
@@ -68,7 +67,10 @@ impl Named {
             .into_iter()
             .find(|action| args.words[0] == action.as_str());
         if let Some(action) = action {
-            let what = What::parse(&args.words[1..], &args.remote_port).map_err(Failure::usage)?;
+            let what = args
+                .options
+                .parse(&args.words[1..])
+                .map_err(Failure::usage)?;
             return Ok(Self::Said(action, what));
         }
         let ids = args.words.iter().map(|word| word.parse());
@@ -90,7 +92,7 @@ impl Named {
             }
             Self::Said(action, what) => match policy.same_rule(*action, what) {
                 Some(rule) => Ok(vec![rule.id]),
-                None => Err(missing(&format!("no rule says `{action} {what}`"))),
+                None => Err(missing(&format!("no rule says `{action} {what:.ITEMS$}`"))),
             },
         }
     }
@@ -102,7 +104,7 @@ fn missing(what: &str) -> anyhow::Error {
 
 fn report(policy: &Policy, id: RuleId, note: &str, printer: &mut Printer) -> Result<()> {
     match policy.rule(id) {
-        Some(rule) => printer.line(&format!("{id}  {rule}   {note}")),
+        Some(rule) => printer.line(&format!("{id}  {rule:.ITEMS$}   {note}")),
         None => Ok(()),
     }
 }

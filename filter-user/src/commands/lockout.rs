@@ -6,7 +6,7 @@ use anyhow::Result;
 use crate::{
     exit::{Exit, Failure},
     host::{self, SshSession},
-    policy::Policy,
+    policy::{Flow, Kind, Policy},
     view::Printer,
 };
 
@@ -25,22 +25,22 @@ pub(super) fn guard(
     let Some(session) = SshSession::current() else {
         return Ok(());
     };
-    // IPv6 is not judged.
-    if session.peer.is_ipv6() {
-        return Ok(());
-    }
     let ephemeral = host::ephemeral_ports();
-    let admits = |policy: &Policy| policy.admits_tcp(session.local, session.remote, ephemeral);
+    let flow = Flow {
+        source: session.peer,
+        destination: session.server,
+        interface: None,
+        kind: Kind::Tcp {
+            local: session.local,
+            remote: session.remote,
+        },
+    };
+    let admits = |policy: &Policy| policy.admits(&flow, ephemeral);
     if admits(next) || in_force.is_some_and(|policy| !admits(policy)) {
         return Ok(());
     }
     let SshSession { peer, local, .. } = session;
-    let why = match next.first_match(
-        xdpfw_common::Transport::Tcp,
-        local,
-        session.remote,
-        ephemeral,
-    ) {
+    let why = match next.first_match(&flow, ephemeral) {
         Some(rule) => format!("{} denies tcp {local}", rule.id),
         None => format!("no rule allows tcp {local}"),
     };

@@ -9,6 +9,7 @@ mod edit;
 pub mod list;
 mod lockout;
 pub mod man;
+mod options;
 pub mod rule;
 pub mod stats;
 pub mod status;

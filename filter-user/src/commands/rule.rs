@@ -3,11 +3,11 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Context, edit::Edit};
+use super::{Context, edit::Edit, options::WhatOptions};
 use crate::{
     exit::{Exit, Failure},
     policy::{Action, PolicyFile, Rule, RuleId, What},
-    view::{Printer, RuleRow},
+    view::{ITEMS, Printer, RuleRow},
 };
 
 /// Arguments of `allow` and `deny`.
@@ -16,9 +16,8 @@ pub struct Args {
     /// What the rule is for: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`, `any`
     #[arg(required = true, value_name = "WHAT")]
     what: Vec<String>,
-    /// Only for packets from these ports of the peer
-    #[arg(long, value_name = "PORTS")]
-    remote_port: Vec<String>,
+    #[command(flatten)]
+    options: WhatOptions,
     /// What to remember about the rule
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
@@ -48,7 +47,7 @@ struct Added {
 ///
 /// The words make no rule, or the change cannot be made.
 pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    let what = What::parse(&args.what, &args.remote_port).map_err(Failure::usage)?;
+    let what = args.options.parse(&args.what).map_err(Failure::usage)?;
     let before = match &args.before {
         Some(id) => Some(id.parse::<RuleId>().map_err(Failure::usage)?),
         None => None,
@@ -67,7 +66,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
     let mut edit = Edit::begin(context)?;
     let (rule, exists) = settle(&edit.file, action, what, before, args)?;
     if !exists {
-        edit.file.add(rule.clone(), before);
+        edit.file.add(rule.clone(), before)?;
     }
     let effect = edit.finish(args.force, printer)?;
     let note = if exists {
@@ -124,7 +123,7 @@ impl Added {
         if context.json() {
             printer.json(self)?;
         } else {
-            printer.line(&format!("{}  {rule}   {note}", rule.id))?;
+            printer.line(&format!("{}  {rule:.ITEMS$}   {note}", rule.id))?;
         }
         Ok(Exit::Done)
     }

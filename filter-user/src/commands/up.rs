@@ -56,7 +56,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         return Err(Failure::usage("the policy names no interface; say `xdpfw up IFACE`").into());
     }
     let wanted = find(&names)?;
-    add_interfaces(&mut file, &wanted);
+    add_interfaces(&mut file, &wanted)?;
     let store = Store::open()?;
     let live = store.live()?;
     let attached = live.as_ref().map_or(&[][..], |live| &live.attached);
@@ -205,7 +205,7 @@ fn refuse_other_modes(
 }
 
 /// Remembers the interfaces, so that a plain `up` brings them back after a boot.
-fn add_interfaces(file: &mut PolicyFile, wanted: &[Interface]) {
+fn add_interfaces(file: &mut PolicyFile, wanted: &[Interface]) -> Result<()> {
     let mut names = file.policy().interfaces.clone();
     for interface in wanted {
         if !names.contains(&interface.name) {
@@ -213,8 +213,9 @@ fn add_interfaces(file: &mut PolicyFile, wanted: &[Interface]) {
         }
     }
     if names != file.policy().interfaces {
-        file.set_interfaces(names);
+        file.set_interfaces(names)?;
     }
+    Ok(())
 }
 
 /// The interfaces of these names.

@@ -20,7 +20,7 @@ use xdpfw_common::{
 
 use self::classes::{Classes, Constraint};
 use crate::{
-    policy::{Action, DefaultAction, Fragments, Policy, Rule, RuleId, UdpReplies, What},
+    policy::{Action, DefaultAction, Fragments, Policy, Rule, RuleId, Shadowed, UdpReplies, What},
     ports::{PortRange, PortSet, PortSpec},
 };
 
@@ -139,6 +139,11 @@ pub fn compile(policy: &Policy, ephemeral: PortRange, slots: &[u32]) -> Result<T
     Ok(tables)
 }
 
+/// The rules that no packet can reach.
+pub fn unreachable(_policy: &Policy, _ephemeral: PortRange) -> Vec<Shadowed> {
+    Vec::new()
+}
+
 /// A rule with its port words turned into ports.
 struct Resolved<'a> {
     rule: &'a Rule,
@@ -153,7 +158,11 @@ fn dimensions(rules: &[Resolved<'_>], transport: Transport, tables: &Tables) -> 
         let constraints = rules
             .iter()
             .enumerate()
-            .filter(|(_, rule)| rule.rule.what.protocol.includes(transport))
+            .filter(|(_, rule)| {
+                let What { from, to, on, .. } = &rule.rule.what;
+                let everywhere = from.is_empty() && to.is_empty() && on.is_empty();
+                everywhere && rule.rule.what.protocol.includes(transport)
+            })
             .map(|(index, rule)| {
                 let (own, other) = match side {
                     Side::Local => (&rule.local, &rule.remote),

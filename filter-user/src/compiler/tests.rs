@@ -10,7 +10,9 @@ use xdpfw_common::{
 };
 
 use super::*;
-use crate::policy::{Rule, What};
+use std::net::Ipv4Addr;
+
+use crate::policy::{Flow, Kind, Rule, What, WhatText};
 
 const EPHEMERAL: PortRange = PortRange {
     first: 32768,
@@ -101,10 +103,19 @@ fn ask(tables: &Compiled, transport: Transport, local: u16, remote: u16) -> Outc
 
 /// What a walk over the rules says: reason, and slot of the rule.
 fn walk(policy: &Policy, transport: Transport, local: u16, remote: u16) -> (Reason, Option<u32>) {
+    let flow = Flow {
+        source: Ipv4Addr::new(192, 0, 2, 1).into(),
+        destination: Ipv4Addr::new(192, 0, 2, 2).into(),
+        interface: None,
+        kind: match transport {
+            Transport::Tcp => Kind::Tcp { local, remote },
+            Transport::Udp => Kind::Udp { local, remote },
+        },
+    };
     let found = policy
         .rules
         .iter()
-        .position(|rule| rule.what.matches(transport, local, remote, EPHEMERAL));
+        .position(|rule| rule.what.matches(&flow, EPHEMERAL));
     match found {
         Some(index) => (
             match policy.rules[index].action {
@@ -119,11 +130,14 @@ fn walk(policy: &Policy, transport: Transport, local: u16, remote: u16) -> (Reas
 }
 
 fn rule(index: usize, action: Action, words: &str, remote: &str) -> Rule {
-    let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+    let text = WhatText {
+        remote: Some(vec![remote]),
+        ..WhatText::of_words(words)
+    };
     Rule {
         id: RuleId(index as u32 + 1),
         action,
-        what: What::parse(&words, &[remote.to_owned()]).unwrap(),
+        what: What::parse(&text).unwrap(),
         comment: None,
     }
 }
@@ -165,7 +179,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             .map(|(index, (allow, protocol, local, remote))| {
                 let action = if allow { Action::Allow } else { Action::Deny };
                 match protocol {
-                    "any" => rule(index, action, "any", &remote),
+                    "any" => rule(index, action, "any", "any"),
                     protocol => rule(index, action, &format!("{protocol} {local}"), &remote),
                 }
             })

@@ -52,13 +52,13 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::policy::{Action, RuleId, What};
+    use crate::policy::{Action, RuleId, What, WhatText};
 
     fn policy(rules: &[(u32, &str)]) -> Policy {
         let rule = |&(id, words): &(u32, &str)| Rule {
             id: RuleId(id),
             action: Action::Allow,
-            what: What::parse(&[words.to_owned()], &[]).unwrap(),
+            what: What::parse(&WhatText::of_words(words)).unwrap(),
             comment: None,
         };
         Policy {

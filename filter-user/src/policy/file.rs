@@ -1,9 +1,14 @@
 //! The policy file: read with line and column for every mistake, edited so that
 //! comments and order survive, saved so that a power cut leaves the old one or
 //! the new one whole.
+//!
+//! A file may hold a hundred thousand prefixes, and most commands only read it: what
+//! editing takes, a document with all its blanks and comments, is made when something
+//! is edited, and where a mistake stands is looked up when there is one.
 
 use std::{
     borrow::Cow,
+    collections::HashSet,
     fs, io,
     io::Write as _,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
@@ -14,13 +19,10 @@ use anyhow::{Context as _, Result};
 use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Table, Value};
 
 use super::{
-    Policy, PolicyText, Rule, RuleId,
+    Policy, PolicyText, Rule, RuleId, RuleText,
     text::{Mistake, VERSION},
 };
-use crate::{
-    exit::{Exit, Failure},
-    ports::PortSpec,
-};
+use crate::exit::{Exit, Failure};
 
 /// Who may read the policy: root, and its group.
 const MODE: u32 = 0o640;
@@ -33,8 +35,8 @@ pub struct PolicyFile {
     saved: Option<Vec<u8>>,
     /// The text as it was read: what is not edited stays as it is, byte for byte.
     text: String,
-    edited: bool,
-    document: DocumentMut,
+    /// The text as it is to be, once something was edited.
+    edited: Option<DocumentMut>,
     policy: Policy,
 }
 
@@ -73,22 +75,21 @@ impl PolicyFile {
             let message = message.replace(" field `", " key `");
             Failure::policy(format!("{source}:{line}:{column}: {message}"))
         };
-        let document = Document::parse(text)
-            .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message()))?;
-        let written: PolicyText = toml_edit::de::from_str(text)
+        let written: PolicyText = toml::from_str(text)
             .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message()))?;
         let policy = written
             .read()
-            .map_err(|mistake| at(offset_of(&document, &mistake), &mistake.message))?;
+            .map_err(|mistake| at(offset_of(text, &mistake), &mistake.message))?;
         let mut file = Self {
             path: path.to_owned(),
             saved,
             text: text.to_owned(),
-            edited: false,
-            document: text.parse::<DocumentMut>()?,
+            edited: None,
             policy,
         };
-        file.write_ids(&written);
+        if !written.has_all_ids() {
+            file.write_ids()?;
+        }
         Ok(file)
     }
 
@@ -98,48 +99,56 @@ impl PolicyFile {
     }
 
     /// Adds a rule, at the end or before another.
-    pub fn add(&mut self, rule: Rule, before: Option<RuleId>) {
-        let table = table_of(&rule);
+    ///
+    /// # Errors
+    ///
+    /// The text cannot be edited, though it could be read; so for all edits.
+    pub fn add(&mut self, rule: Rule, before: Option<RuleId>) -> Result<()> {
+        let table = table_of(&rule)?;
         let index = before.and_then(|id| self.policy.rules.iter().position(|rule| rule.id == id));
-        match index {
-            Some(index) => {
-                self.rules().insert(index, table);
-                self.policy.rules.insert(index, rule);
-            }
-            None => {
-                self.rules().push(table);
-                self.policy.rules.push(rule);
-            }
-        }
+        let index = index.unwrap_or(self.policy.rules.len());
+        self.rules()?.insert(index, table);
+        self.policy.rules.insert(index, rule);
+        Ok(())
     }
 
     /// Removes rules.
-    pub fn remove(&mut self, ids: &[RuleId]) {
-        let keep: Vec<bool> = self
-            .policy
-            .rules
-            .iter()
-            .map(|rule| !ids.contains(&rule.id))
-            .collect();
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyFile::add`].
+    pub fn remove(&mut self, ids: &[RuleId]) -> Result<()> {
+        let ids: HashSet<RuleId> = ids.iter().copied().collect();
+        let rules = self.policy.rules.iter();
+        let keep: Vec<bool> = rules.map(|rule| !ids.contains(&rule.id)).collect();
         let mut kept = keep.iter();
-        self.rules()
+        self.rules()?
             .retain(|_| kept.next().copied().unwrap_or(true));
         self.policy.rules.retain(|rule| !ids.contains(&rule.id));
+        Ok(())
     }
 
     /// Changes the default.
-    pub fn set_default(&mut self, default: super::DefaultAction) {
-        self.set("default", Value::from(default.as_str()));
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyFile::add`].
+    pub fn set_default(&mut self, default: super::DefaultAction) -> Result<()> {
+        self.set("default", Value::from(default.as_str()))?;
         self.policy.default = default;
+        Ok(())
     }
 
     /// Changes the interfaces.
-    pub fn set_interfaces(&mut self, interfaces: Vec<String>) {
-        self.set(
-            "interfaces",
-            Value::Array(interfaces.iter().map(String::as_str).collect::<Array>()),
-        );
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyFile::add`].
+    pub fn set_interfaces(&mut self, interfaces: Vec<String>) -> Result<()> {
+        let names = interfaces.iter().map(String::as_str).collect::<Array>();
+        self.set("interfaces", Value::Array(names))?;
         self.policy.interfaces = interfaces;
+        Ok(())
     }
 
     /// Whether saving would change the file.
@@ -153,10 +162,11 @@ impl PolicyFile {
     ///
     /// The directory cannot be made or written to; the old file is then whole.
     pub fn save_if_changed(&self) -> Result<()> {
-        if !self.is_changed() {
+        let contents = self.contents();
+        if self.saved.as_deref() == Some(contents.as_bytes()) {
             return Ok(());
         }
-        write_whole(&self.path, self.contents().as_bytes())
+        write_whole(&self.path, contents.as_bytes())
             .with_context(|| format!("cannot save {}", self.path.display()))
     }
 
@@ -174,18 +184,25 @@ impl PolicyFile {
     }
 
     fn contents(&self) -> Cow<'_, str> {
-        if self.edited {
-            self.document.to_string().into()
-        } else {
-            self.text.as_str().into()
+        match &self.edited {
+            Some(document) => document.to_string().into(),
+            None => self.text.as_str().into(),
         }
     }
 
+    /// The document, to be edited.
+    fn document(&mut self) -> Result<&mut DocumentMut> {
+        let document = match self.edited.take() {
+            Some(document) => document,
+            None => self.text.parse()?,
+        };
+        Ok(self.edited.insert(document))
+    }
+
     /// The rules, to be edited.
-    fn rules(&mut self) -> &mut ArrayOfTables {
-        self.edited = true;
+    fn rules(&mut self) -> Result<&mut ArrayOfTables> {
         let item = self
-            .document
+            .document()?
             .entry("rule")
             .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
         if !item.is_array_of_tables() {
@@ -196,31 +213,30 @@ impl PolicyFile {
             *item = Item::ArrayOfTables(tables);
         }
         match item {
-            Item::ArrayOfTables(tables) => tables,
+            Item::ArrayOfTables(tables) => Ok(tables),
             _ => unreachable!("made an array of tables just above"),
         }
     }
 
     /// Writes the ids that rules without one were given.
-    fn write_ids(&mut self, written: &PolicyText) {
-        if written.has_all_ids() {
-            return;
-        }
+    fn write_ids(&mut self) -> Result<()> {
         let ids: Vec<RuleId> = self.policy.rules.iter().map(|rule| rule.id).collect();
-        for (table, id) in self.rules().iter_mut().zip(ids) {
+        for (table, id) in self.rules()?.iter_mut().zip(ids) {
             if !table.contains_key("id") {
                 table.insert("id", Item::Value(id.to_string().into()));
             }
         }
+        Ok(())
     }
 
     /// Sets a value and keeps the comment beside it.
-    fn set(&mut self, key: &str, mut value: Value) {
-        self.edited = true;
-        if let Some(old) = self.document.get(key).and_then(Item::as_value) {
+    fn set(&mut self, key: &str, mut value: Value) -> Result<()> {
+        let document = self.document()?;
+        if let Some(old) = document.get(key).and_then(Item::as_value) {
             *value.decor_mut() = old.decor().clone();
         }
-        self.document.insert(key, Item::Value(value));
+        document.insert(key, Item::Value(value));
+        Ok(())
     }
 }
 
@@ -258,8 +274,10 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// Where a mistake was written.
-fn offset_of(document: &Document<&str>, mistake: &Mistake) -> usize {
-    let start = |item: &Item| item.span().map_or(0, |span| span.start);
+fn offset_of(text: &str, mistake: &Mistake) -> usize {
+    let Ok(document) = Document::parse(text) else {
+        return 0;
+    };
     let table = match mistake.rule {
         None => document.as_item(),
         Some(index) => match document.get("rule").and_then(|rules| rules.get(index)) {
@@ -267,25 +285,20 @@ fn offset_of(document: &Document<&str>, mistake: &Mistake) -> usize {
             None => return 0,
         },
     };
-    start(table.get(mistake.key).unwrap_or(table))
+    let value = table.get(mistake.key).unwrap_or(table);
+    let item = value
+        .as_array()
+        .and_then(|list| list.get(mistake.item)?.span());
+    item.or_else(|| value.span()).map_or(0, |span| span.start)
 }
 
-fn table_of(rule: &Rule) -> Table {
-    let mut table = Table::new();
-    table.insert("id", Item::Value(rule.id.to_string().into()));
-    table.insert(rule.action.as_str(), Item::Value(rule.what.words().into()));
-    if rule.what.remote != PortSpec::any() {
-        let words = rule.what.remote.words().iter().map(ToString::to_string);
-        table.insert(
-            "remote_ports",
-            Item::Value(Value::Array(words.collect::<Array>())),
-        );
-    }
-    if let Some(comment) = &rule.comment {
-        table.insert("comment", Item::Value(comment.into()));
-    }
+/// A rule's table: the same keys and values as its [`RuleText`].
+fn table_of(rule: &Rule) -> Result<Table> {
+    let mut table = toml_edit::ser::to_document(&RuleText::from(rule))?
+        .as_table()
+        .clone();
     table.decor_mut().set_prefix("\n");
-    table
+    Ok(table)
 }
 
 /// Replaces a file: temporary file beside it, fsync, rename, fsync of the

@@ -2,19 +2,25 @@
 //! Pure; what it means for packets is the [compiler](crate::compiler)'s.
 
 mod file;
+mod flow;
+mod prefix;
+mod protocol;
 mod rule;
 mod text;
+mod what;
+mod words;
 
 use std::fmt;
 
-use xdpfw_common::Transport;
-
 pub use self::{
     file::PolicyFile,
-    rule::{Action, Protocol, Rule, RuleId, What},
+    flow::{Flow, Kind},
+    prefix::{PrefixText, is_interface_name},
+    protocol::Protocol,
+    rule::{Action, Rule, RuleId},
     text::{PolicyText, RuleText},
+    what::{Families, Part, What, WhatError, WhatText},
 };
-use crate::ports::PortRange;
 
 /// What happens to a packet that no rule matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +84,15 @@ words!(DefaultAction: Drop = "drop", Pass = "pass");
 words!(Fragments: Pass = "pass", Drop = "drop");
 words!(UdpReplies: Connected = "connected", Bound = "bound", Off = "off");
 
+/// A rule that no packet can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    /// The rule.
+    pub rule: RuleId,
+    /// The rules in front of it that take its packets, in their order.
+    pub by: Vec<RuleId>,
+}
+
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -126,37 +141,24 @@ impl Policy {
         RuleId(self.rules.iter().map(|rule| rule.id.0).max().unwrap_or(0) + 1)
     }
 
-    /// The first rule that matches a packet with these ports, by asking one
-    /// after the other.
-    pub fn first_match(
-        &self,
-        transport: Transport,
-        local: u16,
-        remote: u16,
-        ephemeral: PortRange,
-    ) -> Option<&Rule> {
-        self.rules
-            .iter()
-            .find(|rule| rule.what.matches(transport, local, remote, ephemeral))
-    }
-
-    /// Whether a new connection to a local TCP port would get through.
-    pub fn admits_tcp(&self, local: u16, remote: u16, ephemeral: PortRange) -> bool {
-        match self.first_match(Transport::Tcp, local, remote, ephemeral) {
-            Some(rule) => rule.action == Action::Allow,
-            None => self.default == DefaultAction::Pass,
-        }
-    }
-
     /// Whether two policies treat every packet alike, rule for rule: all but
     /// the interfaces they name.
     pub fn same_verdicts(&self, other: &Self) -> bool {
-        Self {
-            interfaces: Vec::new(),
-            ..self.clone()
-        } == Self {
-            interfaces: Vec::new(),
-            ..other.clone()
-        }
+        let Self {
+            interfaces: _,
+            default,
+            fragments,
+            udp_replies,
+            dhcp_client,
+            rules,
+        } = self;
+        *default == other.default
+            && *fragments == other.fragments
+            && *udp_replies == other.udp_replies
+            && *dhcp_client == other.dhcp_client
+            && *rules == other.rules
     }
 }
+
+#[cfg(test)]
+mod tests;

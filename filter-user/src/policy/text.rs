@@ -1,16 +1,24 @@
 //! The policy in writing: the keys and words of the policy file, which are also
 //! what a generation records of the policy it was made from.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use super::{Action, DefaultAction, Fragments, Policy, Rule, RuleId, UdpReplies, What};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess},
+};
+
+use super::{
+    Action, DefaultAction, Fragments, Part, Policy, PrefixText, Rule, RuleId, UdpReplies, What,
+    WhatText, is_interface_name,
+};
 use crate::ports::PortSpec;
 
 /// The only version of the policy's format.
 pub const VERSION: u32 = 1;
 
 /// A policy as written, not yet understood.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyText {
     version: u32,
@@ -29,7 +37,7 @@ pub struct PolicyText {
 }
 
 /// A rule as written.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,39 +47,101 @@ pub struct RuleText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deny: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    remote_ports: Option<Ports>,
+    remote_ports: Option<Words>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<Words>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<Words>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on: Option<Words>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
 }
 
-/// Ports in a policy file: a word, a number, or a list of both.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a port, a range, a service name, or a list of them"
-)]
-enum Ports {
-    One(Port),
-    Many(Vec<Port>),
+/// A list in a policy file: a word, a number, or several of both.
+#[derive(Debug, Serialize)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn as_strs(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Port {
-    Number(i64),
-    Word(String),
+impl<T: fmt::Display> FromIterator<T> for Words {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Self(items.into_iter().map(|item| item.to_string()).collect())
+    }
 }
 
-impl Ports {
-    fn words(&self) -> Vec<String> {
-        let word = |port: &Port| match port {
-            Port::Number(number) => number.to_string(),
-            Port::Word(word) => word.clone(),
-        };
-        match self {
-            Self::One(port) => vec![word(port)],
-            Self::Many(ports) => ports.iter().map(word).collect(),
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordsVisitor)
+    }
+}
+
+struct WordsVisitor;
+
+impl<'de> de::Visitor<'de> for WordsVisitor {
+    type Value = Words;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word, a number, or a list of them")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Words, E> {
+        Ok(Words::from_iter([number]))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Words, E> {
+        Ok(Words::from_iter([number]))
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Words, E> {
+        Ok(Words(vec![word.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
+        let mut words = Vec::with_capacity(items.size_hint().unwrap_or(0));
+        while let Some(Word(word)) = items.next_element()? {
+            words.push(word);
         }
+        Ok(Words(words))
+    }
+}
+
+/// An item of a list.
+struct Word(String);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordVisitor)
+    }
+}
+
+struct WordVisitor;
+
+impl de::Visitor<'_> for WordVisitor {
+    type Value = Word;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word or a number")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Word, E> {
+        Ok(Word(number.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Word, E> {
+        Ok(Word(number.to_string()))
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Word, E> {
+        Ok(Word(word.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, word: String) -> Result<Word, E> {
+        Ok(Word(word))
     }
 }
 
@@ -82,6 +152,8 @@ pub struct Mistake {
     pub rule: Option<usize>,
     /// The key.
     pub key: &'static str,
+    /// The item, where the key has a list.
+    pub item: usize,
     /// One line: what is wrong, and what would be right.
     pub message: String,
 }
@@ -98,6 +170,7 @@ impl PolicyText {
         let mistake = |key, message| Mistake {
             rule: None,
             key,
+            item: 0,
             message,
         };
         if self.version != VERSION {
@@ -121,20 +194,20 @@ impl PolicyText {
             dhcp_client: self.dhcp_client.unwrap_or(true),
             rules: Vec::with_capacity(self.rule.len()),
         };
-        if let Some(name) = policy
-            .interfaces
-            .iter()
-            .find(|name| !is_interface_name(name))
-        {
-            return Err(mistake(
-                "interfaces",
-                format!("`{}` is not an interface name", name.escape_debug()),
-            ));
+        for (item, name) in policy.interfaces.iter().enumerate() {
+            if !is_interface_name(name) {
+                let message = format!("`{}` is not an interface name", name.escape_debug());
+                return Err(Mistake {
+                    item,
+                    ..mistake("interfaces", message)
+                });
+            }
         }
         for (index, text) in self.rule.iter().enumerate() {
-            let rule = text.read().map_err(|(key, message)| Mistake {
+            let rule = text.read().map_err(|(key, item, message)| Mistake {
                 rule: Some(index),
                 key,
+                item,
                 message,
             })?;
             policy.rules.push(rule);
@@ -156,6 +229,7 @@ impl PolicyText {
                 return Err(Mistake {
                     rule: Some(index),
                     key: "id",
+                    item: 0,
                     message: format!("rule id {} stands twice", rule.id),
                 });
             }
@@ -173,30 +247,40 @@ impl PolicyText {
 const UNNAMED: RuleId = RuleId(0);
 
 impl RuleText {
-    fn read(&self) -> Result<Rule, (&'static str, String)> {
+    /// Understands the words; a mistake is at a key, and an item of its list.
+    fn read(&self) -> Result<Rule, (&'static str, usize, String)> {
         let id = match &self.id {
-            Some(id) => id.parse().map_err(|message| ("id", message))?,
+            Some(id) => id.parse().map_err(|message| ("id", 0, message))?,
             None => UNNAMED,
         };
         let (key, action, words) = match (&self.allow, &self.deny) {
             (Some(words), None) => ("allow", Action::Allow, words),
             (None, Some(words)) => ("deny", Action::Deny, words),
             (None, None) => {
-                return Err(("", "a rule needs `allow` or `deny`".to_owned()));
+                return Err(("", 0, "a rule needs `allow` or `deny`".to_owned()));
             }
             (Some(_), Some(_)) => {
-                return Err((
-                    "deny",
-                    "a rule has either `allow` or `deny`, not both".to_owned(),
-                ));
+                let message = "a rule has either `allow` or `deny`, not both".to_owned();
+                return Err(("deny", 0, message));
             }
         };
-        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        let remote = self.remote_ports.as_ref().map(Ports::words);
-        // The words alone first, so that a mistake is blamed on the right key.
-        What::parse(&words, &[]).map_err(|message| (key, message))?;
-        let what = What::parse(&words, &remote.unwrap_or_default())
-            .map_err(|message| ("remote_ports", message))?;
+        let what = What::parse(&WhatText {
+            remote: self.remote_ports.as_ref().map(Words::as_strs),
+            from: self.from.as_ref().map(Words::as_strs),
+            to: self.to.as_ref().map(Words::as_strs),
+            on: self.on.as_ref().map(Words::as_strs),
+            ..WhatText::of_words(words)
+        })
+        .map_err(|error| {
+            let key = match error.part {
+                Part::Words => key,
+                Part::Remote => "remote_ports",
+                Part::From => "from",
+                Part::To => "to",
+                Part::On => "on",
+            };
+            (key, error.item, error.message)
+        })?;
         Ok(Rule {
             id,
             action,
@@ -208,20 +292,24 @@ impl RuleText {
 
 impl From<&Rule> for RuleText {
     fn from(rule: &Rule) -> Self {
-        let words = Some(rule.what.words());
+        let what = &rule.what;
+        let words = Some(what.words());
         let (allow, deny) = match rule.action {
             Action::Allow => (words, None),
             Action::Deny => (None, words),
         };
-        let remote_ports = (rule.what.remote != PortSpec::any()).then(|| {
-            let words = rule.what.remote.words().iter();
-            Ports::Many(words.map(|word| Port::Word(word.to_string())).collect())
-        });
+        let prefixes = |prefixes: &[ipnet::IpNet]| {
+            (!prefixes.is_empty()).then(|| prefixes.iter().map(PrefixText).collect())
+        };
         Self {
             id: Some(rule.id.to_string()),
             allow,
             deny,
-            remote_ports,
+            remote_ports: (what.remote != PortSpec::any())
+                .then(|| what.remote.words().iter().collect()),
+            from: prefixes(&what.from),
+            to: prefixes(&what.to),
+            on: (!what.on.is_empty()).then(|| what.on.iter().collect()),
             comment: rule.comment.clone(),
         }
     }
@@ -251,17 +339,4 @@ fn word<T: Default>(
         Some(text) => from_word(text)
             .ok_or_else(|| format!("`{}` is not known (say {choices})", text.escape_debug())),
     }
-}
-
-/// Longest name of an interface, in bytes (`IFNAMSIZ` in linux/if.h, less the
-/// terminating zero).
-const INTERFACE_NAME_LEN: usize = 15;
-
-/// Whether the kernel would take this name (`dev_valid_name` in net/core/dev.c).
-pub fn is_interface_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= INTERFACE_NAME_LEN
-        && name != "."
-        && name != ".."
-        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
 }

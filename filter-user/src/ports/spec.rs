@@ -44,6 +44,13 @@ impl PortSpec {
         &self.0
     }
 
+    /// Whether a port is among them, on a host with these ephemeral ports.
+    pub fn contains(&self, port: u16, ephemeral: PortRange) -> bool {
+        self.0
+            .iter()
+            .any(|word| word.range(ephemeral).contains(port))
+    }
+
     /// The ports the words mean on a host with these ephemeral ports.
     pub fn resolve(&self, ephemeral: PortRange) -> PortSet {
         self.0.iter().map(|word| word.range(ephemeral)).collect()

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
-use super::table;
+use super::{ITEMS, table};
 use crate::{
     kernel::{Snapshot, Tally},
-    policy::{Policy, Rule},
+    policy::{Policy, PrefixText, Rule},
     ports::{PortSpec, PortWord},
+    text::thousands,
 };
 
 /// The rules of a policy.
@@ -24,12 +26,13 @@ pub struct List {
 pub struct RuleRow {
     id: String,
     action: &'static str,
-    protocol: &'static str,
+    protocol: String,
     local_ports: Vec<String>,
+    types: Vec<String>,
     remote_ports: Vec<String>,
-    from: [String; 0],
-    to: [String; 0],
-    interfaces: [String; 0],
+    from: Vec<String>,
+    to: Vec<String>,
+    interfaces: Vec<String>,
     rate: Option<String>,
     expires: Option<String>,
     comment: Option<String>,
@@ -42,21 +45,29 @@ pub struct RuleRow {
 impl RuleRow {
     /// A rule, and the packets it decided.
     pub fn new(rule: &Rule, hits: Tally) -> Self {
+        let what = &rule.what;
+        let prefixes = |prefixes: &[IpNet]| {
+            prefixes
+                .iter()
+                .map(|net| PrefixText(net).to_string())
+                .collect()
+        };
         Self {
             id: rule.id.to_string(),
             action: rule.action.as_str(),
-            protocol: rule.what.protocol.as_str(),
-            local_ports: words(&rule.what.local),
-            remote_ports: words(&rule.what.remote),
-            from: [],
-            to: [],
-            interfaces: [],
+            protocol: what.protocol.to_string(),
+            local_ports: words(&what.local),
+            types: what.type_words(),
+            remote_ports: words(&what.remote),
+            from: prefixes(&what.from),
+            to: prefixes(&what.to),
+            interfaces: what.on.clone(),
             rate: None,
             expires: None,
             comment: rule.comment.clone(),
             packets: hits.packets,
             bytes: hits.bytes,
-            text: rule.to_string(),
+            text: format!("{rule:.ITEMS$}"),
         }
     }
 }
@@ -93,8 +104,8 @@ impl fmt::Display for List {
             table.add_row([
                 row.id.clone(),
                 row.text.clone(),
-                table::thousands(row.packets),
-                table::thousands(row.bytes),
+                thousands(row.packets),
+                thousands(row.bytes),
                 row.comment.clone().unwrap_or_default(),
             ]);
         }

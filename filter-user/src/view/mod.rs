@@ -18,6 +18,9 @@ use serde::Serialize;
 
 use crate::kernel::Tally;
 
+/// Most prefixes, or interfaces, of a rule that are shown in a line.
+pub const ITEMS: usize = 3;
+
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Amount {

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use xdpfw_common::Transport;
 
 use super::{Totals, table};
-use crate::{kernel::Snapshot, ports::PortClass, services};
+use crate::{kernel::Snapshot, ports::PortClass, services, text::thousands};
 
 /// Which ports to show.
 #[derive(Clone, Debug, Default)]
@@ -121,8 +121,8 @@ impl fmt::Display for Stats {
         for port in &self.ports {
             let name = port.service.map(|name| format!(" {name}"));
             table.add_row([
-                table::thousands(port.per_second.round() as u64),
-                table::thousands(port.dropped_packets),
+                thousands(port.per_second.round() as u64),
+                thousands(port.dropped_packets),
                 format!(
                     "{}/{}{}",
                     port.port,
@@ -137,14 +137,14 @@ impl fmt::Display for Stats {
             writeln!(
                 f,
                 "… and {} more ports (say --top N)",
-                table::thousands(self.cut as u64)
+                thousands(self.cut as u64)
             )?;
         }
         writeln!(
             f,
             "{} packets dropped, {} passed at {}",
-            table::thousands(self.totals.dropped.packets),
-            table::thousands(self.totals.passed.packets),
+            thousands(self.totals.dropped.packets),
+            thousands(self.totals.passed.packets),
             self.at
                 .to_zoned(TimeZone::system())
                 .strftime("%Y-%m-%d %H:%M:%S %Z")

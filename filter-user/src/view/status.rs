@@ -9,6 +9,7 @@ use super::{Totals, table};
 use crate::{
     kernel::{Attached, Record, Snapshot},
     policy::Policy,
+    text::thousands,
 };
 
 /// The filter's state.
@@ -118,16 +119,16 @@ impl fmt::Display for Status {
             table.add_row([
                 row.verdict.to_owned(),
                 row.reason.to_owned(),
-                table::thousands(row.packets),
-                table::thousands(row.bytes),
+                thousands(row.packets),
+                thousands(row.bytes),
             ]);
         }
         for (verdict, amount) in [("pass", self.totals.passed), ("drop", self.totals.dropped)] {
             table.add_row([
                 verdict.to_owned(),
                 "total".to_owned(),
-                table::thousands(amount.packets),
-                table::thousands(amount.bytes),
+                thousands(amount.packets),
+                thousands(amount.bytes),
             ]);
         }
         write!(f, "\n{}", table::lines(&table))

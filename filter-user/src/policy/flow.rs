@@ -1,0 +1,102 @@
+//! What rules are asked about: a packet, by all that a rule can tell it from others by.
+//! The walk over the rules here is what every faster way to decide must agree with.
+
+use std::net::IpAddr;
+
+use super::{Action, DefaultAction, Policy, Protocol, Rule, What};
+use crate::ports::PortRange;
+
+/// A packet on its way in, as far as rules can see it.
+///
+/// Source and destination are of one family, which is the packet's. IPv6 addresses are
+/// what they are: one that maps an IPv4 address is no IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow<'a> {
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Where it goes to.
+    pub destination: IpAddr,
+    /// The interface it comes in by; on one that is not known, no rule with
+    /// `--on` matches.
+    pub interface: Option<&'a str>,
+    /// What it carries.
+    pub kind: Kind,
+}
+
+/// What a packet carries.
+///
+/// Only a packet whose header could be read whole is asked about: malformed ones and
+/// later fragments never meet a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A TCP segment.
+    Tcp {
+        /// This host's port: the destination's.
+        local: u16,
+        /// The peer's port: the source's.
+        remote: u16,
+    },
+    /// A UDP datagram.
+    Udp {
+        /// This host's port: the destination's.
+        local: u16,
+        /// The peer's port: the source's.
+        remote: u16,
+    },
+    /// An ICMP message of this type, over IPv4.
+    Icmp(u8),
+    /// An ICMPv6 message of this type, over IPv6.
+    Icmp6(u8),
+    /// Another protocol, by its number: also 58 over IPv4 and 1 over IPv6, which
+    /// only rules for any protocol match.
+    Other(u8),
+}
+
+impl What {
+    /// Whether a packet is meant, on a host with these ephemeral ports.
+    pub fn matches(&self, flow: &Flow<'_>, ephemeral: PortRange) -> bool {
+        self.matches_kind(flow.kind, ephemeral)
+            && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&flow.source)))
+            && (self.to.is_empty() || self.to.iter().any(|net| net.contains(&flow.destination)))
+            && (self.on.is_empty()
+                || flow
+                    .interface
+                    .is_some_and(|name| self.on.iter().any(|on| on == name)))
+    }
+
+    fn matches_kind(&self, kind: Kind, ephemeral: PortRange) -> bool {
+        let ports = |local, remote| {
+            self.local.contains(local, ephemeral) && self.remote.contains(remote, ephemeral)
+        };
+        match (self.protocol, kind) {
+            (Protocol::Any, _) => true,
+            (Protocol::Tcp | Protocol::TcpUdp, Kind::Tcp { local, remote })
+            | (Protocol::Udp | Protocol::TcpUdp, Kind::Udp { local, remote }) => {
+                ports(local, remote)
+            }
+            (Protocol::Icmp, Kind::Icmp(number)) | (Protocol::Icmp6, Kind::Icmp6(number)) => {
+                self.types.contains(number)
+            }
+            (Protocol::Other(number), Kind::Other(other)) => number == other,
+            _ => false,
+        }
+    }
+}
+
+impl Policy {
+    /// The first rule that matches a packet, by asking one after the other.
+    pub fn first_match(&self, flow: &Flow<'_>, ephemeral: PortRange) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .find(|rule| rule.what.matches(flow, ephemeral))
+    }
+
+    /// Whether a packet that answers nothing gets through: by the first rule that
+    /// matches, or by default. What passes by itself is not considered.
+    pub fn admits(&self, flow: &Flow<'_>, ephemeral: PortRange) -> bool {
+        match self.first_match(flow, ephemeral) {
+            Some(rule) => rule.action == Action::Allow,
+            None => self.default == DefaultAction::Pass,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The protocols a rule can be for, and their words.
+
+use std::fmt;
+
+use xdpfw_common::Transport;
+
+use crate::{icmp, protocols};
+
+/// The protocols a rule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// TCP and UDP.
+    TcpUdp,
+    /// ICMP, over IPv4.
+    Icmp,
+    /// ICMPv6, over IPv6.
+    Icmp6,
+    /// The protocol with this number, over IPv4 or IPv6; none of the above.
+    Other(u8),
+    /// Every IP protocol.
+    Any,
+}
+
+impl Protocol {
+    /// Those that a word stands for, without one of their own for each number.
+    pub const NAMED: [Self; 6] = [
+        Self::Tcp,
+        Self::Udp,
+        Self::TcpUdp,
+        Self::Icmp,
+        Self::Icmp6,
+        Self::Any,
+    ];
+
+    /// The word that stands in front of what is matched; `proto` for those by number.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::TcpUdp => "tcp+udp",
+            Self::Icmp => "icmp",
+            Self::Icmp6 => "icmp6",
+            Self::Other(_) => "proto",
+            Self::Any => "any",
+        }
+    }
+
+    /// The protocol with this number.
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Icmp,
+            6 => Self::Tcp,
+            17 => Self::Udp,
+            58 => Self::Icmp6,
+            number => Self::Other(number),
+        }
+    }
+
+    /// The transports whose packets it matches, and whose ports a rule for it may name.
+    pub const fn transports(self) -> &'static [Transport] {
+        match self {
+            Self::Tcp => &[Transport::Tcp],
+            Self::Udp => &[Transport::Udp],
+            Self::TcpUdp | Self::Any => &Transport::ALL,
+            Self::Icmp | Self::Icmp6 | Self::Other(_) => &[],
+        }
+    }
+
+    /// Whether it is for packets of this transport.
+    pub fn includes(self, transport: Transport) -> bool {
+        self.transports().contains(&transport)
+    }
+
+    /// Whether a rule for it can name ports.
+    pub const fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::TcpUdp)
+    }
+
+    /// Which ICMP it is, if it is one.
+    pub const fn icmp(self) -> Option<icmp::Family> {
+        match self {
+            Self::Icmp => Some(icmp::Family::Icmp),
+            Self::Icmp6 => Some(icmp::Family::Icmp6),
+            _ => None,
+        }
+    }
+
+    /// The protocol of a word that stands in front of what is matched.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        // As IANA, ip and iptables call it.
+        if ["icmpv6", "ipv6-icmp"]
+            .iter()
+            .any(|alias| alias.eq_ignore_ascii_case(word))
+        {
+            return Some(Self::Icmp6);
+        }
+        Self::NAMED
+            .into_iter()
+            .find(|protocol| protocol.as_str().eq_ignore_ascii_case(word))
+    }
+}
+
+impl fmt::Display for Protocol {
+    /// Its word; of those by number, the name or the number itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Other(number) => match protocols::name_of(number) {
+                Some(name) => f.write_str(name),
+                None => write!(f, "{number}"),
+            },
+            protocol => f.write_str(protocol.as_str()),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What rules say, and what they match.
+
+mod flow;
+mod words;
+
+use super::{What, WhatText};
+
+/// A rule as on the command line, options and all.
+fn parse(line: &str) -> Result<What, String> {
+    let mut text = WhatText::default();
+    let mut part: &mut Vec<&str> = &mut text.words;
+    for word in line.split_whitespace() {
+        part = match word {
+            "--remote-port" => text.remote.insert(Vec::new()),
+            "--from" => text.from.insert(Vec::new()),
+            "--to" => text.to.insert(Vec::new()),
+            "--on" => text.on.insert(Vec::new()),
+            word => {
+                part.push(word);
+                part
+            }
+        };
+    }
+    What::parse(&text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,309 @@
+//! What a rule matches: read from the words of the command line or the policy file, and
+//! written as such.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::{
+    Protocol,
+    prefix::{self, ItemError, PrefixText},
+    words::{self, Meaning},
+};
+use crate::{
+    icmp::TypeSpec,
+    ports::{PortSpec, PortWord},
+    services,
+    text::write_list,
+};
+
+/// What a rule matches: packets that meet every condition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct What {
+    /// The protocols.
+    pub protocol: Protocol,
+    /// This host's ports; any, unless the protocol has ports.
+    pub local: PortSpec,
+    /// The ICMP types; any, unless the protocol is one of the two.
+    pub types: TypeSpec,
+    /// The peers' ports; any, unless the protocol has ports.
+    pub remote: PortSpec,
+    /// Where packets come from; none is everywhere.
+    pub from: Vec<IpNet>,
+    /// Where packets go to; none is everywhere.
+    pub to: Vec<IpNet>,
+    /// The interfaces they come in by; none is every one.
+    pub on: Vec<String>,
+}
+
+/// The words of a rule, each part as it was given; `None` where it was left out.
+#[derive(Clone, Debug, Default)]
+pub struct WhatText<'a> {
+    /// What follows `allow` or `deny`.
+    pub words: Vec<&'a str>,
+    /// The peers' ports.
+    pub remote: Option<Vec<&'a str>>,
+    /// The source prefixes.
+    pub from: Option<Vec<&'a str>>,
+    /// The destination prefixes.
+    pub to: Option<Vec<&'a str>>,
+    /// The interfaces.
+    pub on: Option<Vec<&'a str>>,
+}
+
+/// A part of a rule's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What follows `allow` or `deny`.
+    Words,
+    /// The peers' ports.
+    Remote,
+    /// The source prefixes.
+    From,
+    /// The destination prefixes.
+    To,
+    /// The interfaces.
+    On,
+}
+
+/// Why words make no rule; its `Display` is one line that ends with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct WhatError {
+    /// Where the mistake is.
+    pub part: Part,
+    /// In which word of the part, counted from 0.
+    pub item: usize,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// The families a rule can match packets of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4.
+    pub ipv4: bool,
+    /// IPv6.
+    pub ipv6: bool,
+}
+
+impl Families {
+    const BOTH: Self = Self {
+        ipv4: true,
+        ipv6: true,
+    };
+
+    /// Those of any of these prefixes; of none, both.
+    fn of(prefixes: &[IpNet]) -> Self {
+        if prefixes.is_empty() {
+            return Self::BOTH;
+        }
+        let is_ipv4 = |net: &IpNet| matches!(net, IpNet::V4(_));
+        Self {
+            ipv4: prefixes.iter().any(is_ipv4),
+            ipv6: !prefixes.iter().all(is_ipv4),
+        }
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            ipv4: self.ipv4 && other.ipv4,
+            ipv6: self.ipv6 && other.ipv6,
+        }
+    }
+
+    const fn is_none(self) -> bool {
+        !self.ipv4 && !self.ipv6
+    }
+}
+
+impl<'a> WhatText<'a> {
+    /// The words of a rule without options: `tcp 443`.
+    pub fn of_words(text: &'a str) -> Self {
+        Self {
+            words: text.split_whitespace().collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl What {
+    /// Every packet.
+    pub fn everything() -> Self {
+        Self {
+            protocol: Protocol::Any,
+            local: PortSpec::any(),
+            types: TypeSpec::any(),
+            remote: PortSpec::any(),
+            from: Vec::new(),
+            to: Vec::new(),
+            on: Vec::new(),
+        }
+    }
+
+    /// Reads the words of a rule.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake.
+    pub fn parse(text: &WhatText<'_>) -> Result<Self, WhatError> {
+        let error = |part| {
+            move |message| WhatError {
+                part,
+                item: 0,
+                message,
+            }
+        };
+        let item_error = |part| {
+            move |(item, message): ItemError| WhatError {
+                part,
+                item,
+                message,
+            }
+        };
+        let Meaning {
+            protocol,
+            local,
+            types,
+        } = words::parse(&text.words).map_err(error(Part::Words))?;
+        let what = Self {
+            protocol,
+            local,
+            types,
+            remote: match &text.remote {
+                None => PortSpec::any(),
+                Some(words) => remote_ports(protocol, words).map_err(error(Part::Remote))?,
+            },
+            from: match &text.from {
+                None => Vec::new(),
+                Some(words) => prefix::parse_prefixes(words).map_err(item_error(Part::From))?,
+            },
+            to: match &text.to {
+                None => Vec::new(),
+                Some(words) => prefix::parse_prefixes(words).map_err(item_error(Part::To))?,
+            },
+            on: match &text.on {
+                None => Vec::new(),
+                Some(words) => prefix::parse_interfaces(words).map_err(item_error(Part::On))?,
+            },
+        };
+        what.check_families()
+            .map_err(|(part, message)| error(part)(message))?;
+        Ok(what)
+    }
+
+    /// The families it can match packets of.
+    pub fn families(&self) -> Families {
+        let protocol = Families {
+            ipv4: self.protocol != Protocol::Icmp6,
+            ipv6: self.protocol != Protocol::Icmp,
+        };
+        protocol
+            .and(Families::of(&self.from))
+            .and(Families::of(&self.to))
+    }
+
+    /// Refuses a rule that no packet of either family can match.
+    fn check_families(&self) -> Result<(), (Part, String)> {
+        if !self.families().is_none() {
+            return Ok(());
+        }
+        for (part, prefixes) in [(Part::From, &self.from), (Part::To, &self.to)] {
+            let families = Families::of(prefixes);
+            let (family, other) = match self.protocol {
+                Protocol::Icmp if !families.ipv4 => ("IPv4", Protocol::Icmp6),
+                Protocol::Icmp6 if !families.ipv6 => ("IPv6", Protocol::Icmp),
+                _ => continue,
+            };
+            return Err((
+                part,
+                format!(
+                    "{} is for {family}, and {} is not (say {other})",
+                    self.protocol,
+                    PrefixText(&prefixes[0])
+                ),
+            ));
+        }
+        Err((
+            Part::To,
+            format!(
+                "no packet goes from {} to {}, which are not of one family (say a rule for each)",
+                PrefixText(&self.from[0]),
+                PrefixText(&self.to[0])
+            ),
+        ))
+    }
+
+    /// The service's name, when the rule is for a single named local port.
+    pub fn service(&self) -> Option<&'static str> {
+        let [PortWord::Port(port)] = *self.local.words() else {
+            return None;
+        };
+        let transport = *self.protocol.transports().first()?;
+        services::name_of(transport, port)
+    }
+
+    /// The words without the options: `tcp 80,443`, `icmp echo-request`, `proto gre`.
+    pub fn words(&self) -> String {
+        let protocol = self.protocol;
+        let word = protocol.as_str();
+        match (protocol, protocol.icmp()) {
+            (Protocol::Any, _) => word.to_owned(),
+            (Protocol::Other(_), _) => format!("{word} {protocol}"),
+            (_, Some(family)) => format!("{word} {}", self.types.text(family)),
+            _ => format!("{word} {}", self.local),
+        }
+    }
+
+    /// The words of the ICMP types; none if every type is meant.
+    pub fn type_words(&self) -> Vec<String> {
+        match self.protocol.icmp() {
+            Some(family) if !self.types.is_any() => self
+                .types
+                .words()
+                .iter()
+                .map(|word| word.text(family))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for What {
+    /// As on the command line: `tcp 443 --remote-port 1024-65535 --from 192.0.2.0/24`.
+    ///
+    /// With a precision, `{:.3}`, lists of prefixes and interfaces are cut after so many
+    /// items; that does not read back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = f.precision().unwrap_or(usize::MAX);
+        f.write_str(&self.words())?;
+        if self.remote != PortSpec::any() {
+            write!(f, " --remote-port {}", self.remote)?;
+        }
+        for (option, prefixes) in [("--from", &self.from), ("--to", &self.to)] {
+            if !prefixes.is_empty() {
+                write!(f, " {option} ")?;
+                write_list(f, prefixes.iter().map(PrefixText), limit)?;
+            }
+        }
+        if !self.on.is_empty() {
+            f.write_str(" --on ")?;
+            write_list(f, self.on.iter(), limit)?;
+        }
+        Ok(())
+    }
+}
+
+/// The peers' ports, for a protocol that has ports.
+fn remote_ports(protocol: Protocol, words: &[&str]) -> Result<PortSpec, String> {
+    let ports = words::ports(protocol, words)?;
+    if protocol.has_ports() || ports == PortSpec::any() {
+        return Ok(ports);
+    }
+    Err(match protocol {
+        Protocol::Any => {
+            "`any` names no protocol for its remote ports (say tcp, udp or tcp+udp)".to_owned()
+        }
+        protocol => format!("{protocol} has no ports (leave the remote ports out)"),
+    })
+}
