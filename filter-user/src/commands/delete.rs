@@ -2,7 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Context, edit::Edit, options::WhatOptions};
+use super::{
+    Context,
+    edit::Edit,
+    options::{WhatOptions, is_rule},
+};
 use crate::{
     exit::{Exit, Failure},
     policy::{Action, Policy, RuleId, What},
@@ -13,7 +17,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Ids (`r3 r4`), or a rule said again (`allow tcp 443`)
-    #[arg(required = true, value_name = "ID | RULE")]
+    #[arg(required_unless_present_any = WhatOptions::IDS, value_name = "ID | RULE")]
     words: Vec<String>,
     #[command(flatten)]
     options: WhatOptions,
@@ -63,16 +67,15 @@ enum Named {
 
 impl Named {
     fn parse(args: &Args) -> Result<Self> {
-        let action = [Action::Allow, Action::Deny]
-            .into_iter()
-            .find(|action| args.words[0] == action.as_str());
-        if let Some(action) = action {
-            let what = args
-                .options
-                .parse(&args.words[1..])
-                .map_err(Failure::usage)?;
-            return Ok(Self::Said(action, what));
+        let Some((first, said)) = args.words.split_first() else {
+            return Err(args.options.nothing_said("delete", |words| {
+                matches!(words, [first, said @ ..] if action(first).is_some() && is_rule(said))
+            }));
+        };
+        if let Some(action) = action(first) {
+            return Ok(Self::Said(action, args.options.parse(said)?));
         }
+        args.options.refuse()?;
         let ids = args.words.iter().map(|word| word.parse());
         Ok(Self::Ids(
             ids.collect::<Result<_, String>>().map_err(Failure::usage)?,
@@ -96,6 +99,13 @@ impl Named {
             },
         }
     }
+}
+
+/// The action of a rule that is said again.
+fn action(word: &str) -> Option<Action> {
+    [Action::Allow, Action::Deny]
+        .into_iter()
+        .find(|action| word == action.as_str())
 }
 
 fn missing(what: &str) -> anyhow::Error {

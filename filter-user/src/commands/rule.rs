@@ -3,7 +3,11 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Context, edit::Edit, options::WhatOptions};
+use super::{
+    Context,
+    edit::Edit,
+    options::{WhatOptions, is_rule},
+};
 use crate::{
     exit::{Exit, Failure},
     policy::{Action, PolicyFile, Rule, RuleId, What},
@@ -13,8 +17,9 @@ use crate::{
 /// Arguments of `allow` and `deny`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What the rule is for: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`, `any`
-    #[arg(required = true, value_name = "WHAT")]
+    /// What the rule is for: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`,
+    /// `icmp echo-request`, `icmp6 any`, `proto gre`, `any`
+    #[arg(required_unless_present_any = WhatOptions::IDS, value_name = "WHAT")]
     what: Vec<String>,
     #[command(flatten)]
     options: WhatOptions,
@@ -47,7 +52,10 @@ struct Added {
 ///
 /// The words make no rule, or the change cannot be made.
 pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    let what = args.options.parse(&args.what).map_err(Failure::usage)?;
+    if args.what.is_empty() {
+        return Err(args.options.nothing_said(action.as_str(), is_rule));
+    }
+    let what = args.options.parse(&args.what)?;
     let before = match &args.before {
         Some(id) => Some(id.parse::<RuleId>().map_err(Failure::usage)?),
         None => None,

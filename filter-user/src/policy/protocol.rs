@@ -26,13 +26,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Those that a word stands for, without one of their own for each number.
-    pub const NAMED: [Self; 6] = [
+    /// One for each word.
+    const WORDS: [Self; 7] = [
         Self::Tcp,
         Self::Udp,
         Self::TcpUdp,
         Self::Icmp,
         Self::Icmp6,
+        Self::Other(0),
         Self::Any,
     ];
 
@@ -89,7 +90,8 @@ impl Protocol {
         }
     }
 
-    /// The protocol of a word that stands in front of what is matched.
+    /// The protocol of a word that stands in front of what is matched; for `proto`, one
+    /// whose number is still to be read.
     pub(super) fn from_word(word: &str) -> Option<Self> {
         // As IANA, ip and iptables call it.
         if ["icmpv6", "ipv6-icmp"]
@@ -98,7 +100,7 @@ impl Protocol {
         {
             return Some(Self::Icmp6);
         }
-        Self::NAMED
+        Self::WORDS
             .into_iter()
             .find(|protocol| protocol.as_str().eq_ignore_ascii_case(word))
     }

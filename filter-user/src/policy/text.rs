@@ -46,13 +46,29 @@ pub struct RuleText {
     allow: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deny: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "ports",
+        skip_serializing_if = "Option::is_none"
+    )]
     remote_ports: Option<Words>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "prefixes",
+        skip_serializing_if = "Option::is_none"
+    )]
     from: Option<Words>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "prefixes",
+        skip_serializing_if = "Option::is_none"
+    )]
     to: Option<Words>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "names",
+        skip_serializing_if = "Option::is_none"
+    )]
     on: Option<Words>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
@@ -74,19 +90,38 @@ impl<T: fmt::Display> FromIterator<T> for Words {
     }
 }
 
-impl<'de> Deserialize<'de> for Words {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WordsVisitor)
-    }
+fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>, D::Error> {
+    words(
+        deserializer,
+        "a port, a range, a service name, or a list of them",
+    )
 }
 
-struct WordsVisitor;
+fn prefixes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>, D::Error> {
+    words(deserializer, "a prefix, or a list of them")
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>, D::Error> {
+    words(deserializer, "the name of an interface, or a list of them")
+}
+
+fn words<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+) -> Result<Option<Words>, D::Error> {
+    deserializer
+        .deserialize_any(WordsVisitor(expected))
+        .map(Some)
+}
+
+/// What is expected.
+struct WordsVisitor(&'static str);
 
 impl<'de> de::Visitor<'de> for WordsVisitor {
     type Value = Words;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a word, a number, or a list of them")
+        f.write_str(self.0)
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Words, E> {
@@ -98,7 +133,7 @@ impl<'de> de::Visitor<'de> for WordsVisitor {
     }
 
     fn visit_str<E: de::Error>(self, word: &str) -> Result<Words, E> {
-        Ok(Words(vec![word.to_owned()]))
+        Ok(Words::from_iter([word]))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {

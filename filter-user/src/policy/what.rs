@@ -172,7 +172,7 @@ impl What {
             types,
             remote: match &text.remote {
                 None => PortSpec::any(),
-                Some(words) => remote_ports(protocol, words).map_err(error(Part::Remote))?,
+                Some(words) => remote_ports(protocol, words).map_err(item_error(Part::Remote))?,
             },
             from: match &text.from {
                 None => Vec::new(),
@@ -295,15 +295,19 @@ impl fmt::Display for What {
 }
 
 /// The peers' ports, for a protocol that has ports.
-fn remote_ports(protocol: Protocol, words: &[&str]) -> Result<PortSpec, String> {
-    let ports = words::ports(protocol, words)?;
+fn remote_ports(protocol: Protocol, words: &[&str]) -> Result<PortSpec, ItemError> {
+    let ports = words::ports(protocol, words).map_err(|message| {
+        let wrong = |word: &&str| words::ports(protocol, &[*word]).is_err();
+        (words.iter().position(wrong).unwrap_or(0), message)
+    })?;
     if protocol.has_ports() || ports == PortSpec::any() {
         return Ok(ports);
     }
-    Err(match protocol {
+    let message = match protocol {
         Protocol::Any => {
             "`any` names no protocol for its remote ports (say tcp, udp or tcp+udp)".to_owned()
         }
         protocol => format!("{protocol} has no ports (leave the remote ports out)"),
-    })
+    };
+    Err((0, message))
 }

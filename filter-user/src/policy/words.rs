@@ -111,9 +111,6 @@ fn by_number(words: &[&str]) -> Result<Protocol, String> {
 
 /// The word in front of others.
 fn protocol_named(word: &str) -> Result<Protocol, String> {
-    if word.eq_ignore_ascii_case("proto") {
-        return Ok(Protocol::Other(0));
-    }
     Protocol::from_word(word).ok_or_else(|| {
         let word = word.escape_debug();
         if let Some(number) = protocols::lookup(&word.to_string()) {
@@ -130,7 +127,7 @@ fn one_word(word: &str) -> Result<Meaning, String> {
     if let Some((port, protocol)) = word.split_once('/') {
         return of(protocol_named(protocol)?, &[port]);
     }
-    if let Ok(protocol) = protocol_named(word) {
+    if let Some(protocol) = Protocol::from_word(word) {
         return alone(protocol);
     }
     if word.starts_with(|first: char| first.is_ascii_digit()) {

@@ -1,7 +1,10 @@
 //! A table of port names as it is written in a `.tsv` file; it owns the two files' syntax and
 //! must never be wrong in silence: a line that cannot be read fails this module's tests.
 
-use std::sync::LazyLock;
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, OnceLock},
+};
 
 use xdpfw_common::Transport;
 
@@ -30,19 +33,14 @@ impl Entry {
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.split_ascii_whitespace())
     }
-
-    fn is_called(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
-            || (!self.aliases.is_empty()
-                && self.names().any(|alias| alias.eq_ignore_ascii_case(name)))
-    }
 }
 
 /// Entries sorted by port, and for one port in order of preference.
-///
-/// There is no index by name: names are looked up a few times per command, and one pass over
-/// the entries takes less time than sorting them would.
-pub(super) struct Table(Vec<Entry>);
+pub(super) struct Table {
+    entries: Vec<Entry>,
+    /// Places of the entries with a name or alias; made when the first name is looked up.
+    by_name: OnceLock<HashMap<&'static str, Vec<usize>>>,
+}
 
 impl Table {
     fn parse(text: &'static str) -> Self {
@@ -51,22 +49,38 @@ impl Table {
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             entries.extend(parse_line(line).into_iter().flatten().flatten());
         }
-        Self(entries)
+        Self {
+            entries,
+            by_name: OnceLock::new(),
+        }
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
-        &self.0
+        &self.entries
     }
 
     /// The entries with this name or alias in any case, lowest port first.
     pub(super) fn called(&self, name: &str) -> impl Iterator<Item = &Entry> {
-        self.0.iter().filter(move |entry| entry.is_called(name))
+        let by_name = self.by_name.get_or_init(|| {
+            let mut by_name: HashMap<_, Vec<usize>> = HashMap::new();
+            for (place, entry) in self.entries.iter().enumerate() {
+                for name in entry.names() {
+                    by_name.entry(name).or_default().push(place);
+                }
+            }
+            by_name
+        });
+        let places = by_name.get(name.to_ascii_lowercase().as_str());
+        places
+            .into_iter()
+            .flatten()
+            .map(|&place| &self.entries[place])
     }
 
     /// The preferred entry for a port.
     pub(super) fn at(&self, transport: Transport, port: u16) -> Option<&Entry> {
-        let start = self.0.partition_point(|entry| entry.port < port);
-        self.0
+        let start = self.entries.partition_point(|entry| entry.port < port);
+        self.entries
             .get(start..)?
             .iter()
             .take_while(|entry| entry.port == port)

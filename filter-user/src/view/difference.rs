@@ -1,30 +1,54 @@
 //! How one policy differs from another.
 
-use std::fmt;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::policy::{Policy, Rule};
+use super::ITEMS;
+use crate::{
+    policy::{Policy, Rule, RuleId, What},
+    text::thousands,
+};
 
 /// How one policy differs from another.
 #[derive(Debug, Serialize)]
 pub struct Difference {
     schema: &'static str,
     differs: bool,
-    added: Vec<String>,
-    removed: Vec<String>,
+    added: Vec<Line>,
+    removed: Vec<Line>,
     changed: Vec<String>,
+}
+
+/// A rule with its id; cut where it is only shown.
+#[derive(Debug)]
+struct Line(Rule);
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {:.ITEMS$}", self.0.id, self.0)
+    }
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}  {}", self.0.id, self.0))
+    }
 }
 
 impl Difference {
     /// What `next` changes in `base`; the interfaces they name do not count.
     pub fn between(base: &Policy, next: &Policy) -> Self {
-        let line = |rule: &Rule| format!("{}  {rule}", rule.id);
-        let not_in = |rules: &[Rule], others: &[Rule]| -> Vec<String> {
+        let not_in = |rules: &[Rule], others: &[Rule]| -> Vec<Line> {
+            let others: HashMap<RuleId, &Rule> =
+                others.iter().map(|rule| (rule.id, rule)).collect();
             rules
                 .iter()
-                .filter(|rule| !others.contains(rule))
-                .map(line)
+                .filter(|rule| others.get(&rule.id) != Some(rule))
+                .map(|rule| Line(rule.clone()))
                 .collect()
         };
         let mut changed = Vec::new();
@@ -71,15 +95,48 @@ impl Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let added: HashMap<RuleId, &Rule> =
+            self.added.iter().map(|line| (line.0.id, &line.0)).collect();
+        let mut inside = Vec::new();
         for line in &self.removed {
-            writeln!(f, "- {line}")?;
+            match added.get(&line.0.id).and_then(|next| beyond(&line.0, next)) {
+                Some(change) => inside.push((line, change)),
+                None => writeln!(f, "- {line}")?,
+            }
         }
         for line in &self.added {
-            writeln!(f, "+ {line}")?;
+            if inside.iter().all(|(old, _)| old.0.id != line.0.id) {
+                writeln!(f, "+ {line}")?;
+            }
+        }
+        for (line, change) in inside {
+            writeln!(f, "~ {line}   {change}")?;
         }
         for line in &self.changed {
             writeln!(f, "~ {line}")?;
         }
         Ok(())
     }
+}
+
+/// How two rules differ that look alike, because their lists do so behind the cut.
+fn beyond(old: &Rule, new: &Rule) -> Option<String> {
+    if old.what == new.what || format!("{old:.ITEMS$}") != format!("{new:.ITEMS$}") {
+        return None;
+    }
+    let lists = |rule: &Rule| -> HashSet<String> {
+        let What { from, to, on, .. } = &rule.what;
+        let prefixes = from.iter().map(|net| format!("from {net}"));
+        prefixes
+            .chain(to.iter().map(|net| format!("to {net}")))
+            .chain(on.iter().cloned())
+            .collect()
+    };
+    let (old, new) = (lists(old), lists(new));
+    let only = |some: &HashSet<String>, others| thousands(some.difference(others).count() as u64);
+    Some(format!(
+        "{} more, {} fewer",
+        only(&new, &old),
+        only(&old, &new)
+    ))
 }
