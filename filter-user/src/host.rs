@@ -61,12 +61,14 @@ fn parent_of(process: &Process) -> Option<Process> {
 }
 
 /// An SSH session, from the host's point of view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshSession {
     /// Where the operator sits.
     pub peer: IpAddr,
     /// The address of this host's that the operator came to.
     pub server: IpAddr,
+    /// The interface, where the addresses mean nothing without it: link-local ones.
+    pub zone: Option<String>,
     /// The operator's port.
     pub remote: u16,
     /// The port of this host's SSH server.
@@ -100,24 +102,29 @@ impl SshSession {
     /// Reads "client address, client port, server address, server port" (sshd(8)).
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
-        let peer = address(words.next()?)?;
+        let (peer, _) = address(words.next()?)?;
         let remote = words.next()?.parse().ok()?;
-        let server = address(words.next()?)?;
+        let (server, zone) = address(words.next()?)?;
         let local = words.next()?.parse().ok()?;
         Some(Self {
             peer,
             server,
+            zone,
             remote,
             local,
         })
     }
 }
 
-/// An address as it is on the wire: without a zone (`fe80::1%eth0`), and IPv4 where a
-/// socket for both families wrote it as IPv6.
-fn address(text: &str) -> Option<IpAddr> {
-    let address: IpAddr = text.split('%').next()?.parse().ok()?;
-    Some(address.to_canonical())
+/// An address as it is on the wire, IPv4 where a socket for both families wrote it as
+/// IPv6; and its zone (`fe80::1%eth0`).
+fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone.to_owned())),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    Some((address.to_canonical(), zone))
 }
 
 /// Set by sshd for the session's processes.
@@ -134,6 +141,7 @@ mod tests {
             Some(SshSession {
                 peer: "203.0.113.5".parse().unwrap(),
                 server: "192.0.2.1".parse().unwrap(),
+                zone: None,
                 remote: 51000,
                 local: 2222,
             })
@@ -141,6 +149,7 @@ mod tests {
         let session = SshSession::parse("fe80::2%eth0 51000 fe80::1%eth0 22").unwrap();
         assert_eq!(session.peer.to_string(), "fe80::2");
         assert_eq!(session.server.to_string(), "fe80::1");
+        assert_eq!(session.zone.as_deref(), Some("eth0"));
         assert_eq!(SshSession::parse("203.0.113.5 51000"), None);
     }
 

@@ -97,7 +97,7 @@ impl Edit {
         }
         effect.changed = true;
         if !force {
-            lockout::guard(next, Some(&in_force.policy), &lockout::remedy(), printer)?;
+            lockout::guard(next, Some(&in_force.policy), printer)?;
         }
         let change = self.store.prepare(next, Counters::Keep, false)?;
         printer.detail(|| change.describe());

@@ -11,6 +11,7 @@ mod lockout;
 pub mod man;
 mod options;
 pub mod rule;
+mod ruling;
 pub mod stats;
 pub mod status;
 pub mod trace;

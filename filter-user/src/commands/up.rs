@@ -68,7 +68,6 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         lockout::guard(
             file.policy(),
             in_force.map(|live| &live.generation.record().policy),
-            &lockout::remedy(),
             printer,
         )?;
     }

@@ -1,12 +1,15 @@
 //! Network interfaces and what XDP is attached to them, as netlink tells it.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fmt, fs, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec,
-    packet_route::link::{LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+    packet_route::{
+        address::{AddressAttribute, AddressMessage},
+        link::{LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+    },
 };
 
 /// Where on a packet's way the program runs.
@@ -61,6 +64,45 @@ pub fn interfaces() -> Result<Vec<Interface>> {
         Ok(links.into_iter().map(Interface::from).collect())
     })
     .context("cannot list the network interfaces")
+}
+
+/// The interface that an address of this host's is on; `None` if it is on none, or on
+/// several, as link-local addresses can be.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn interface_with(address: IpAddr) -> Result<Option<String>> {
+    netlink(async |handle| {
+        let all: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
+        let mut owners: Vec<u32> = all
+            .iter()
+            .filter(|message| {
+                // Of a point-to-point link, `Address` is the other end's.
+                let local = message.attributes.iter().find_map(|a| match a {
+                    AddressAttribute::Local(local) => Some(*local),
+                    _ => None,
+                });
+                local.map_or_else(
+                    || {
+                        let own = AddressAttribute::Address(address);
+                        message.attributes.contains(&own)
+                    },
+                    |local| local == address,
+                )
+            })
+            .map(|message| message.header.index)
+            .collect();
+        owners.sort_unstable();
+        owners.dedup();
+        let &[owner] = owners.as_slice() else {
+            return Ok(None);
+        };
+        let mut link = handle.link().get().match_index(owner).execute();
+        let link = link.try_next().await?.map(Interface::from);
+        Ok(link.map(|interface| interface.name))
+    })
+    .context("cannot list the addresses")
 }
 
 /// Detaches whatever XDP program was attached to an interface without a link.

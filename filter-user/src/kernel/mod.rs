@@ -28,7 +28,7 @@ mod trace;
 
 pub use counters::{CounterMaps, Snapshot, Tally};
 pub use generation::Generation;
-pub use interface::{Interface, Mode, interfaces};
+pub use interface::{Interface, Mode, interface_with, interfaces};
 pub use lock::Lock;
 pub use record::Record;
 pub use store::{Attached, Change, Counters, Live, Store};

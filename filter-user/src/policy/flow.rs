@@ -55,13 +55,18 @@ pub enum Kind {
 impl What {
     /// Whether a packet is meant, on a host with these ephemeral ports.
     pub fn matches(&self, flow: &Flow<'_>, ephemeral: PortRange) -> bool {
-        self.matches_kind(flow.kind, ephemeral)
-            && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&flow.source)))
-            && (self.to.is_empty() || self.to.iter().any(|net| net.contains(&flow.destination)))
+        self.matches_anywhere(flow, ephemeral)
             && (self.on.is_empty()
                 || flow
                     .interface
                     .is_some_and(|name| self.on.iter().any(|on| on == name)))
+    }
+
+    /// The same, whatever interface it comes in by.
+    pub fn matches_anywhere(&self, flow: &Flow<'_>, ephemeral: PortRange) -> bool {
+        self.matches_kind(flow.kind, ephemeral)
+            && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&flow.source)))
+            && (self.to.is_empty() || self.to.iter().any(|net| net.contains(&flow.destination)))
     }
 
     fn matches_kind(&self, kind: Kind, ephemeral: PortRange) -> bool {
