@@ -33,6 +33,19 @@ pub(crate) fn write_list<T: fmt::Display>(
     Ok(())
 }
 
+/// Items in a sentence, the first `limit` of them: `r2`, `r2 and r3`, `r2, r3 and 4 more`.
+pub(crate) fn sentence_list<T: fmt::Display>(items: &[T], limit: usize) -> String {
+    let mut shown: Vec<String> = items.iter().take(limit).map(T::to_string).collect();
+    if items.len() > shown.len() {
+        let more = (items.len() - shown.len()) as u64;
+        shown.push(format!("{} more", thousands(more)));
+    }
+    match shown.pop() {
+        Some(last) if !shown.is_empty() => format!("{} and {last}", shown.join(", ")),
+        last => last.unwrap_or_default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +62,14 @@ mod tests {
         ] {
             assert_eq!(thousands(number), text);
         }
+    }
+
+    #[test]
+    fn a_list_in_a_sentence_is_cut() {
+        assert_eq!(sentence_list::<u8>(&[], 3), "");
+        assert_eq!(sentence_list(&[1], 3), "1");
+        assert_eq!(sentence_list(&[1, 2], 3), "1 and 2");
+        assert_eq!(sentence_list(&[1, 2, 3], 3), "1, 2 and 3");
+        assert_eq!(sentence_list(&[1, 2, 3, 4, 5], 3), "1, 2, 3 and 2 more");
     }
 }

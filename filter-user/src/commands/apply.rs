@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Context, edit::Edit, require_root};
+use super::{Context, edit::Edit, require_root, warnings};
 use crate::{
     exit::{Exit, Failure},
     kernel::{Lock, Store},
@@ -41,7 +41,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         return check(&read()?, context, printer);
     }
     let edit = Edit::replace(read)?;
-    let policy = edit.file.policy().clone();
+    let policy = edit.file.policy();
     let effect = edit.finish(args.force, printer)?;
     let rules = policy.rules.len();
     printer.line(&format!(
@@ -52,8 +52,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         effect.describe()
     ))?;
     if !effect.interfaces().is_empty() {
-        compare_interfaces(&policy, effect.interfaces(), printer);
+        compare_interfaces(policy, effect.interfaces(), printer);
     }
+    warnings::of_policy(policy, printer);
     Ok(Exit::Done)
 }
 
@@ -121,6 +122,7 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
     } else {
         printer.text(&difference.to_string())?;
     }
+    warnings::of_policy(file.policy(), printer);
     if difference.is_empty() {
         printer.note(&format!("valid, and the same as {name}"));
         Ok(Exit::Done)

@@ -6,6 +6,7 @@ use super::{
     Context,
     edit::Edit,
     options::{WhatOptions, is_rule},
+    warnings,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -56,6 +57,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     for id in ids {
         report(&policy, id, "deleted", printer)?;
     }
+    warnings::of_removal(&policy, edit.file.policy(), printer);
     Ok(Exit::Done)
 }
 

@@ -77,7 +77,7 @@ impl Edit {
     /// The generation is built first, then the file is replaced, then the
     /// generation put in force: whatever fails before the last step leaves the
     /// file as it was.
-    pub(super) fn finish(self, force: bool, printer: &mut Printer) -> Result<Effect> {
+    pub(super) fn finish(&self, force: bool, printer: &mut Printer) -> Result<Effect> {
         let next = self.file.policy();
         let mut effect = Effect {
             interfaces: Vec::new(),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, require_root};
+use super::{Context, require_root, warnings};
 use crate::{
     exit::Exit,
     kernel::{Lock, Record, Snapshot, Store},
@@ -21,16 +21,21 @@ pub struct Args {}
 pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let _lock = Lock::shared()?;
-    let list = match Store::open()?.live()? {
+    let (list, shadowed) = match Store::open()?.live()? {
         Some(live) => {
             let record = live.generation.record();
             warn_of_changes(context, record, printer);
-            List::new(&record.policy, &live.generation.snapshot()?)
+            let shadowed = warnings::unreachable(&record.policy);
+            let counters = live.generation.snapshot()?;
+            (List::new(&record.policy, &counters, &shadowed), shadowed)
         }
         None => {
             printer.note("not up; the rules are those of the policy file");
             let file = context.policy_file()?;
-            List::new(file.policy(), &Snapshot::empty(file.policy().rules.len()))
+            let policy = file.policy();
+            let shadowed = warnings::unreachable(policy);
+            let counters = Snapshot::empty(policy.rules.len());
+            (List::new(policy, &counters, &shadowed), shadowed)
         }
     };
     if context.json() {
@@ -38,6 +43,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     } else {
         printer.text(&list.to_string())?;
     }
+    warnings::of_unreachable(&shadowed, printer);
     Ok(Exit::Done)
 }
 

@@ -16,6 +16,7 @@ pub mod stats;
 pub mod status;
 pub mod trace;
 pub mod up;
+mod warnings;
 
 use anyhow::Result;
 

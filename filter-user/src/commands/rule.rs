@@ -7,6 +7,7 @@ use super::{
     Context,
     edit::Edit,
     options::{WhatOptions, is_rule},
+    warnings,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -69,7 +70,13 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
         } else {
             "dry run, nothing changed"
         };
-        return added.print(&rule, note, context, printer);
+        added.print(&rule, note, context, printer)?;
+        if !exists {
+            let mut policy = file.policy().clone();
+            policy.insert(rule.clone(), before);
+            warnings::of_rule(&policy, &rule, printer);
+        }
+        return Ok(Exit::Done);
     }
     let mut edit = Edit::begin(context)?;
     let (rule, exists) = settle(&edit.file, action, what, before, args)?;
@@ -82,7 +89,12 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
     } else {
         effect.describe()
     };
-    Added::new(&rule, !exists, effect.interfaces().to_vec()).print(&rule, &note, context, printer)
+    let added = Added::new(&rule, !exists, effect.interfaces().to_vec());
+    added.print(&rule, &note, context, printer)?;
+    if !exists {
+        warnings::of_rule(edit.file.policy(), &rule, printer);
+    }
+    Ok(Exit::Done)
 }
 
 /// The rule that is to be there, and whether it is.
@@ -127,12 +139,11 @@ impl Added {
         note: &str,
         context: &Context,
         printer: &mut Printer,
-    ) -> Result<Exit> {
+    ) -> Result<()> {
         if context.json() {
-            printer.json(self)?;
+            printer.json(self)
         } else {
-            printer.line(&format!("{}  {rule:.ITEMS$}   {note}", rule.id))?;
+            printer.line(&format!("{}  {rule:.ITEMS$}   {note}", rule.id))
         }
-        Ok(Exit::Done)
     }
 }

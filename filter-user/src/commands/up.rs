@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::{Context, lockout, require_root};
+use super::{Context, lockout, require_root, warnings};
 use crate::{
     exit::{Exit, Failure},
     kernel::{Attached, Counters, Interface, Live, Lock, Mode, Store, interfaces},
@@ -78,6 +78,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     for (interface, mode) in wanted.iter().zip(modes) {
         report(interface, mode, file.policy(), printer)?;
     }
+    warnings::of_policy(file.policy(), printer);
     Ok(Exit::Done)
 }
 

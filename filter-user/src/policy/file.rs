@@ -105,10 +105,10 @@ impl PolicyFile {
     /// The text cannot be edited, though it could be read; so for all edits.
     pub fn add(&mut self, rule: Rule, before: Option<RuleId>) -> Result<()> {
         let table = table_of(&rule)?;
-        let index = before.and_then(|id| self.policy.rules.iter().position(|rule| rule.id == id));
-        let index = index.unwrap_or(self.policy.rules.len());
+        // First what can fail.
+        self.rules()?;
+        let index = self.policy.insert(rule, before);
         self.rules()?.insert(index, table);
-        self.policy.rules.insert(index, rule);
         Ok(())
     }
 

@@ -136,6 +136,15 @@ impl Policy {
             .find(|rule| rule.action == action && rule.what == *what)
     }
 
+    /// Adds a rule, before another or at the end; returns its place.
+    pub fn insert(&mut self, rule: Rule, before: Option<RuleId>) -> usize {
+        let index = before
+            .and_then(|id| self.rules.iter().position(|rule| rule.id == id))
+            .unwrap_or(self.rules.len());
+        self.rules.insert(index, rule);
+        index
+    }
+
     /// An id that no rule has: one above the highest.
     pub fn free_id(&self) -> RuleId {
         RuleId(self.rules.iter().map(|rule| rule.id.0).max().unwrap_or(0) + 1)

@@ -1,6 +1,6 @@
 //! The rules, with what they counted.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{ITEMS, table};
 use crate::{
     kernel::{Snapshot, Tally},
-    policy::{Policy, PrefixText, Rule},
+    policy::{Policy, PrefixText, Rule, RuleId, Shadowed},
     ports::{PortSpec, PortWord},
     text::thousands,
 };
@@ -36,6 +36,8 @@ pub struct RuleRow {
     rate: Option<String>,
     expires: Option<String>,
     comment: Option<String>,
+    /// The rules in front of it that take all its packets.
+    unreachable: Option<Vec<String>>,
     packets: u64,
     bytes: u64,
     #[serde(skip)]
@@ -65,6 +67,7 @@ impl RuleRow {
             rate: None,
             expires: None,
             comment: rule.comment.clone(),
+            unreachable: None,
             packets: hits.packets,
             bytes: hits.bytes,
             text: format!("{rule:.ITEMS$}"),
@@ -82,17 +85,22 @@ fn words(ports: &PortSpec) -> Vec<String> {
 }
 
 impl List {
-    /// The rules of a policy, and the packets they decided.
-    pub fn new(policy: &Policy, counters: &Snapshot) -> Self {
+    /// The rules of a policy, the packets they decided, and those that never decide any.
+    pub fn new(policy: &Policy, counters: &Snapshot, shadowed: &[Shadowed]) -> Self {
+        let in_front: HashMap<RuleId, &[RuleId]> = shadowed
+            .iter()
+            .map(|shadowed| (shadowed.rule, shadowed.by.as_slice()))
+            .collect();
+        let row = |(rule, &hits): (&Rule, &Tally)| RuleRow {
+            unreachable: in_front
+                .get(&rule.id)
+                .map(|by| by.iter().map(RuleId::to_string).collect()),
+            ..RuleRow::new(rule, hits)
+        };
         Self {
             schema: "xdpfw.list/1",
             default: policy.default.as_str(),
-            rules: policy
-                .rules
-                .iter()
-                .zip(counters.rules())
-                .map(|(rule, &hits)| RuleRow::new(rule, hits))
-                .collect(),
+            rules: policy.rules.iter().zip(counters.rules()).map(row).collect(),
         }
     }
 }

@@ -7,12 +7,14 @@ mod printer;
 mod stats;
 mod status;
 mod table;
+mod unreachable;
 
 pub use difference::Difference;
 pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};
 pub use stats::{Query as StatsQuery, Stats};
 pub use status::Status;
+pub use unreachable::unreachable_lines;
 
 use serde::Serialize;
 
