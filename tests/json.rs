@@ -125,9 +125,9 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     assert_eq!(list["schema"], "xdpfw.list/1");
     let rule = |id, action, protocol, local: &[&str], remote: &[&str], comment: Value| {
         json!({
-            "id": id, "action": action, "protocol": protocol, "local_ports": local,
+            "id": id, "action": action, "protocol": protocol, "local_ports": local, "types": [],
             "remote_ports": remote, "from": [], "to": [], "interfaces": [], "rate": null,
-            "expires": null, "comment": comment, "packets": 0, "bytes": 0,
+            "expires": null, "comment": comment, "unreachable": null, "packets": 0, "bytes": 0,
         })
     };
     assert_eq!(
@@ -162,6 +162,96 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     assert!(
         at.len() >= 20 && at.as_bytes()[10] == b'T' && at.ends_with('Z'),
         "{at}"
+    );
+    Ok(())
+}
+
+#[test]
+fn json_lists_are_whole_where_tables_cut_them() -> Result<()> {
+    let host = Host::new()?;
+    let prefixes: Vec<String> = (0..2_000)
+        .map(|number| format!("10.{}.{}.0/24", number / 256, number % 256))
+        .collect();
+    fs::write(
+        host.policy(),
+        format!("version = 1\n[[rule]]\ndeny = \"any\"\nfrom = {prefixes:?}\n"),
+    )?;
+    host.xdpfw([
+        "allow",
+        "icmp",
+        "ping",
+        "--from",
+        "192.0.2.0/24",
+        "--on",
+        "eth0",
+        "eth1",
+    ])
+    .ok();
+    host.xdpfw([
+        "allow",
+        "icmp6",
+        "133-137,packet-too-big",
+        "--to",
+        "2001:db8::1",
+    ])
+    .ok();
+    host.xdpfw(["allow", "proto", "gre"]).ok();
+    host.xdpfw(["allow", "proto", "252"]).ok();
+    let list = host.xdpfw(["list"]).json();
+    let rule = |place: usize| &list["rules"][place];
+    assert_eq!(rule(0)["from"], json!(prefixes));
+    for (place, protocol, types, from, to, interfaces) in [
+        (
+            1,
+            "icmp",
+            json!(["echo-request"]),
+            json!(["192.0.2.0/24"]),
+            json!([]),
+            json!(["eth0", "eth1"]),
+        ),
+        (
+            2,
+            "icmp6",
+            json!(["133-137", "packet-too-big"]),
+            json!([]),
+            json!(["2001:db8::1"]),
+            json!([]),
+        ),
+        (3, "gre", json!([]), json!([]), json!([]), json!([])),
+        (4, "252", json!([]), json!([]), json!([]), json!([])),
+    ] {
+        let rule = rule(place);
+        assert_eq!(rule["protocol"], protocol);
+        assert_eq!(rule["types"], types, "{protocol}");
+        assert_eq!(rule["from"], from, "{protocol}");
+        assert_eq!(rule["to"], to, "{protocol}");
+        assert_eq!(rule["interfaces"], interfaces, "{protocol}");
+        assert_eq!(rule["local_ports"], json!([]), "{protocol}");
+    }
+    let table = host.xdpfw(["list"]).ok();
+    let line = "r1  deny any --from 10.0.0.0/24,10.0.1.0/24,10.0.2.0/24 +1,997 ";
+    assert!(table.lines().any(|row| row.starts_with(line)), "{table}");
+
+    // What differs behind the cut is told all the same, and whole in JSON.
+    let text =
+        policy_text(&host)?.replace("\"10.7.200.0/24\"", "\"10.99.0.0/24\", \"10.99.1.0/24\"");
+    let check = || host.xdpfw(["apply", "--check", "-"]).stdin(text.as_str());
+    let output = check().output()?;
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    let said = String::from_utf8(output.stdout)?;
+    assert_eq!(
+        said,
+        "~ r1  deny any --from 10.0.0.0/24,10.0.1.0/24,10.0.2.0/24 +1,997   2 more, 1 fewer\n"
+    );
+    let output = host
+        .xdpfw(["--json", "apply", "--check", "-"])
+        .stdin(text.as_str())
+        .output()?;
+    let difference: Value = serde_json::from_slice(&output.stdout)?;
+    let removed = difference["removed"][0].as_str().context("no rule")?;
+    assert_eq!(
+        removed,
+        format!("r1  deny any --from {}", prefixes.join(","))
     );
     Ok(())
 }

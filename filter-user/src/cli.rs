@@ -26,8 +26,9 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What holds for every command.
+/// What holds for every command; in help, behind the command's own options.
 #[derive(Debug, Args)]
+#[command(next_display_order = 100)]
 pub struct Global {
     /// Print JSON, one object (a line for each where it goes on)
     #[arg(long, global = true)]

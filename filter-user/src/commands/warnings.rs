@@ -67,7 +67,7 @@ fn interfaces<'a>(
             if !policy.interfaces.contains(name) && !told.contains(&name.as_str()) {
                 told.push(name);
                 printer.warning(&format!(
-                    "{name}: {} is for it, but the policy is for {} (say `xdpfw up {name}`)",
+                    "{name}: {} names it, but the policy is for {} (say `xdpfw up {name}`)",
                     rule.id,
                     sentence_list(&policy.interfaces, usize::MAX)
                 ));

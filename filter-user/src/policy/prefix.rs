@@ -82,7 +82,7 @@ fn list<T>(
             }
             if item.eq_ignore_ascii_case(ANY) {
                 return Err(wrong(format!(
-                    "{ANY} in a {kind} list leaves nothing to the others (say {ANY} alone, or not)"
+                    "{ANY} in a {kind} list makes the others meaningless (say {ANY} alone, or leave it out)"
                 )));
             }
             items.push(parse(item).map_err(wrong)?);

@@ -119,24 +119,32 @@ impl fmt::Display for Difference {
     }
 }
 
-/// How two rules differ that look alike, because their lists do so behind the cut.
+/// How many prefixes and interfaces come and go, where two rules differ in nothing else and
+/// their lists are too long to be shown.
 fn beyond(old: &Rule, new: &Rule) -> Option<String> {
-    if old.what == new.what || format!("{old:.ITEMS$}") != format!("{new:.ITEMS$}") {
+    let (before, after) = (&old.what, &new.what);
+    let is_long = |What { from, to, on, .. }: &What| {
+        from.len() > ITEMS || to.len() > ITEMS || on.len() > ITEMS
+    };
+    let alike = old.action == new.action
+        && before.words() == after.words()
+        && before.remote == after.remote
+        && (is_long(before) || is_long(after));
+    if !alike || before == after {
         return None;
     }
-    let lists = |rule: &Rule| -> HashSet<String> {
-        let What { from, to, on, .. } = &rule.what;
+    let lists = |What { from, to, on, .. }: &What| -> HashSet<String> {
         let prefixes = from.iter().map(|net| format!("from {net}"));
         prefixes
             .chain(to.iter().map(|net| format!("to {net}")))
             .chain(on.iter().cloned())
             .collect()
     };
-    let (old, new) = (lists(old), lists(new));
+    let (before, after) = (lists(before), lists(after));
     let only = |some: &HashSet<String>, others| thousands(some.difference(others).count() as u64);
     Some(format!(
         "{} more, {} fewer",
-        only(&new, &old),
-        only(&old, &new)
+        only(&after, &before),
+        only(&before, &after)
     ))
 }

@@ -179,7 +179,7 @@ fn errors_name_the_word_and_end_with_the_remedy() {
         ),
         (
             "any --from 192.0.2.1 any",
-            "any in a prefix list leaves nothing to the others (say any alone, or not)",
+            "any in a prefix list makes the others meaningless (say any alone, or leave it out)",
         ),
         (
             "any --from 192.0.2.1 --to 2001:db8::1",
