@@ -3,6 +3,7 @@
 //! for a number.
 
 mod control;
+mod growth;
 mod live;
 mod machine;
 mod programs;
@@ -17,8 +18,8 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use self::{
-    live::Live, machine::Machine, programs::Yardsticks, report::Report, subject::Subject,
-    test_run::TestRun,
+    growth::Growth, live::Live, machine::Machine, programs::Yardsticks, report::Report,
+    subject::Subject, test_run::TestRun,
 };
 use crate::{
     build::{self, Build},
@@ -74,12 +75,19 @@ fn measure(args: &Args, build: &Build, interrupted: &Interrupted) -> Result<()> 
     // Statistics of ports without drops would be quickly told.
     live::scan(&subject, &mut load()?)?;
     let control = control::measure(&subject, args.rounds, interrupted)?;
+    say(format_args!(
+        "bench: {} rounds of large policies",
+        args.rounds
+    ));
+    let mut growth = Growth::new(build)?;
+    growth.measure(args.rounds, interrupted)?;
 
     let report = Report::new(
         Machine::inspect(&subject, cpu, args.rounds)?,
         test_run,
         live,
         control,
+        growth.policies,
     );
     report.show()?;
     if let Some(path) = &args.json {

@@ -8,7 +8,9 @@ use std::{
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{control::Command, live::Live, machine::Machine, series::Series, test_run::TestRun};
+use super::{
+    control::Command, growth, live::Live, machine::Machine, series::Series, test_run::TestRun,
+};
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -21,6 +23,8 @@ pub(super) struct Report {
     live: Live,
     /// ms per command, in a policy of 1,000 rules.
     control: Vec<Command>,
+    /// Under large policies: ns per packet, ms to apply, memory.
+    growth: Vec<growth::Policy>,
     goals: Vec<Goal>,
 }
 
@@ -47,6 +51,7 @@ impl Report {
         test_run: TestRun,
         live: Live,
         control: Vec<Command>,
+        growth: Vec<growth::Policy>,
     ) -> Self {
         let mut goals = Vec::new();
         for packet in test_run.packets.iter().filter(|packet| packet.judged) {
@@ -73,12 +78,38 @@ impl Report {
                 Bound::AtMost(command.goal),
             ));
         }
+        if let [one, others @ ..] = growth.as_slice() {
+            for policy in others.iter().filter(|policy| policy.judged) {
+                goals.push(Goal::new(
+                    format!("{}: drop ÷ one rule's", policy.name),
+                    policy.drop.over(&one.drop).median(),
+                    Bound::AtMost(1.05),
+                ));
+            }
+            for policy in others {
+                if let Some(goal) = policy.pass_goal {
+                    goals.push(Goal::new(
+                        format!("{}: pass ÷ one rule's", policy.name),
+                        policy.pass.over(&one.pass).median(),
+                        Bound::AtMost(goal),
+                    ));
+                }
+                if let Some(goal) = policy.apply_goal {
+                    goals.push(Goal::new(
+                        format!("{}: apply, ms", policy.name),
+                        policy.apply.median(),
+                        Bound::AtMost(goal),
+                    ));
+                }
+            }
+        }
         Self {
             schema: "xdpfw.bench/1",
             machine,
             test_run,
             live,
             control,
+            growth,
             goals,
         }
     }
@@ -178,6 +209,24 @@ impl fmt::Display for Report {
             )?;
         }
 
+        writeln!(f, "\nLarge policies: ns for a hot SYN, ms for `apply`, MiB")?;
+        let heads = ["", "drop", "pass", "apply", "maps", "process"];
+        row(f, heads.map(String::from))?;
+        for policy in &self.growth {
+            let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+            row(
+                f,
+                [
+                    policy.name.into(),
+                    format!("{:.1}", policy.drop.median()),
+                    format!("{:.1}", policy.pass.median()),
+                    format!("{:.0}", policy.apply.median()),
+                    mebibytes(policy.maps),
+                    mebibytes(policy.process),
+                ],
+            )?;
+        }
+
         writeln!(f, "\nGoals")?;
         for goal in &self.goals {
             writeln!(f, "{goal}")?;
@@ -213,7 +262,7 @@ impl fmt::Display for Goal {
         };
         write!(
             f,
-            "{:<42}{:>9.3}  {bound:<8}{}",
+            "{:<50}{:>9.3}  {bound:<8}{}",
             self.what,
             self.measured,
             if self.met { "met" } else { "MISSED" }
@@ -225,7 +274,7 @@ impl fmt::Display for Goal {
 fn row<const N: usize>(f: &mut fmt::Formatter<'_>, cells: [String; N]) -> fmt::Result {
     for (index, cell) in cells.iter().enumerate() {
         match index {
-            0 => write!(f, "{cell:<22}")?,
+            0 => write!(f, "{cell:<28}")?,
             _ => write!(f, "{cell:>13}")?,
         }
     }

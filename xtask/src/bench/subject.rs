@@ -3,15 +3,18 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use aya::{maps::MapInfo, programs::ProgramInfo};
 use tempfile::TempDir;
-use xdpfw_common::abi::ABI_VERSION;
+use xdpfw_common::abi::{ABI_VERSION, names};
 use xdpfw_tests::Lab;
 
 use crate::{
@@ -103,6 +106,44 @@ impl Subject {
         })
     }
 
+    /// Applies a policy; returns how long that took, and the most memory it had in use,
+    /// in bytes.
+    pub(super) fn apply(&self, file: &Path) -> Result<(Duration, u64)> {
+        self.lab.host.enter(|| {
+            let mut command = self.command();
+            command.arg("--quiet").arg("apply").arg(file);
+            let start = Instant::now();
+            let child = command.spawn().context("cannot start xdpfw")?;
+            let pid = libc::pid_t::try_from(child.id())?;
+            let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::uninit());
+            // SAFETY: both outlive the call, which waits for our own child.
+            let waited = unsafe { libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()) };
+            let elapsed = start.elapsed();
+            ensure!(waited == pid, "cannot wait for xdpfw");
+            ensure!(
+                status == 0,
+                "`xdpfw apply {}` failed ({status})",
+                file.display()
+            );
+            // SAFETY: written by the call that succeeded.
+            let kibibytes = unsafe { usage.assume_init() }.ru_maxrss;
+            Ok((elapsed, u64::try_from(kibibytes)? * 1024))
+        })
+    }
+
+    /// What the maps of the filter in force take, in bytes, without its counters.
+    pub(super) fn map_memory(&self) -> Result<u64> {
+        let program = ProgramInfo::from_pin(self.filter()?)?;
+        let mut sum = 0;
+        for id in program.map_ids()?.context("the kernel tells no maps")? {
+            let map = MapInfo::from_id(id)?;
+            if !matches!(map.name_as_str(), Some(names::COUNTERS | names::RULE_HITS)) {
+                sum += memory(&map)?;
+            }
+        }
+        Ok(sum)
+    }
+
     /// A file beside the policy.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -145,4 +186,14 @@ impl Subject {
             .env_remove("SSH_CLIENT");
         command
     }
+}
+
+/// What a map takes by the kernel's account (`bpf_map_show_fdinfo` in
+/// kernel/bpf/syscall.c).
+fn memory(map: &MapInfo) -> Result<u64> {
+    let fd = map.fd()?;
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    let bytes = line.context("the kernel does not tell what a map takes")?;
+    Ok(bytes.trim().parse()?)
 }

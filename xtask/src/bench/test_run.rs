@@ -21,11 +21,11 @@ const REPEAT: u32 = 200_000;
 const WARM_UP: u32 = 20_000;
 /// Measurements per program and round, the programs taking turns. The fastest
 /// counts: whatever else the machine does can only slow a program down.
-const TURNS: usize = 10;
+pub(super) const TURNS: usize = 10;
 
 /// `XDP_DROP` and `XDP_PASS`.
-const DROP: u32 = 1;
-const PASS: u32 = 2;
+pub(super) const DROP: u32 = 1;
+pub(super) const PASS: u32 = 2;
 
 /// One packet through all programs, packet by packet.
 #[derive(Debug, Serialize)]
@@ -144,7 +144,12 @@ impl Packet {
 }
 
 /// What a call of `program` costs.
-fn nanoseconds(program: &Xdp, frame: &[u8], interface: u32, verdict: u32) -> Result<f64> {
+pub(super) fn nanoseconds(
+    program: &Xdp,
+    frame: &[u8],
+    interface: u32,
+    verdict: u32,
+) -> Result<f64> {
     run(program, frame, interface, verdict, WARM_UP)?;
     // The kernel's own result is whole nanoseconds, a tenth of what is measured.
     // The time of our thread is exact, and leaves out other programs' and
