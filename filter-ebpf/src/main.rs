@@ -13,6 +13,7 @@ mod count;
 mod host;
 mod packet;
 mod runtime;
+mod scratch;
 mod trace;
 
 use aya_ebpf::{
@@ -25,9 +26,10 @@ use aya_ebpf::{
 use xdpfw_common::{
     Verdict,
     verdict::{self, Outcome},
+    wire::Frame,
 };
 
-use crate::{host::Kernel, packet::Packet};
+use crate::{host::Kernel, packet::Packet, scratch::Copy};
 
 /// The generation in force. One element, so that a change of policy is one
 /// store for all interfaces at once.
@@ -61,25 +63,35 @@ pub fn dispatcher_l3_frags(ctx: XdpContext) -> u32 {
 /// A generation.
 #[xdp]
 pub fn filter(ctx: XdpContext) -> u32 {
-    judge::<false>(&ctx)
+    let packet = Packet::<false>::new(&ctx);
+    judge(&packet, &packet)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 pub fn filter_frags(ctx: XdpContext) -> u32 {
-    judge::<true>(&ctx)
+    let packet = Packet::<true>::new(&ctx);
+    match Copy::of(&packet) {
+        Some(copy) => judge(&packet, &copy),
+        None => judge(&packet, &packet),
+    }
 }
 
 /// The same generation, telling of each packet what became of it and why.
 #[xdp]
 pub fn filter_traced(ctx: XdpContext) -> u32 {
-    judge_aloud::<false>(&ctx)
+    let packet = Packet::<false>::new(&ctx);
+    judge_aloud(&packet, &packet)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 pub fn filter_traced_frags(ctx: XdpContext) -> u32 {
-    judge_aloud::<true>(&ctx)
+    let packet = Packet::<true>::new(&ctx);
+    match Copy::of(&packet) {
+        Some(copy) => judge_aloud(&packet, &copy),
+        None => judge_aloud(&packet, &packet),
+    }
 }
 
 #[inline(always)]
@@ -105,19 +117,17 @@ fn dispatch_l3(ctx: &XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn judge<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
-    let packet = Packet::<FRAGS>::new(ctx);
-    verdict::judge_then(&packet, &Kernel::new(ctx), |outcome| {
-        conclude(&packet, &outcome)
+fn judge<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
+    verdict::judge_then(frame, &Kernel::new(packet.ctx), |outcome| {
+        conclude(packet, &outcome)
     })
 }
 
 #[inline(always)]
-fn judge_aloud<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
-    let packet = Packet::<FRAGS>::new(ctx);
-    let outcome = verdict::judge(&packet, &Kernel::new(ctx));
-    trace::tell(ctx, &packet, &outcome);
-    conclude(&packet, &outcome)
+fn judge_aloud<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
+    let outcome = verdict::judge(frame, &Kernel::new(packet.ctx));
+    trace::tell(packet.ctx, frame, &outcome);
+    conclude(packet, &outcome)
 }
 
 #[inline(always)]

@@ -4,9 +4,11 @@ use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use xdpfw_common::wire::{Frame, Header};
 
 /// The frame that the program runs on. With `FRAGS`, it may go on in further buffers,
-/// whose bytes are counted but not read.
+/// whose bytes are counted but not
+/// read here: see [`Copy`](crate::scratch::Copy).
 pub struct Packet<'a, const FRAGS: bool> {
-    ctx: &'a XdpContext,
+    /// The context of this run of the program.
+    pub ctx: &'a XdpContext,
     start: usize,
     end: usize,
     has_ethernet: bool,
@@ -31,6 +33,14 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
     }
 }
 
+impl<const FRAGS: bool> Packet<'_, FRAGS> {
+    /// How many bytes are in the first buffer, where they can be read.
+    #[inline(always)]
+    pub fn first_buffer(&self) -> usize {
+        self.end - self.start
+    }
+}
+
 impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
     #[inline(always)]
     fn has_ethernet(&self) -> bool {
@@ -44,7 +54,7 @@ impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
             let len = unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) };
             len as usize
         } else {
-            opaque(self.end - self.start)
+            opaque(self.first_buffer())
         }
     }
 
@@ -66,13 +76,14 @@ impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
     }
 }
 
-/// Returns `len`, of which the compiler then knows nothing.
+/// Returns `len`, of which the compiler then knows nothing, not even that it has made
+/// the same number unknown before.
 ///
 /// The verifier believes only comparisons with the packet's end. Left to
 /// itself, the compiler proves some of them from lengths that were compared
 /// before, removes them, and the verifier rejects what remains.
 #[inline(always)]
-fn opaque(len: usize) -> usize {
+pub fn opaque(len: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let copy;
@@ -83,7 +94,7 @@ fn opaque(len: usize) -> usize {
                 "{copy} = {len}",
                 len = in(reg) len,
                 copy = lateout(reg) copy,
-                options(pure, nomem, nostack, preserves_flags),
+                options(nomem, nostack, preserves_flags),
             );
         }
         copy

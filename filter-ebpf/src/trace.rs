@@ -6,14 +6,12 @@ use aya_log_ebpf::info;
 use xdpfw_common::{
     abi::NO_RULE,
     verdict::Outcome,
-    wire::{Frame as _, ip},
+    wire::{Frame, ip},
 };
-
-use crate::packet::Packet;
 
 /// Writes a line about a verdict: what came in, what became of it, and why.
 #[inline(always)]
-pub fn tell<const FRAGS: bool>(ctx: &XdpContext, packet: &Packet<'_, FRAGS>, outcome: &Outcome) {
+pub fn tell<F: Frame>(ctx: &XdpContext, frame: &F, outcome: &Outcome) {
     let verdict = outcome.reason().verdict().as_str();
     let reason = outcome.reason().as_str();
     let Some(flow) = outcome.flow() else {
@@ -25,7 +23,7 @@ pub fn tell<const FRAGS: bool>(ctx: &XdpContext, packet: &Packet<'_, FRAGS>, out
         }
         return;
     };
-    let Some((version, source, destination)) = ip::addresses(packet, packet.settle(flow.network))
+    let Some((version, source, destination)) = ip::addresses(frame, frame.settle(flow.network))
     else {
         return;
     };
