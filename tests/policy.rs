@@ -183,6 +183,130 @@ fn a_rule_that_is_there_is_not_added_again() -> Result<()> {
 }
 
 #[test]
+fn addresses_and_interfaces_are_written_and_said_again() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    let file = |rules: &str| format!("version = 1\ninterfaces = [\"eth0\"]\n{rules}");
+    let mut rules = String::new();
+    let cases: &[(&[&str], &str, &str)] = &[
+        (
+            &["tcp", "443", "--from", "192.0.2.0/24", "2001:db8::1"],
+            "allow tcp 443 --from 192.0.2.0/24,2001:db8::1 (https)",
+            "allow = \"tcp 443\"\nfrom = [\"192.0.2.0/24\", \"2001:db8::1\"]\n",
+        ),
+        (
+            &[
+                "udp",
+                "any",
+                "--remote-port",
+                "53,high",
+                "--to",
+                "10.0.0.1",
+                "--on",
+                "eth0",
+            ],
+            "allow udp any --remote-port 53,high --to 10.0.0.1 --on eth0",
+            "allow = \"udp any\"\nremote_ports = [\"53\", \"high\"]\nto = [\"10.0.0.1\"]\non = [\"eth0\"]\n",
+        ),
+        (
+            &["icmp", "ping,3-4", "--comment", "reachable"],
+            "allow icmp echo-request,3-4",
+            "allow = \"icmp echo-request,3-4\"\ncomment = \"reachable\"\n",
+        ),
+        (
+            &["icmp6", "nd-neighbor-solicit"],
+            "allow icmp6 neighbor-solicitation",
+            "allow = \"icmp6 neighbor-solicitation\"\n",
+        ),
+        (
+            &["proto", "47"],
+            "allow proto gre",
+            "allow = \"proto gre\"\n",
+        ),
+    ];
+    for (id, (words, shown, written)) in (1..).zip(cases) {
+        let said = host.xdpfw([&["allow"], *words].concat()).ok();
+        assert_eq!(said, format!("r{id}  {shown}   live on eth0\n"));
+        rules += &format!("\n[[rule]]\nid = \"r{id}\"\n{written}");
+        assert_eq!(policy_text(host)?, file(&rules));
+        let again = host.xdpfw([&["allow"], *words].concat()).ok();
+        assert!(again.contains("already there"), "{again}");
+    }
+    // What is live is what is in the file, through the record in the kernel.
+    host.xdpfw(["apply", "--check"]).ok();
+    let list = host.xdpfw(["list"]).ok();
+    for (_, shown, _) in cases {
+        assert!(list.contains(shown), "{list}");
+    }
+    for (words, shown, _) in cases {
+        // Without its options, it is another rule.
+        if words.contains(&"--from") {
+            host.xdpfw([&["delete", "allow"], &words[..2]].concat())
+                .fails(1);
+        }
+        let words: Vec<&str> = words
+            .iter()
+            .copied()
+            .take_while(|&w| w != "--comment")
+            .collect();
+        let said = host
+            .xdpfw([&["delete", "allow"], words.as_slice()].concat())
+            .ok();
+        assert!(said.contains(&format!("{shown}   deleted")), "{said}");
+    }
+    assert_eq!(policy_text(host)?, file(""));
+    Ok(())
+}
+
+#[test]
+fn what_may_not_be_meant_is_warned_of_and_done() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    let warnings = |arguments: &[&str]| -> Result<String> {
+        let output = host.xdpfw(arguments).output()?;
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        Ok(text(&output.stderr))
+    };
+    for (arguments, warning) in [
+        (
+            &["allow", "tcp", "443", "--on", "wg0"][..],
+            "wg0: r1 names it, but the policy is for eth0 (say `xdpfw up wg0`)",
+        ),
+        (&["allow", "tcp", "443", "--on", "eth0"], ""),
+        (&["deny", "icmp6", "any", "--from", "2001:db8::/32"], ""),
+        (
+            &["deny", "icmp6", "any"],
+            "r4 denies IPv6 neighbour discovery, without which IPv6 ends within minutes (say \
+             `xdpfw allow icmp6 133-137 --before r4`)",
+        ),
+        // Once is enough.
+        (&["allow", "tcp", "80"], ""),
+        // As it was said.
+        (&["allow", "icmp6", "133-137", "--before", "r4"], ""),
+        (
+            &["delete", "r6"],
+            "r4 denies IPv6 neighbour discovery, without which IPv6 ends within minutes (say \
+             `xdpfw allow icmp6 133-137 --before r4`)",
+        ),
+    ] {
+        let expected = match warning {
+            "" => String::new(),
+            warning => format!("warning: {warning}\n"),
+        };
+        assert_eq!(warnings(arguments)?, expected, "{arguments:?}");
+    }
+    // All of them again.
+    let said = warnings(&["apply"])?;
+    assert!(
+        said.contains("wg0: r1") && said.contains("r4 denies"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
 fn what_is_not_there_cannot_be_deleted() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
