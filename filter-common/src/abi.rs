@@ -9,25 +9,37 @@ use bytemuck::{Pod, Zeroable};
 use crate::{reason::Reason, wire::Transport};
 
 /// Version of all that follows. Pins of another version are never reused.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of programs, maps and globals in the eBPF object.
 pub mod names {
-    /// Program attached to every interface; jumps to the generation in force.
+    /// Program attached to an interface; jumps to the generation in force.
     pub const DISPATCHER: &str = "dispatcher";
+    /// The same for interfaces whose packets come without a link-layer header.
+    pub const DISPATCHER_L3: &str = "dispatcher_l3";
     /// Program of a generation.
     pub const FILTER: &str = "filter";
     /// The same program, reporting each verdict through aya-log.
     pub const FILTER_TRACED: &str = "filter_traced";
+    /// Behind the name of each of these programs, for the flavour that takes packets
+    /// in several buffers (Linux 5.18), as drivers deliver them above a page.
+    pub const FRAGS: &str = "_frags";
     /// Program array with one element: the generation in force.
     pub const CURRENT: &str = "CURRENT";
-    /// Hash map ([`PortKey`](super::PortKey) → class) of the local ports that
-    /// rules mention.
-    pub const LOCAL_PORTS: &str = "LOCAL_PORTS";
-    /// The same for remote ports.
+    /// Hash map ([`LocalKey`](super::LocalKey) → [`Node`](super::Node)): where the
+    /// way to a decision begins for what rules name.
+    pub const LOCAL: &str = "LOCAL";
+    /// Hash map ([`EdgeKey`](super::EdgeKey) → [`Node`](super::Node)): the way on.
+    pub const EDGES: &str = "EDGES";
+    /// Hash map ([`LocalKey`](super::LocalKey) → class) of the remote ports that
+    /// rules name.
     pub const REMOTE_PORTS: &str = "REMOTE_PORTS";
-    /// Hash map ([`ClassKey`](super::ClassKey) → [`Decision`](super::Decision)).
-    pub const DECISIONS: &str = "DECISIONS";
+    /// Hash map (interface index → class) of the interfaces that rules name.
+    pub const INTERFACES: &str = "INTERFACES";
+    /// Tries (prefix → class) of the source addresses that rules name, IPv4 and IPv6.
+    pub const SOURCES: [&str; 2] = ["SOURCES4", "SOURCES6"];
+    /// The same for destination addresses.
+    pub const DESTINATIONS: [&str; 2] = ["DESTINATIONS4", "DESTINATIONS6"];
     /// Per-CPU array of [`Block`](super::Block)s: totals, and drops per local port.
     pub const COUNTERS: &str = "COUNTERS";
     /// Per-CPU array of [`Counter`](super::Counter)s, one per rule slot.
@@ -55,20 +67,6 @@ pub const MAX_RULES: usize = 1 << 14;
 /// generations share none unless they are the same.
 pub const RULE_SLOTS: usize = 2 * MAX_RULES;
 
-/// Classes below this one are the unlisted ports' ([`unlisted_class`]).
-pub const FIRST_LISTED_CLASS: u32 = 3;
-
-/// Class of every port that no rule of this transport mentions; `None` is an
-/// IP protocol without ports.
-#[inline(always)]
-pub const fn unlisted_class(transport: Option<Transport>) -> u32 {
-    match transport {
-        Some(Transport::Tcp) => 0,
-        Some(Transport::Udp) => 1,
-        None => 2,
-    }
-}
-
 /// Which end of a connection a port belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
@@ -79,53 +77,151 @@ pub enum Side {
     Remote = 1,
 }
 
-/// A port as a key of the port maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
-#[repr(C)]
-pub struct PortKey {
-    /// IP protocol number: 6 or 17.
-    pub protocol: u8,
-    /// Always zero.
-    pub zero: u8,
-    /// The port, in network byte order.
-    pub port: [u8; 2],
+/// What a rule's words say of the packet's own kind: the protocol, and what stands
+/// in the port's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Kind {
+    /// TCP; the local port.
+    Tcp = 0,
+    /// UDP; the local port.
+    Udp = 1,
+    /// ICMP over IPv4; the type.
+    Icmp = 2,
+    /// ICMP over IPv6; the type.
+    Icmp6 = 3,
+    /// Any other protocol; its number.
+    Other = 4,
 }
 
-impl PortKey {
-    /// The key of `port`, given in host byte order.
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 5] = [Self::Tcp, Self::Udp, Self::Icmp, Self::Icmp6, Self::Other];
+
+    /// The user's word for it.
     #[inline(always)]
-    pub const fn new(transport: Transport, port: u16) -> Self {
-        Self {
-            protocol: transport.protocol(),
-            zero: 0,
-            port: port.to_be_bytes(),
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+            Self::Icmp6 => "icmp6",
+            Self::Other => "proto",
+        }
+    }
+
+    /// The transport, for those that have ports.
+    #[inline(always)]
+    pub const fn transport(self) -> Option<Transport> {
+        match self {
+            Self::Tcp => Some(Transport::Tcp),
+            Self::Udp => Some(Transport::Udp),
+            Self::Icmp | Self::Icmp6 | Self::Other => None,
+        }
+    }
+
+    /// Its bit in [`Config::listed_kinds`].
+    #[inline(always)]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+impl From<Transport> for Kind {
+    #[inline(always)]
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => Self::Tcp,
+            Transport::Udp => Self::Udp,
         }
     }
 }
 
-/// The classes of a packet's ports, as the key of the decisions.
+/// A port, ICMP type or protocol number as a key of the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
-pub struct ClassKey {
-    /// Class of the local port.
-    pub local: u32,
-    /// Class of the remote port.
-    pub remote: u32,
+pub struct LocalKey {
+    /// The [`Kind`].
+    pub kind: u8,
+    /// Always zero.
+    pub zero: u8,
+    /// What stands in the port's place, in network byte order.
+    pub value: [u8; 2],
 }
 
-/// The rule that a tuple of classes is decided by.
+impl LocalKey {
+    /// The key of `value`, given in host byte order.
+    #[inline(always)]
+    pub const fn new(kind: Kind, value: u16) -> Self {
+        Self {
+            kind: kind as u8,
+            zero: 0,
+            value: value.to_be_bytes(),
+        }
+    }
+}
+
+/// Where a packet is on the way to its decision: either there, or at a question
+/// about it.
+///
+/// The rules are compiled to a diagram of such nodes. A packet's kind and local
+/// port lead to the first; each asks for the packet's class in one dimension, and
+/// the class leads to the next. A class of 0, or one that the node has no edge for,
+/// leads *otherwise*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
-pub struct Decision {
-    /// Slot of the rule's counters, below [`RULE_SLOTS`].
+pub struct Node {
+    /// Its number, in the keys of its edges.
+    pub number: u32,
+    /// What it asks: a bit of [`dimension`], or 0 when the decision is reached.
+    /// With [`dimension::MORE`], the way otherwise is the edge of class 0; without,
+    /// it ends at the decision below.
+    pub asks: u32,
+    /// The decision: slot of the rule's counters, below [`RULE_SLOTS`], or [`NO_RULE`].
     pub slot: u32,
-    /// One of [`ACTION_ALLOW`], [`ACTION_DENY`].
+    /// What that rule does: [`ACTION_ALLOW`] or [`ACTION_DENY`].
     pub action: u32,
 }
 
-/// [`Decision::action`]: the packet passes.
+impl Node {
+    /// The end of a way on which no rule matches.
+    pub const NO_RULE: Self = Self {
+        number: 0,
+        asks: 0,
+        slot: NO_RULE,
+        action: 0,
+    };
+}
+
+/// What a [`Node`] can ask for. The dimensions are asked in this order.
+pub mod dimension {
+    /// The interface the packet came in on.
+    pub const INTERFACE: u32 = 1 << 0;
+    /// The remote port.
+    pub const REMOTE_PORT: u32 = 1 << 1;
+    /// The destination address.
+    pub const DESTINATION: u32 = 1 << 2;
+    /// The source address.
+    pub const SOURCE: u32 = 1 << 3;
+    /// Another question follows even where the packet's class has no edge.
+    pub const MORE: u32 = 1 << 8;
+}
+
+/// An edge of the diagram, as the key of the node it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct EdgeKey {
+    /// [`Node::number`] of the node it leads from.
+    pub node: u32,
+    /// The class; 0 where the packet's has no edge of its own.
+    pub class: u32,
+}
+
+/// [`Node::slot`]: no rule matches.
+pub const NO_RULE: u32 = u32::MAX;
+/// [`Node::action`]: the packet passes.
 pub const ACTION_ALLOW: u32 = 0;
-/// [`Decision::action`]: the packet is dropped.
+/// [`Node::action`]: the packet is dropped.
 pub const ACTION_DENY: u32 = 1;
 
 /// Packets and bytes (whole frames, without the checksum that follows them).
@@ -167,10 +263,12 @@ pub struct Config {
     pub ephemeral_first: u32,
     /// Last port of the host's ephemeral range, host byte order.
     pub ephemeral_last: u32,
-    /// 1: some rule looks at remote ports.
-    pub remote_rules: u32,
-    /// 1: some rule matches protocols without ports.
-    pub portless_rules: u32,
+    /// [`Kind::bit`]s of the kinds without ports that [`names::LOCAL`] has entries of.
+    pub listed_kinds: u32,
+    /// [`dimension`]s that some node asks for.
+    pub dimensions: u32,
+    /// Where the way to a decision begins for what no rule names, by [`Kind`].
+    pub rest: [Node; Kind::ALL.len()],
 }
 
 /// [`Config::udp_replies`]: UDP passes by rules alone.
@@ -180,10 +278,11 @@ pub const UDP_REPLIES_CONNECTED: u32 = 1;
 /// [`Config::udp_replies`]: what any bound socket awaits passes.
 pub const UDP_REPLIES_BOUND: u32 = 2;
 
-/// The port of DHCP clients (RFC 2131, section 4.1).
-pub const DHCP_CLIENT: u16 = 68;
-/// The port of DHCP servers (RFC 2131, section 4.1).
-pub const DHCP_SERVER: u16 = 67;
+/// The ports of DHCP clients, over IPv4 (RFC 2131, section 4.1) and IPv6 (RFC 8415,
+/// section 7.2).
+pub const DHCP_CLIENTS: [u16; 2] = [68, 546];
+/// The ports of DHCP servers, in the same order.
+pub const DHCP_SERVERS: [u16; 2] = [67, 547];
 
 /// Words of one bitmap of ports.
 const BITMAP_WORDS: usize = PORTS / u64::BITS as usize;
@@ -197,8 +296,7 @@ const FIRST_BIT: u64 = 1 << (u64::BITS - 1);
 /// A local port is *closed* when the default drops what comes to it, and neither a
 /// rule nor its being a client's port can change that; an answer from a server's
 /// port still can. This is all that the packet path asks about most packets, so
-/// it has a bit of its own. A port is *listed* when the port maps have it, or when
-/// a rule for any port at all makes each packet need a decision.
+/// it has a bit of its own. A port is *listed* when the port maps have it.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct PortBitmaps {
@@ -268,12 +366,12 @@ pub const fn port_counter(transport: Transport, port: u16) -> (u32, usize) {
 }
 
 const _: () = {
-    assert!(size_of::<PortKey>() == 4);
-    assert!(size_of::<ClassKey>() == 8);
-    assert!(size_of::<Decision>() == 8);
+    assert!(size_of::<LocalKey>() == 4);
+    assert!(size_of::<EdgeKey>() == 8);
+    assert!(size_of::<Node>() == 16);
     assert!(size_of::<Counter>() == 16);
     assert!(size_of::<Block>() == 256 + 8 * 1024);
-    assert!(size_of::<Config>() == 32);
+    assert!(size_of::<Config>() == 32 + 5 * 16);
     assert!(size_of::<PortBitmaps>() == 48 * 1024);
     assert!(BITMAP_WORDS == PORTS_PER_BLOCK);
     // The kernel's bound for a per-CPU element (PCPU_MIN_UNIT_SIZE).

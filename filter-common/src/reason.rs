@@ -87,12 +87,17 @@ reasons! {
     VlanDepth = 10, Drop, "vlan-depth";
     /// Address resolution (RFC 826), without which IPv4 stops working.
     Arp = 11, Pass, "arp";
-    /// IPv6, which the filter does not judge.
-    Ipv6 = 12, Pass, "ipv6";
-    /// ICMP, which the filter does not judge.
-    Icmp = 13, Pass, "icmp";
+    /// An ICMP error (RFC 792, RFC 4443): without them, path MTU discovery and the
+    /// host's own connections fail in silence.
+    IcmpError = 12, Pass, "icmp-error";
+    /// IPv6 neighbour and router discovery (RFC 4861), without which IPv6 stops
+    /// working within minutes.
+    NeighbourDiscovery = 13, Pass, "neighbour-discovery";
+    /// Multicast listener discovery (RFC 2710, RFC 3810), without which switches stop
+    /// delivering neighbour discovery.
+    Mld = 14, Pass, "mld";
     /// A frame that carries neither IP nor ARP.
-    NonIp = 14, Pass, "non-ip";
+    NonIp = 15, Pass, "non-ip";
 }
 
 impl Reason {

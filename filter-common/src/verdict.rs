@@ -12,13 +12,13 @@ use network_types::ip::IpProto;
 use crate::{
     Reason, Transport,
     abi::{
-        ACTION_ALLOW, Config, DHCP_CLIENT, DHCP_SERVER, Decision, Side, UDP_REPLIES_BOUND,
-        UDP_REPLIES_OFF, unlisted_class,
+        ACTION_ALLOW, Config, DHCP_CLIENTS, DHCP_SERVERS, EdgeKey, Kind, LocalKey, NO_RULE, Node,
+        Side, UDP_REPLIES_BOUND, UDP_REPLIES_OFF, dimension,
     },
     wire::{
-        Frame, Malformation,
-        ethernet::{self, Payload},
-        ipv4::{self, Addresses, Ipv4},
+        Frame, Malformation, ethernet, icmp,
+        ip::{self, Addresses, Ip},
+        ipv4, ipv6,
         tcp::{self, Tcp},
         udp::{self, Udp},
     },
@@ -34,27 +34,61 @@ pub trait Host {
     /// nothing can change that but an answer from a server's port.
     fn is_closed(&self, transport: Transport, port: u16) -> bool;
 
-    /// Whether rules tell this port from others, or match any port at all.
+    /// Whether rules tell this port from others.
     fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool;
 
-    /// The class of a port that some rule names.
-    fn class_of(&self, side: Side, transport: Transport, port: u16) -> Option<u32>;
+    /// Where the way to a decision begins for what some rule names.
+    fn local(&self, key: LocalKey) -> Option<Node>;
 
-    /// The rule that decides for this pair of classes, if one does.
-    fn decision(&self, local: u32, remote: u32) -> Option<Decision>;
+    /// The node that an edge leads to.
+    fn edge(&self, key: EdgeKey) -> Option<Node>;
 
-    /// Whether a socket of this host talks to the segment's sender. For TCP:
+    /// The class of a listed remote port; 0 if it has none.
+    fn remote_port_class(&self, transport: Transport, port: u16) -> u32;
+
+    /// The class of the interface that the packet came in on; 0 if it has none.
+    fn interface_class(&self) -> u32;
+
+    /// The class of the source (remote) or destination (local) address; 0 if it has
+    /// none.
+    fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32;
+
+    /// Whether a socket of this host talks to the packet's sender. For TCP:
     /// one that is not a listener. For UDP: one that is connected to it, or
     /// with `bound` any that the kernel would deliver to.
-    fn has_socket(&self, addresses: &Addresses, segment: &Segment, bound: bool) -> bool;
+    fn has_socket(&self, addresses: &Addresses<'_>, segment: &Segment, bound: bool) -> bool;
 }
 
-/// A TCP or UDP packet over IPv4, as seen on ingress.
+/// What a packet is, as far as rules can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Its kind.
+    pub kind: Kind,
+    /// Offset of the IP header from the start of the frame.
+    pub network: usize,
+    /// This host's port, host byte order; without ports, the ICMP type or the
+    /// protocol number.
+    pub local: u16,
+    /// The peer's port, host byte order; without ports, 0.
+    pub remote: u16,
+}
+
+impl Flow {
+    /// Stands where nothing is known.
+    const NONE: Self = Self {
+        kind: Kind::Other,
+        network: 0,
+        local: 0,
+        remote: 0,
+    };
+}
+
+/// A TCP or UDP packet, as seen on ingress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The transport protocol.
     pub transport: Transport,
-    /// Offset of the IPv4 header from the start of the frame.
+    /// Offset of the IP header from the start of the frame.
     pub network: usize,
     /// This host's port, host byte order.
     pub local: u16,
@@ -64,15 +98,16 @@ pub struct Segment {
     pub opens: bool,
 }
 
-impl Segment {
-    /// Stands where there is no segment.
-    const NONE: Self = Self {
-        transport: Transport::Tcp,
-        network: 0,
-        local: 0,
-        remote: 0,
-        opens: false,
-    };
+impl From<Segment> for Flow {
+    #[inline(always)]
+    fn from(segment: Segment) -> Self {
+        Self {
+            kind: segment.transport.into(),
+            network: segment.network,
+            local: segment.local,
+            remote: segment.remote,
+        }
+    }
 }
 
 /// The verdict, with all that is counted and reported about it.
@@ -84,21 +119,19 @@ impl Segment {
 pub struct Outcome {
     reason: Reason,
     rule: u32,
-    has_ports: bool,
-    segment: Segment,
+    has_flow: bool,
+    flow: Flow,
     malformation: Option<Malformation>,
 }
 
 impl Outcome {
-    const NO_RULE: u32 = u32::MAX;
-
     #[inline(always)]
     const fn of(reason: Reason) -> Self {
         Self {
             reason,
-            rule: Self::NO_RULE,
-            has_ports: false,
-            segment: Segment::NONE,
+            rule: NO_RULE,
+            has_flow: false,
+            flow: Flow::NONE,
             malformation: None,
         }
     }
@@ -124,10 +157,10 @@ impl Outcome {
     }
 
     #[inline(always)]
-    const fn with(self, segment: Segment) -> Self {
+    fn with(self, flow: impl Into<Flow>) -> Self {
         Self {
-            has_ports: true,
-            segment,
+            has_flow: true,
+            flow: flow.into(),
             ..self
         }
     }
@@ -141,20 +174,29 @@ impl Outcome {
     /// Slot of the rule that decided.
     #[inline(always)]
     pub const fn rule(&self) -> Option<u32> {
-        if self.rule == Self::NO_RULE {
+        if self.rule == NO_RULE {
             None
         } else {
             Some(self.rule)
         }
     }
 
-    /// The ports, when the packet got as far as having any.
+    /// What the packet is, when the judgement got as far as knowing.
     #[inline(always)]
-    pub const fn segment(&self) -> Option<&Segment> {
-        if self.has_ports {
-            Some(&self.segment)
+    pub const fn flow(&self) -> Option<&Flow> {
+        if self.has_flow {
+            Some(&self.flow)
         } else {
             None
+        }
+    }
+
+    /// The local port, when the judgement got as far as having one.
+    #[inline(always)]
+    pub const fn local_port(&self) -> Option<(Transport, u16)> {
+        match (self.has_flow, self.flow.kind.transport()) {
+            (true, Some(transport)) => Some((transport, self.flow.local)),
+            _ => None,
         }
     }
 
@@ -163,6 +205,13 @@ impl Outcome {
     pub const fn malformation(&self) -> Option<Malformation> {
         self.malformation
     }
+}
+
+/// The rule that decides.
+#[derive(Clone, Copy)]
+struct Decision {
+    slot: u32,
+    action: u32,
 }
 
 /// Judges a frame.
@@ -182,60 +231,116 @@ pub fn judge_then<F: Frame + ?Sized, H: Host, R>(
     host: &H,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
-    let reason = match ethernet::payload(frame) {
-        Ok(Payload::Ipv4(offset)) => {
+    let payload = if frame.has_ethernet() {
+        ethernet::payload(frame)
+    } else {
+        bare_payload(frame)
+    };
+    let reason = match payload {
+        Ok(ethernet::Payload::Ipv4(offset)) => {
             return match ipv4::parse(frame, offset) {
-                Ok(packet) => judge_ipv4(frame, host, packet, then),
+                Ok(ip) => judge_ip(frame, host, ip, then),
+                Err(malformation) => then(Outcome::malformed(malformation)),
+            };
+        }
+        Ok(ethernet::Payload::Ipv6(offset)) => {
+            return match ipv6::parse(frame, offset) {
+                Ok(ip) => judge_ip(frame, host, ip, then),
                 Err(malformation) => then(Outcome::malformed(malformation)),
             };
         }
         Err(malformation) => return then(Outcome::malformed(malformation)),
-        Ok(Payload::Ipv6) => Reason::Ipv6,
-        Ok(Payload::Arp) => Reason::Arp,
-        Ok(Payload::TooManyTags) => Reason::VlanDepth,
-        Ok(Payload::Other) => Reason::NonIp,
+        Ok(ethernet::Payload::Arp) => Reason::Arp,
+        Ok(ethernet::Payload::TooManyTags) => Reason::VlanDepth,
+        Ok(ethernet::Payload::Other) => Reason::NonIp,
     };
     then(Outcome::of(reason))
 }
 
+/// What a frame without a link-layer header carries: its first bits tell.
+#[cold]
 #[inline(always)]
-fn judge_ipv4<F: Frame + ?Sized, H: Host, R>(
+fn bare_payload<F: Frame + ?Sized>(frame: &F) -> Result<ethernet::Payload, Malformation> {
+    let start = frame.settle(0);
+    match ip::version(frame, start) {
+        Some(4) => Ok(ethernet::Payload::Ipv4(start)),
+        Some(6) => Ok(ethernet::Payload::Ipv6(start)),
+        _ => Err(Malformation::IpVersion),
+    }
+}
+
+#[inline(always)]
+fn judge_ip<F: Frame + ?Sized, H: Host, R>(
     frame: &F,
     host: &H,
-    packet: Ipv4<'_>,
+    ip: Ip<'_>,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
-    if packet.protocol == Transport::Tcp.protocol() {
-        if packet.later_fragment {
+    if ip.protocol == Transport::Tcp.protocol() {
+        if ip.later_fragment {
             return then(judge_fragment(host));
         }
-        match tcp::parse(frame, &packet.payload) {
-            Ok(tcp) => judge_tcp(host, &packet, tcp, then),
+        match tcp::parse(frame, &ip.payload) {
+            Ok(tcp) => judge_tcp(host, &ip, tcp, then),
             Err(malformation) => then(Outcome::malformed(malformation)),
         }
-    } else if packet.protocol == Transport::Udp.protocol() {
-        if packet.later_fragment {
+    } else if ip.protocol == Transport::Udp.protocol() {
+        if ip.later_fragment {
             return then(judge_fragment(host));
         }
-        match udp::parse(frame, &packet.payload) {
-            Ok(udp) => judge_udp(host, &packet, udp, then),
+        match udp::parse(frame, &ip.payload) {
+            Ok(udp) => judge_udp(host, &ip, udp, then),
             Err(malformation) => then(Outcome::malformed(malformation)),
         }
     } else {
-        then(judge_other(host, &packet))
+        then(judge_other(frame, host, &ip))
     }
 }
 
 /// Judges a packet of a protocol without ports.
 #[cold]
 #[inline(always)]
-fn judge_other<H: Host>(host: &H, packet: &Ipv4<'_>) -> Outcome {
-    if packet.protocol == IpProto::Icmp as u8 {
-        Outcome::of(Reason::Icmp)
-    } else if packet.later_fragment {
-        judge_fragment(host)
-    } else {
-        judge_portless(host)
+fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> Outcome {
+    if ip.later_fragment {
+        return judge_fragment(host);
+    }
+    // ICMP belongs to one version of IP: in the other's packets, its number is that
+    // of just any protocol.
+    let kind = match ip.addresses {
+        Addresses::V4(_) if ip.protocol == IpProto::Icmp as u8 => Kind::Icmp,
+        Addresses::V6(_) if ip.protocol == IpProto::Ipv6Icmp as u8 => Kind::Icmp6,
+        _ => Kind::Other,
+    };
+    let local = match kind {
+        Kind::Other => ip.protocol,
+        _ => match icmp::parse(frame, &ip.payload) {
+            Ok(message) => message,
+            Err(malformation) => return Outcome::malformed(malformation),
+        },
+    };
+    let flow = Flow {
+        kind,
+        network: ip.header,
+        local: u16::from(local),
+        remote: 0,
+    };
+    let outcome = match classify(host, &ip.addresses, &flow) {
+        Some(decision) => Outcome::decided(decision),
+        None if setting(&host.config().default_pass) != 0 => Outcome::of(Reason::DefaultPass),
+        None => Outcome::of(built_in(kind, local).unwrap_or(Reason::DefaultDrop)),
+    };
+    outcome.with(flow)
+}
+
+/// Why a message that no rule matches passes nevertheless: IP needs it.
+#[inline(always)]
+const fn built_in(kind: Kind, message: u8) -> Option<Reason> {
+    match kind {
+        Kind::Icmp if icmp::is_error(message) => Some(Reason::IcmpError),
+        Kind::Icmp6 if icmp::is_error6(message) => Some(Reason::IcmpError),
+        Kind::Icmp6 if icmp::is_neighbour_discovery(message) => Some(Reason::NeighbourDiscovery),
+        Kind::Icmp6 if icmp::is_mld(message) => Some(Reason::Mld),
+        _ => None,
     }
 }
 
@@ -250,27 +355,11 @@ fn judge_fragment<H: Host>(host: &H) -> Outcome {
     })
 }
 
-/// Judges a packet of a protocol without ports: only rules for `any` match it.
-#[inline(always)]
-fn judge_portless<H: Host>(host: &H) -> Outcome {
-    let class = unlisted_class(None);
-    if setting(&host.config().portless_rules) != 0
-        && let Some(decision) = host.decision(class, class)
-    {
-        return Outcome::decided(decision);
-    }
-    Outcome::of(if setting(&host.config().default_pass) != 0 {
-        Reason::DefaultPass
-    } else {
-        Reason::DefaultDrop
-    })
-}
-
 /// Judges a TCP segment.
 #[inline(always)]
 fn judge_tcp<H: Host, R>(
     host: &H,
-    packet: &Ipv4<'_>,
+    ip: &Ip<'_>,
     tcp: Tcp<'_>,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
@@ -281,7 +370,7 @@ fn judge_tcp<H: Host, R>(
     // Reads the source port, which the drop of a bare SYN goes without.
     let segment = || Segment {
         transport: Transport::Tcp,
-        network: packet.header,
+        network: ip.header,
         local,
         remote: tcp.source(),
         opens,
@@ -294,14 +383,14 @@ fn judge_tcp<H: Host, R>(
     } else if flags.are_impossible() {
         return then(Outcome::of(Reason::BadFlags).with(segment()));
     }
-    judge_segment(host, packet, segment(), is_closed, then)
+    judge_segment(host, ip, segment(), is_closed, then)
 }
 
 /// Judges a UDP packet.
 #[inline(always)]
 fn judge_udp<H: Host, R>(
     host: &H,
-    packet: &Ipv4<'_>,
+    ip: &Ip<'_>,
     udp: Udp<'_>,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
@@ -309,7 +398,7 @@ fn judge_udp<H: Host, R>(
     let is_closed = host.is_closed(Transport::Udp, local);
     let segment = Segment {
         transport: Transport::Udp,
-        network: packet.header,
+        network: ip.header,
         local,
         remote: udp.source(),
         opens: false,
@@ -317,7 +406,7 @@ fn judge_udp<H: Host, R>(
     if is_closed && !is_from_server(host.config(), segment.remote) {
         return then(Outcome::of(Reason::DefaultDrop).with(segment));
     }
-    judge_segment(host, packet, segment, is_closed, then)
+    judge_segment(host, ip, segment, is_closed, then)
 }
 
 /// Judges a segment by the rules, if its port is not closed, then by the default,
@@ -326,60 +415,112 @@ fn judge_udp<H: Host, R>(
 #[inline(always)]
 fn judge_segment<H: Host, R>(
     host: &H,
-    packet: &Ipv4<'_>,
+    ip: &Ip<'_>,
     segment: Segment,
     is_closed: bool,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
     if !is_closed {
-        if let Some(decision) = classify(host, &segment) {
+        if let Some(decision) = classify(host, &ip.addresses, &segment.into()) {
             return then(Outcome::decided(decision).with(segment));
         }
         if setting(&host.config().default_pass) != 0 {
             return then(Outcome::of(Reason::DefaultPass).with(segment));
         }
     }
-    match answer(host, packet, &segment) {
+    match answer(host, ip, &segment) {
         Some(reason) => then(Outcome::of(reason).with(segment)),
         None => then(Outcome::of(Reason::DefaultDrop).with(segment)),
     }
 }
 
-/// Finds the rule for a segment: bits first, then the port maps, then the
-/// decision for the pair of classes.
+/// Finds the rule for a packet: from the node of its kind and local port on, through
+/// the dimensions that the policy uses.
 #[inline(always)]
-fn classify<H: Host>(host: &H, segment: &Segment) -> Option<Decision> {
-    let transport = segment.transport;
-    let local_listed = host.is_listed(Side::Local, transport, segment.local);
-    let remote_listed = setting(&host.config().remote_rules) != 0
-        && host.is_listed(Side::Remote, transport, segment.remote);
-    if !local_listed && !remote_listed {
-        return None;
+fn classify<H: Host>(host: &H, addresses: &Addresses<'_>, flow: &Flow) -> Option<Decision> {
+    let mut node = first_node(host, flow);
+    let used = setting(&host.config().dimensions);
+    if used & dimension::INTERFACE != 0 && node.asks & dimension::INTERFACE != 0 {
+        node = go_on(host, &node, host.interface_class());
     }
-    let class = |side, listed, port| {
-        let class = if listed {
-            host.class_of(side, transport, port)
+    if used & dimension::REMOTE_PORT != 0
+        && node.asks & dimension::REMOTE_PORT != 0
+        && let Some(transport) = flow.kind.transport()
+    {
+        let class = if host.is_listed(Side::Remote, transport, flow.remote) {
+            host.remote_port_class(transport, flow.remote)
         } else {
-            None
+            0
         };
-        class.unwrap_or(unlisted_class(Some(transport)))
+        node = go_on(host, &node, class);
+    }
+    if used & dimension::DESTINATION != 0 && node.asks & dimension::DESTINATION != 0 {
+        node = go_on(host, &node, host.address_class(Side::Local, addresses));
+    }
+    if used & dimension::SOURCE != 0 && node.asks & dimension::SOURCE != 0 {
+        node = go_on(host, &node, host.address_class(Side::Remote, addresses));
+    }
+    (node.slot != NO_RULE).then_some(Decision {
+        slot: node.slot,
+        action: node.action,
+    })
+}
+
+/// The node where the way to a packet's decision begins.
+#[inline(always)]
+fn first_node<H: Host>(host: &H, flow: &Flow) -> Node {
+    let is_listed = match flow.kind.transport() {
+        Some(transport) => host.is_listed(Side::Local, transport, flow.local),
+        None => setting(&host.config().listed_kinds) & flow.kind.bit() != 0,
     };
-    host.decision(
-        class(Side::Local, local_listed, segment.local),
-        class(Side::Remote, remote_listed, segment.remote),
-    )
+    if is_listed && let Some(node) = host.local(LocalKey::new(flow.kind, flow.local)) {
+        return node;
+    }
+    let rest = &host.config().rest[flow.kind as usize];
+    Node {
+        number: setting(&rest.number),
+        asks: setting(&rest.asks),
+        slot: setting(&rest.slot),
+        action: setting(&rest.action),
+    }
+}
+
+/// The node to which a packet of this class goes on from `node`.
+#[inline(always)]
+fn go_on<H: Host>(host: &H, node: &Node, class: u32) -> Node {
+    let edge = |class| {
+        host.edge(EdgeKey {
+            node: node.number,
+            class,
+        })
+    };
+    if class != 0
+        && let Some(next) = edge(class)
+    {
+        return next;
+    }
+    if node.asks & dimension::MORE != 0
+        && let Some(next) = edge(0)
+    {
+        return next;
+    }
+    Node { asks: 0, ..*node }
 }
 
 /// Why a segment that the default would drop passes nevertheless: as the answer
 /// to a request of this host.
 #[inline(always)]
-fn answer<H: Host>(host: &H, packet: &Ipv4<'_>, segment: &Segment) -> Option<Reason> {
+fn answer<H: Host>(host: &H, ip: &Ip<'_>, segment: &Segment) -> Option<Reason> {
     let config = host.config();
     let answered = match segment.transport {
-        Transport::Tcp => !segment.opens && host.has_socket(&packet.addresses(), segment, false),
+        Transport::Tcp => !segment.opens && host.has_socket(&ip.addresses, segment, false),
         Transport::Udp => {
-            if segment.local == DHCP_CLIENT
-                && segment.remote == DHCP_SERVER
+            let version = match ip.addresses {
+                Addresses::V4(_) => 0,
+                Addresses::V6(_) => 1,
+            };
+            if segment.local == DHCP_CLIENTS[version]
+                && segment.remote == DHCP_SERVERS[version]
                 && setting(&config.dhcp_client) != 0
             {
                 return Some(Reason::DhcpClient);
@@ -389,7 +530,7 @@ fn answer<H: Host>(host: &H, packet: &Ipv4<'_>, segment: &Segment) -> Option<Rea
             (is_from_server(config, segment.remote) || is_to_client(config, segment.local)) && {
                 let replies = setting(&config.udp_replies);
                 replies != UDP_REPLIES_OFF
-                    && host.has_socket(&packet.addresses(), segment, replies == UDP_REPLIES_BOUND)
+                    && host.has_socket(&ip.addresses, segment, replies == UDP_REPLIES_BOUND)
             }
         }
     };

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use xdpfw_common::{
     Reason, Transport, Verdict,
     abi::{
-        BLOCKS, Block, ClassKey, Config, Counter, Decision, FIRST_LISTED_CLASS, PORTS,
-        PORTS_PER_BLOCK, PortBitmaps, PortKey, Side, port_counter, unlisted_class,
+        BLOCKS, Block, Config, Counter, EdgeKey, Kind, LocalKey, Node, PORTS, PORTS_PER_BLOCK,
+        PortBitmaps, Side, port_counter,
     },
 };
 
@@ -16,20 +16,22 @@ const SIDES: [Side; 2] = [Side::Local, Side::Remote];
 
 #[test]
 fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
-    let key = PortKey::new(Transport::Tcp, 443);
-    assert_eq!(bytemuck::bytes_of(&key), [6, 0, 1, 187]);
-    let key = PortKey::new(Transport::Udp, 53);
-    assert_eq!(bytemuck::bytes_of(&key), [17, 0, 0, 53]);
+    let key = LocalKey::new(Kind::Tcp, 443);
+    assert_eq!(bytemuck::bytes_of(&key), [0, 0, 1, 187]);
+    let key = LocalKey::new(Kind::Icmp6, 128);
+    assert_eq!(bytemuck::bytes_of(&key), [3, 0, 0, 128]);
 
     let words = |bytes: &[u8]| bytes.chunks(4).map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let pair = ClassKey {
-        local: 1,
-        remote: 2,
+    let count = |last: u32| (1..=last).map(|word| word.to_ne_bytes().to_vec());
+    let edge = EdgeKey { node: 1, class: 2 };
+    assert!(words(bytemuck::bytes_of(&edge)).into_iter().eq(count(2)));
+    let node = |first| Node {
+        number: first,
+        asks: first + 1,
+        slot: first + 2,
+        action: first + 3,
     };
-    let expected = [1_u32, 2].map(|word| word.to_ne_bytes().to_vec());
-    assert_eq!(words(bytemuck::bytes_of(&pair)), expected);
-    let decision = Decision { slot: 1, action: 2 };
-    assert_eq!(words(bytemuck::bytes_of(&decision)), expected);
+    assert!(words(bytemuck::bytes_of(&node(1))).into_iter().eq(count(4)));
     let config = Config {
         default_pass: 1,
         drop_fragments: 2,
@@ -37,13 +39,11 @@ fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
         dhcp_client: 4,
         ephemeral_first: 5,
         ephemeral_last: 6,
-        remote_rules: 7,
-        portless_rules: 8,
+        listed_kinds: 7,
+        dimensions: 8,
+        rest: [9, 13, 17, 21, 25].map(node),
     };
-    let expected: Vec<_> = (1_u32..=8)
-        .map(|word| word.to_ne_bytes().to_vec())
-        .collect();
-    assert_eq!(words(bytemuck::bytes_of(&config)), expected);
+    assert!(words(bytemuck::bytes_of(&config)).into_iter().eq(count(28)));
 }
 
 #[test]
@@ -88,15 +88,15 @@ fn every_port_of_each_transport_has_a_counter_of_its_own() {
 }
 
 #[test]
-fn unlisted_classes_differ_and_come_before_the_listed() {
-    let classes: HashSet<u32> = Transport::ALL
-        .map(Some)
-        .into_iter()
-        .chain([None])
-        .map(unlisted_class)
-        .collect();
-    assert_eq!(classes.len(), 3);
-    assert!(classes.iter().all(|&class| class < FIRST_LISTED_CLASS));
+fn kinds_have_places_and_bits_of_their_own() {
+    let bits: HashSet<u32> = Kind::ALL.map(Kind::bit).into();
+    assert_eq!(bits.len(), Kind::ALL.len());
+    for (place, kind) in Kind::ALL.into_iter().enumerate() {
+        assert_eq!(kind as usize, place);
+    }
+    for transport in Transport::ALL {
+        assert_eq!(Kind::from(transport).transport(), Some(transport));
+    }
 }
 
 #[test]

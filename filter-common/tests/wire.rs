@@ -6,6 +6,8 @@
     reason = "a packet that cannot be made is the test's own mistake"
 )]
 
+use std::net::IpAddr;
+
 use etherparse::{
     EtherType, Ethernet2Header, Ethernet2HeaderSlice, IpFragOffset, IpNumber, Ipv4Header,
     Ipv4HeaderSlice, SingleVlanHeader, SingleVlanHeaderSlice, SlicedPacket, TcpHeader,
@@ -15,10 +17,14 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use xdpfw_common::wire::{
     Frame, Malformation,
     ethernet::{self, Payload},
-    ipv4::{self, Addresses},
+    ip::Ip,
+    ipv4,
     tcp::{self, Flags},
     udp,
 };
+
+/// Source and destination.
+type Addresses = [IpAddr; 2];
 
 /// What is to be seen of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +54,13 @@ enum View {
 fn view(frame: &[u8]) -> Result<View, Malformation> {
     let offset = match ethernet::payload(frame)? {
         Payload::Ipv4(offset) => offset,
-        Payload::Ipv6 => return Ok(View::Ipv6),
+        Payload::Ipv6(_) => return Ok(View::Ipv6),
         Payload::Arp => return Ok(View::Arp),
         Payload::TooManyTags => return Ok(View::TooManyTags),
         Payload::Other => return Ok(View::Other),
     };
     let ip = ipv4::parse(frame, offset)?;
-    let addresses = ipv4::addresses(frame, ip.header).expect("parsed just before");
+    let addresses = addresses(&ip);
     match IpNumber(ip.protocol) {
         IpNumber::TCP if !ip.later_fragment => {
             let tcp = tcp::parse(frame, &ip.payload)?;
@@ -77,6 +83,10 @@ fn view(frame: &[u8]) -> Result<View, Malformation> {
             addresses,
         }),
     }
+}
+
+fn addresses(ip: &Ip<'_>) -> Addresses {
+    [ip.addresses.source(), ip.addresses.destination()]
 }
 
 /// The view that etherparse's headers give; `None` for what is malformed.
@@ -102,10 +112,7 @@ fn reference(frame: &[u8]) -> Option<View> {
     }
     let ip = Ipv4HeaderSlice::from_slice(rest).ok()?;
     let payload = rest.get(ip.slice().len()..usize::from(ip.total_len()))?;
-    let addresses = Addresses {
-        source: ip.source(),
-        destination: ip.destination(),
-    };
+    let addresses = [ip.source(), ip.destination()].map(IpAddr::from);
     let is_later = ip.fragments_offset() != IpFragOffset::ZERO;
     let is_first = ip.more_fragments() && !is_later;
     match ip.protocol() {
@@ -372,8 +379,8 @@ fn ethernet_types_are_told_apart() {
         (&[Q, Q, AD], Ok(Payload::TooManyTags)),
         (&[ARP], Ok(Payload::Arp)),
         (&[Q, ARP], Ok(Payload::Arp)),
-        (&[IPV6], Ok(Payload::Ipv6)),
-        (&[AD, Q, IPV6], Ok(Payload::Ipv6)),
+        (&[IPV6], Ok(Payload::Ipv6(14))),
+        (&[AD, Q, IPV6], Ok(Payload::Ipv6(22))),
         (&[[0, 8]], Ok(Payload::Other)),
         (&[[8, 1]], Ok(Payload::Other)),
         (&[[0x91, 0]], Ok(Payload::Other)),

@@ -21,17 +21,17 @@ static RULE_HITS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(RULE_SLOT
 
 /// Counts a packet and what became of it.
 #[inline(always)]
-pub fn count(packet: &Packet<'_>, outcome: &Outcome) {
+pub fn count<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome) {
     let bytes = packet.len() as u64;
-    let (block, place) = match outcome.segment() {
-        Some(segment) => port_counter(segment.transport, segment.local),
+    let (block, place) = match outcome.local_port() {
+        Some((transport, port)) => port_counter(transport, port),
         None => (0, 0),
     };
     if let Some(block) = COUNTERS.get_ptr_mut(block) {
         // SAFETY: a map value of this type, this CPU's own.
         let block = unsafe { &mut *block };
         add(&mut block.totals[outcome.reason().slot()], bytes);
-        if outcome.segment().is_some() && outcome.reason().verdict() == Verdict::Drop {
+        if outcome.local_port().is_some() && outcome.reason().verdict() == Verdict::Drop {
             block.drops[place] += 1;
         }
     }

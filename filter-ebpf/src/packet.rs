@@ -1,18 +1,18 @@
 //! The only place that holds packet pointers: bounds-checked reads of the frame.
 
-use core::marker::PhantomData;
-
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use xdpfw_common::wire::{Frame, Header};
 
-/// The frame that the program runs on.
-pub struct Packet<'a> {
+/// The frame that the program runs on. With `FRAGS`, it may go on in further buffers,
+/// whose bytes are counted but not read.
+pub struct Packet<'a, const FRAGS: bool> {
+    ctx: &'a XdpContext,
     start: usize,
     end: usize,
-    context: PhantomData<&'a XdpContext>,
+    has_ethernet: bool,
 }
 
-impl<'a> Packet<'a> {
+impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
     /// The frame of this run of the program.
     #[inline(always)]
     pub fn new(ctx: &'a XdpContext) -> Self {
@@ -22,17 +22,36 @@ impl<'a> Packet<'a> {
         // once, where it would otherwise assemble them from bytes.
         unsafe { core::hint::assert_unchecked(start.is_multiple_of(2)) };
         Self {
+            ctx,
             start,
             end: ctx.data_end(),
-            context: PhantomData,
+            // Where a driver has no room for metadata, it lies behind `start`.
+            has_ethernet: ctx.metadata() >= start,
         }
     }
 }
 
-impl Frame for Packet<'_> {
+impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
+    #[inline(always)]
+    fn has_ethernet(&self) -> bool {
+        self.has_ethernet
+    }
+
     #[inline(always)]
     fn len(&self) -> usize {
-        opaque(self.end - self.start)
+        if FRAGS {
+            // SAFETY: the context lives as long as the run of the program.
+            let len = unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) };
+            len as usize
+        } else {
+            opaque(self.end - self.start)
+        }
+    }
+
+    #[inline(always)]
+    fn settle(&self, offset: usize) -> usize {
+        // SAFETY: the context lives as long as the run of the program.
+        forget(offset, unsafe { (*self.ctx.ctx).rx_queue_index })
     }
 
     #[inline(always)]
@@ -71,4 +90,30 @@ fn opaque(len: usize) -> usize {
     }
     #[cfg(not(target_arch = "bpf"))]
     len
+}
+
+/// Returns `offset`, of which the verifier then knows only that it is below 32 KiB:
+/// the sum with a number unknown to it is unknown, and so is the difference.
+#[inline(always)]
+fn forget(offset: usize, unknown: u32) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut offset = offset;
+        // SAFETY: arithmetic in registers, whose result is `offset` again.
+        unsafe {
+            core::arch::asm!(
+                "{offset} += {unknown}",
+                "{offset} -= {unknown}",
+                offset = inout(reg) offset,
+                unknown = in(reg) u64::from(unknown),
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        offset & 0x7fff
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = unknown;
+        offset
+    }
 }

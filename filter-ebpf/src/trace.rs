@@ -3,17 +3,20 @@
 
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::info;
-use core::net::Ipv4Addr;
-use xdpfw_common::{verdict::Outcome, wire::ipv4};
+use xdpfw_common::{
+    abi::NO_RULE,
+    verdict::Outcome,
+    wire::{Frame as _, ip},
+};
 
 use crate::packet::Packet;
 
 /// Writes a line about a verdict: what came in, what became of it, and why.
 #[inline(always)]
-pub fn tell(ctx: &XdpContext, packet: &Packet<'_>, outcome: &Outcome) {
+pub fn tell<const FRAGS: bool>(ctx: &XdpContext, packet: &Packet<'_, FRAGS>, outcome: &Outcome) {
     let verdict = outcome.reason().verdict().as_str();
     let reason = outcome.reason().as_str();
-    let Some(segment) = outcome.segment() else {
+    let Some(flow) = outcome.flow() else {
         match outcome.malformation() {
             Some(malformation) => {
                 info!(ctx, "{} {}: {}", verdict, reason, malformation.as_str());
@@ -22,35 +25,22 @@ pub fn tell(ctx: &XdpContext, packet: &Packet<'_>, outcome: &Outcome) {
         }
         return;
     };
-    let Some(addresses) = ipv4::addresses(packet, segment.network) else {
+    let Some((version, source, destination)) = ip::addresses(packet, packet.settle(flow.network))
+    else {
         return;
     };
-    let source = Ipv4Addr::from(addresses.source);
-    let destination = Ipv4Addr::from(addresses.destination);
-    let transport = segment.transport.as_str();
-    match outcome.rule() {
-        Some(slot) => info!(
-            ctx,
-            "{} {}: {} {}:{} -> {}:{} slot {}",
-            verdict,
-            reason,
-            transport,
-            source,
-            segment.remote,
-            destination,
-            segment.local,
-            slot
-        ),
-        None => info!(
-            ctx,
-            "{} {}: {} {}:{} -> {}:{}",
-            verdict,
-            reason,
-            transport,
-            source,
-            segment.remote,
-            destination,
-            segment.local
-        ),
-    }
+    // Words apart by spaces, for the reader to put together.
+    info!(
+        ctx,
+        "{} {}: {} {} {} {} {} {} {}",
+        verdict,
+        reason,
+        version,
+        flow.kind.as_str(),
+        source,
+        flow.remote,
+        destination,
+        flow.local,
+        outcome.rule().unwrap_or(NO_RULE)
+    );
 }

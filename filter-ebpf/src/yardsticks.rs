@@ -43,7 +43,7 @@ pub fn noop(_ctx: XdpContext) -> u32 {
 /// Parses down to the ports, counts packets and bytes, and drops.
 #[xdp]
 pub fn floor(ctx: XdpContext) -> u32 {
-    let packet = Packet::new(&ctx);
+    let packet = Packet::<false>::new(&ctx);
     match parse_and_count(&packet) {
         Some(()) => xdp_action::XDP_DROP,
         None => xdp_action::XDP_PASS,
@@ -51,7 +51,7 @@ pub fn floor(ctx: XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn parse_and_count(packet: &Packet<'_>) -> Option<()> {
+fn parse_and_count(packet: &Packet<'_, false>) -> Option<()> {
     let Ok(Payload::Ipv4(offset)) = ethernet::payload(packet) else {
         return None;
     };
@@ -73,7 +73,7 @@ fn parse_and_count(packet: &Packet<'_>) -> Option<()> {
 
 /// The port decides where to count, so that the parse cannot be optimised away.
 #[inline(always)]
-fn count(packet: &Packet<'_>, port: u16) {
+fn count(packet: &Packet<'_, false>, port: u16) {
     if let Some(totals) = TOTALS.get_ptr_mut(0) {
         // SAFETY: a map value of this type, this CPU's own.
         let counter = unsafe { &mut (*totals).totals[usize::from(port & 1)] };

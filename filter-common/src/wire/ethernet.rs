@@ -15,8 +15,8 @@ const TYPE_OFFSET: usize = 12;
 pub enum Payload {
     /// IPv4, its header at this offset.
     Ipv4(usize),
-    /// IPv6.
-    Ipv6,
+    /// IPv6, its header at this offset.
+    Ipv6(usize),
     /// Address resolution.
     Arp,
     /// Yet another VLAN tag behind [`MAX_VLAN_TAGS`].
@@ -59,10 +59,12 @@ pub fn payload<F: Frame + ?Sized>(frame: &F) -> Result<Payload, Malformation> {
                 return Ok(Payload::TooManyTags);
             }
         }
+        offset = frame.settle(offset);
     }
+    let header = offset + size_of_val(&ether_type);
     Ok(match ether_type {
-        ether_type::IPV4 => Payload::Ipv4(offset + size_of_val(&ether_type)),
-        ether_type::IPV6 => Payload::Ipv6,
+        ether_type::IPV4 => Payload::Ipv4(header),
+        ether_type::IPV6 => Payload::Ipv6(header),
         ether_type::ARP => Payload::Arp,
         _ => Payload::Other,
     })

@@ -5,16 +5,34 @@
 //! view or the [`Malformation`] that explains why there is none.
 
 pub mod ethernet;
+pub mod icmp;
+pub mod ip;
 pub mod ipv4;
+pub mod ipv6;
 pub mod tcp;
 pub mod udp;
 
 use core::fmt;
 
-/// Read access to a frame, from its Ethernet header on.
+/// Read access to a frame, from its link-layer header on.
 pub trait Frame {
+    /// Whether it begins with an Ethernet header. On layer-3 interfaces (`tun`) it
+    /// begins with the IP header.
+    #[inline(always)]
+    fn has_ethernet(&self) -> bool {
+        true
+    }
+
     /// Length in bytes, without the frame check sequence.
     fn len(&self) -> usize;
+
+    /// The same offset, below 32 KiB. The kernel program makes its verifier forget here
+    /// how the offset came about: else it would go through all that follows once for
+    /// each way that leads here.
+    #[inline(always)]
+    fn settle(&self, offset: usize) -> usize {
+        offset
+    }
 
     /// The header at `offset`, or `None` when the frame ends before it does.
     fn read<T: Header>(&self, offset: usize) -> Option<&T>;
@@ -37,6 +55,8 @@ pub unsafe trait Header: Copy {}
 unsafe impl<const N: usize> Header for [u8; N] {}
 // SAFETY: `repr(C)`, bytes and arrays of bytes only.
 unsafe impl Header for network_types::ip::Ipv4Hdr {}
+// SAFETY: as above.
+unsafe impl Header for network_types::ip::Ipv6Hdr {}
 // SAFETY: as above; its bit field is an array of bytes.
 unsafe impl Header for network_types::tcp::TcpHdr {}
 // SAFETY: as above.
@@ -101,42 +121,57 @@ impl fmt::Display for Transport {
     }
 }
 
-/// What exactly is wrong with a malformed packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Malformation {
-    /// The frame ends inside the Ethernet header or a VLAN tag.
-    EthernetTruncated,
-    /// The frame ends inside the IPv4 header.
-    Ipv4Truncated,
-    /// The version field of an IPv4 packet is not 4.
-    Ipv4Version,
-    /// The IPv4 header length is below 20 bytes.
-    Ipv4HeaderLength,
-    /// The IPv4 total length is below the header length, or beyond the frame.
-    Ipv4TotalLength,
-    /// The packet, or its first fragment, ends inside the TCP header.
-    TcpTruncated,
-    /// The TCP data offset is below 20 bytes, or beyond the packet.
-    TcpDataOffset,
-    /// The packet, or its first fragment, ends inside the UDP header.
-    UdpTruncated,
-    /// The UDP length is below 8 bytes, or beyond the packet.
-    UdpLength,
+macro_rules! malformations {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal;)+) => {
+        /// What exactly is wrong with a malformed packet.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Malformation {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Malformation {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The user's word for it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
 }
 
-impl Malformation {
-    /// The user's words for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::EthernetTruncated => "truncated Ethernet header",
-            Self::Ipv4Truncated => "truncated IPv4 header",
-            Self::Ipv4Version => "IP version is not 4",
-            Self::Ipv4HeaderLength => "IPv4 header length below 20",
-            Self::Ipv4TotalLength => "IPv4 total length contradicts the frame",
-            Self::TcpTruncated => "truncated TCP header",
-            Self::TcpDataOffset => "TCP data offset contradicts the packet",
-            Self::UdpTruncated => "truncated UDP header",
-            Self::UdpLength => "UDP length contradicts the packet",
-        }
-    }
+malformations! {
+    /// The frame ends inside the Ethernet header or a VLAN tag.
+    EthernetTruncated = "ethernet-truncated";
+    /// The frame ends inside the IPv4 header.
+    Ipv4Truncated = "ipv4-truncated";
+    /// The version field of an IPv4 packet is not 4.
+    Ipv4Version = "ipv4-version";
+    /// The IPv4 header length is below 20 bytes.
+    Ipv4HeaderLength = "ipv4-header-length";
+    /// The IPv4 total length is below the header length, or beyond the frame.
+    Ipv4TotalLength = "ipv4-total-length";
+    /// The frame ends inside the IPv6 header.
+    Ipv6Truncated = "ipv6-truncated";
+    /// The version field of an IPv6 packet is not 6.
+    Ipv6Version = "ipv6-version";
+    /// The IPv6 payload length is beyond the frame.
+    Ipv6PayloadLength = "ipv6-payload-length";
+    /// The packet, or its first fragment, ends inside an IPv6 extension header.
+    ExtensionTruncated = "extension-truncated";
+    /// More IPv6 extension headers than [`ipv6::MAX_HEADERS`].
+    TooManyHeaders = "too-many-headers";
+    /// On an interface without a link layer: neither IPv4 nor IPv6.
+    IpVersion = "ip-version";
+    /// The packet, or its first fragment, ends inside the TCP header.
+    TcpTruncated = "tcp-truncated";
+    /// The TCP data offset is below 20 bytes, or beyond the packet.
+    TcpDataOffset = "tcp-data-offset";
+    /// The packet, or its first fragment, ends inside the UDP header.
+    UdpTruncated = "udp-truncated";
+    /// The UDP length is below 8 bytes, or beyond the packet.
+    UdpLength = "udp-length";
+    /// The packet, or its first fragment, ends inside the ICMP header.
+    IcmpTruncated = "icmp-truncated";
 }

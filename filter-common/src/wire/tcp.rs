@@ -2,7 +2,7 @@
 
 use network_types::tcp::TcpHdr;
 
-use super::{Frame, Malformation, byte, ipv4::Payload};
+use super::{Frame, Malformation, byte, ip::Payload};
 
 /// Length of the header without options, in bytes.
 const LEN: usize = TcpHdr::LEN;

@@ -2,7 +2,7 @@
 
 use network_types::udp::UdpHdr;
 
-use super::{Frame, Malformation, ipv4::Payload};
+use super::{Frame, Malformation, ip::Payload};
 
 /// The view of a UDP header. Fields are read when asked for.
 #[derive(Clone, Copy)]

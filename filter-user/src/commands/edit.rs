@@ -91,7 +91,7 @@ impl Edit {
         effect.interfaces = names.collect();
         // A swap costs something, and nothing is to be had for it here.
         let in_force = live.generation.record();
-        if !in_force.traced && next.same_verdicts(&in_force.policy) {
+        if !in_force.traced && in_force.is_up_to_date(next)? {
             self.file.save_if_changed()?;
             return Ok(effect);
         }

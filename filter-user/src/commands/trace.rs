@@ -1,6 +1,10 @@
 //! `xdpfw trace`: tell of each packet what became of it and why.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::Result;
 use tokio::{
@@ -109,7 +113,7 @@ async fn show(
             biased;
             () = ends.next() => break,
             Some(line) = received.recv() => {
-                printer.line(&with_rule_id(line, record))?;
+                printer.line(&readable(&line, record))?;
                 left -= 1;
             }
             result = &mut follower => return result,
@@ -124,20 +128,50 @@ async fn show(
     Ok(())
 }
 
-/// The program knows slots; users know ids.
-fn with_rule_id(line: String, record: &Record) -> String {
-    let Some((head, slot)) = line.rsplit_once(" slot ") else {
-        return line;
+/// What the program says, as users read it: addresses with their ports, and the rule by
+/// its id.
+fn readable(line: &str, record: &Record) -> String {
+    let Some((head, packet)) = line.split_once(": ") else {
+        return line.to_owned();
     };
-    let rule = slot
-        .parse()
-        .ok()
-        .and_then(|slot: u32| record.slots.iter().position(|&other| other == slot))
-        .and_then(|index| record.policy.rules.get(index));
-    match rule {
-        Some(rule) => format!("{head} by {}", rule.id),
-        None => line,
+    match describe(packet, record) {
+        Some(packet) => format!("{head}: {packet}"),
+        None => line.to_owned(),
     }
+}
+
+/// A packet in the program's words: IP version, kind, source and remote port,
+/// destination and local port (or what stands in its place), slot of the rule.
+fn describe(packet: &str, record: &Record) -> Option<String> {
+    let words: Vec<&str> = packet.split(' ').collect();
+    let [version, kind, source, remote, destination, local, slot] = *words.as_slice() else {
+        return None;
+    };
+    let address = |word: &str| -> Option<IpAddr> {
+        let address: IpAddr = word.parse().ok()?;
+        // The program maps IPv4 into IPv6; IPv6 stays what it is.
+        Some(if version == "4" {
+            address.to_canonical()
+        } else {
+            address
+        })
+    };
+    let (source, destination) = (address(source)?, address(destination)?);
+    let mut text = match kind {
+        "tcp" | "udp" => {
+            let source = SocketAddr::new(source, remote.parse().ok()?);
+            let destination = SocketAddr::new(destination, local.parse().ok()?);
+            format!("{kind} {source} -> {destination}")
+        }
+        "icmp" | "icmp6" => format!("{kind} type {local} {source} -> {destination}"),
+        _ => format!("{kind} {local} {source} -> {destination}"),
+    };
+    let slot: u32 = slot.parse().ok()?;
+    let rule = record.slots.iter().position(|&other| other == slot);
+    if let Some(rule) = rule.and_then(|index| record.policy.rules.get(index)) {
+        text.push_str(&format!(" by {}", rule.id));
+    }
+    Some(text)
 }
 
 /// Where aya-log delivers the program's lines.

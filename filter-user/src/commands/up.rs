@@ -117,8 +117,8 @@ fn join(
     printer: &mut Printer,
 ) -> Result<Vec<Mode>> {
     store.forget_gone()?;
-    let in_force = &live.generation.record().policy;
-    let change = if in_force.same_verdicts(file.policy()) {
+    let in_force = live.generation.record();
+    let change = if in_force.is_up_to_date(file.policy())? {
         None
     } else {
         Some(store.prepare(file.policy(), Counters::Keep, false)?)

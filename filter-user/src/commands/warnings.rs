@@ -41,7 +41,8 @@ pub(super) fn of_policy(policy: &Policy, printer: &mut Printer) {
 
 /// The rules that no packet can reach on this host.
 pub(super) fn unreachable(policy: &Policy) -> Vec<Shadowed> {
-    compiler::unreachable(policy, host::ephemeral_ports())
+    // One that is too complex to tell is refused for that.
+    compiler::unreachable(policy, host::ephemeral_ports()).unwrap_or_default()
 }
 
 /// Warns of rules that no packet can reach.

@@ -1,32 +1,49 @@
 //! Turns a policy into the tables the kernel program reads. Pure.
 //!
 //! What a packet pays must not grow with the number of rules. So each dimension
-//! maps its field to a *class* (two ports are in one class when exactly the same
-//! rules match them), and a last table maps the pair of classes to the rule that
-//! wins (recursive flow classification, Gupta and McKeown 1999). First match is
-//! settled here.
+//! maps its field to a *class* (two values are in one class when exactly the same
+//! rules match them; recursive flow classification, Gupta and McKeown 1999), and a
+//! diagram leads from class to class to the rule that wins (firewall decision
+//! diagrams, Gouda and Liu 2004): at most one question for each dimension, and only
+//! where the answer matters. First match is settled here.
 
-mod classes;
+mod diagram;
+mod dimension;
+mod prefixes;
+mod shadows;
 
 use std::fmt;
 
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, ACTION_DENY, ClassKey, Config, DHCP_CLIENT, Decision, MAX_RULES, PortBitmaps,
-        PortKey, Side, UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF, unlisted_class,
+        ACTION_ALLOW, ACTION_DENY, Config, DHCP_CLIENTS, EdgeKey, Kind, LocalKey, MAX_RULES, Node,
+        PortBitmaps, Side, UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF,
     },
 };
 
-use self::classes::{Classes, Constraint};
+use self::{
+    diagram::{Diagram, Dimensions, MAX_EDGES},
+    dimension::{ANY_FAMILY, Classes, Dimension, Families, V4, V6, for_each_range, interfaces},
+    prefixes::addresses,
+};
+pub use self::{prefixes::Prefix, shadows::unreachable};
 use crate::{
-    policy::{Action, DefaultAction, Fragments, Policy, Rule, RuleId, Shadowed, UdpReplies, What},
-    ports::{PortRange, PortSet, PortSpec},
+    policy::{Action, DefaultAction, Fragments, Policy, Protocol, Rule, RuleId, UdpReplies},
+    ports::{PortRange, PortSet},
 };
 
-/// Most pairs of classes a policy may need: 16 MiB of hash map, filled in a
-/// second.
-const MAX_DECISIONS: usize = 1 << 18;
+/// Most entries in the lists of rules that match a port, all ports together.
+const MAX_PORT_RULES: usize = 1 << 24;
+
+/// What a policy means depends on this of its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// The ports that the host hands out to clients.
+    pub ephemeral: PortRange,
+    /// The numbers of those interfaces that rules name and that exist.
+    pub interfaces: Vec<(String, u32)>,
+}
 
 /// A compiled policy.
 pub struct Tables {
@@ -34,12 +51,28 @@ pub struct Tables {
     pub config: Config,
     /// Which ports can be matched at all.
     pub listed: Box<PortBitmaps>,
-    /// Classes of local ports.
-    pub local: Vec<(PortKey, u32)>,
+    /// The nodes where the ways to a decision begin.
+    pub local: Vec<(LocalKey, Node)>,
+    /// The ways on.
+    pub edges: Vec<(EdgeKey, Node)>,
     /// Classes of remote ports.
-    pub remote: Vec<(PortKey, u32)>,
-    /// The rule for each pair of classes that has one.
-    pub decisions: Vec<(ClassKey, Decision)>,
+    pub remote: Vec<(LocalKey, u32)>,
+    /// Classes of interfaces, by their numbers.
+    pub interfaces: Vec<(u32, u32)>,
+    /// Classes of source addresses, IPv4 and IPv6.
+    pub sources: [Vec<(Prefix, u32)>; 2],
+    /// Classes of destination addresses, IPv4 and IPv6.
+    pub destinations: [Vec<(Prefix, u32)>; 2],
+    /// Places in the policy of the rules that decide for no packet.
+    unreached: Vec<usize>,
+}
+
+impl Tables {
+    /// How many prefixes there are in the tries.
+    pub fn prefixes(&self) -> usize {
+        let tries = self.sources.iter().chain(&self.destinations);
+        tries.map(Vec::len).sum()
+    }
 }
 
 /// Why a policy cannot be compiled.
@@ -47,101 +80,114 @@ pub struct Tables {
 pub enum TooComplex {
     /// More rules than there are counters.
     Rules(usize),
-    /// Local and remote ports cross in too many ways.
-    Pairs {
-        /// How many pairs of classes there would be.
-        pairs: usize,
-        /// Rules that name remote ports, which is what multiplies.
-        rules: Vec<RuleId>,
-    },
+    /// Rules cross in too many ways; the places of those that do, worst first.
+    Combinations(Vec<usize>),
 }
 
-impl fmt::Display for TooComplex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl TooComplex {
+    /// What to tell the author of the policy.
+    pub fn message(&self, policy: &Policy) -> String {
         match self {
-            Self::Rules(rules) => write!(
-                f,
-                "{rules} rules are more than the {MAX_RULES} supported (say several ports in one rule)"
+            Self::Rules(rules) => format!(
+                "{rules} rules are more than the {MAX_RULES} supported (say several ports or prefixes in one rule)"
             ),
-            Self::Pairs { pairs, rules } => {
-                write!(
-                    f,
-                    "{pairs} combinations of local and remote ports are more than the {MAX_DECISIONS} supported (simplify the remote ports of"
-                )?;
-                for rule in rules.iter().take(3) {
-                    write!(f, " {rule}")?;
-                }
-                let more = rules.len().saturating_sub(3);
-                if more > 0 {
-                    write!(f, " and {more} more")?;
-                }
-                f.write_str(")")
+            Self::Combinations(rules) => {
+                let ids: Vec<RuleId> = rules
+                    .iter()
+                    .filter_map(|&rule| Some(policy.rules.get(rule)?.id))
+                    .collect();
+                format!(
+                    "the rules cross in more than the {MAX_EDGES} combinations supported (simplify the addresses, remote ports or interfaces of {})",
+                    Named(&ids)
+                )
             }
         }
     }
 }
 
-impl std::error::Error for TooComplex {}
+/// Rules by name, the first few of them.
+struct Named<'a>(&'a [RuleId]);
 
-/// Compiles a policy for a host with these ephemeral ports; `slots` are the
-/// counters of its rules, in their order.
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, rule) in self.0.iter().take(3).enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{rule}")?;
+        }
+        match self.0.len().saturating_sub(3) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// Compiles a policy for a host; `slots` are the counters of its rules, in their order.
 ///
 /// # Errors
 ///
 /// The policy is beyond a fixed bound.
-pub fn compile(policy: &Policy, ephemeral: PortRange, slots: &[u32]) -> Result<Tables, TooComplex> {
+pub fn compile(
+    policy: &Policy,
+    environment: &Environment,
+    slots: &[u32],
+) -> Result<Tables, TooComplex> {
     if policy.rules.len() > MAX_RULES {
         return Err(TooComplex::Rules(policy.rules.len()));
     }
-    let mut tables = Tables {
-        config: config(policy, ephemeral),
-        listed: Box::new(PortBitmaps::EMPTY),
-        local: Vec::new(),
-        remote: Vec::new(),
-        decisions: Vec::new(),
-    };
     let rules: Vec<Resolved<'_>> = policy
         .rules
         .iter()
-        .map(|rule| Resolved {
-            rule,
-            local: rule.what.local.resolve(ephemeral),
-            remote: rule.what.remote.resolve(ephemeral),
-        })
+        .map(|rule| Resolved::of(rule, environment.ephemeral))
         .collect();
-    tables.open_clients(ephemeral);
-    let mut pairs = 0;
+    let numbered = || (0_u32..).zip(&rules);
+    let source = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.what.from)));
+    let destination = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.what.to)));
+    let (named, interface) = interfaces(policy);
+    let mut remote = Vec::new();
+    let dimensions = Dimensions {
+        interface,
+        remote: [
+            remote_ports(&rules, Transport::Tcp, &mut remote)?,
+            remote_ports(&rules, Transport::Udp, &mut remote)?,
+        ],
+        destination: destination.dimension,
+        source: source.dimension,
+    };
+    let decisions: Vec<Node> = rules
+        .iter()
+        .zip(slots)
+        .map(|(rule, &slot)| decision(rule.rule, slot))
+        .collect();
+    let mut compiler = Compiler {
+        rules: &rules,
+        diagram: Diagram::new(&dimensions, &decisions),
+        tables: Tables {
+            config: config(policy, environment.ephemeral),
+            listed: Box::new(PortBitmaps::EMPTY),
+            local: Vec::new(),
+            edges: Vec::new(),
+            remote,
+            interfaces: environment
+                .interfaces
+                .iter()
+                .filter_map(|(name, index)| {
+                    let (_, class) = named.iter().find(|(other, _)| other == name)?;
+                    Some((*index, *class))
+                })
+                .collect(),
+            sources: source.prefixes,
+            destinations: destination.prefixes,
+            unreached: Vec::new(),
+        },
+    };
+    compiler.open_clients(environment.ephemeral);
     for transport in Transport::ALL {
-        let (local, remote) = dimensions(&rules, transport, &tables);
-        pairs += local.len() * remote.len();
-        if pairs > MAX_DECISIONS {
-            return Err(TooComplex::Pairs {
-                pairs,
-                rules: blame(policy),
-            });
-        }
-        tables.add(transport, &local, &remote, |index| {
-            decision(&policy.rules[index], slots[index])
-        });
+        compiler.add_ports(transport)?;
     }
-    let everything = What::everything();
-    if let Some(index) = policy.rules.iter().position(|rule| rule.what == everything) {
-        let class = unlisted_class(None);
-        tables.config.portless_rules = 1;
-        tables.decisions.push((
-            ClassKey {
-                local: class,
-                remote: class,
-            },
-            decision(&policy.rules[index], slots[index]),
-        ));
-    }
-    Ok(tables)
-}
-
-/// The rules that no packet can reach.
-pub fn unreachable(_policy: &Policy, _ephemeral: PortRange) -> Vec<Shadowed> {
-    Vec::new()
+    compiler.add_icmp(Kind::Icmp, V4)?;
+    compiler.add_icmp(Kind::Icmp6, V6)?;
+    compiler.add_protocols()?;
+    Ok(compiler.finish())
 }
 
 /// A rule with its port words turned into ports.
@@ -151,111 +197,234 @@ struct Resolved<'a> {
     remote: PortSet,
 }
 
-/// The classes of local and of remote ports that the rules for a transport
-/// distinguish.
-fn dimensions(rules: &[Resolved<'_>], transport: Transport, tables: &Tables) -> (Classes, Classes) {
-    let of = |side: Side| {
-        let constraints = rules
-            .iter()
-            .enumerate()
-            .filter(|(_, rule)| {
-                let What { from, to, on, .. } = &rule.rule.what;
-                let everywhere = from.is_empty() && to.is_empty() && on.is_empty();
-                everywhere && rule.rule.what.protocol.includes(transport)
-            })
-            .map(|(index, rule)| {
-                let (own, other) = match side {
-                    Side::Local => (&rule.local, &rule.remote),
-                    Side::Remote => (&rule.remote, &rule.local),
-                };
-                Constraint {
-                    rule: index,
-                    ports: own,
-                    decides: other.is_any(),
-                }
-            });
-        let used = match side {
-            Side::Local => &tables.local,
-            Side::Remote => &tables.remote,
-        };
-        let first = used.iter().map(|&(_, class)| class + 1).max();
-        Classes::of(constraints, first, unlisted_class(Some(transport)))
-    };
-    (of(Side::Local), of(Side::Remote))
+impl<'a> Resolved<'a> {
+    fn of(rule: &'a Rule, ephemeral: PortRange) -> Self {
+        Self {
+            rule,
+            local: rule.what.local.resolve(ephemeral),
+            remote: rule.what.remote.resolve(ephemeral),
+        }
+    }
 }
 
-impl Tables {
+/// Classes of remote ports for a transport; its entries of the table are added.
+fn remote_ports(
+    rules: &[Resolved<'_>],
+    transport: Transport,
+    table: &mut Vec<(LocalKey, u32)>,
+) -> Result<Dimension, TooComplex> {
+    let mut classes = Classes::default();
+    let restricting = || {
+        let numbered = (0_u32..).zip(rules);
+        numbered.filter(|(_, rule)| {
+            rule.rule.what.protocol.includes(transport) && !rule.remote.is_any()
+        })
+    };
+    for (rule, _) in restricting() {
+        classes.restrict(rule);
+    }
+    let mut matching = 0;
+    for_each_range(
+        restricting().map(|(index, rule)| (index, &rule.remote)),
+        |_| false,
+        |range, rules| {
+            matching += rules.len();
+            if matching > MAX_PORT_RULES {
+                return Err(TooComplex::Combinations(places(&rules)));
+            }
+            let class = classes.class(&rules, ANY_FAMILY);
+            if class != 0 {
+                let ports = range.first..=range.last;
+                table.extend(ports.map(|port| (LocalKey::new(transport.into(), port), class)));
+            }
+            Ok(())
+        },
+    )?;
+    Ok(classes.finish())
+}
+
+fn places(rules: &[u32]) -> Vec<usize> {
+    rules.iter().map(|&rule| rule as usize).collect()
+}
+
+/// Tables in the making.
+struct Compiler<'a> {
+    rules: &'a [Resolved<'a>],
+    diagram: Diagram<'a>,
+    tables: Tables,
+}
+
+impl Compiler<'_> {
     /// Opens the ports to which answers come from anywhere.
     fn open_clients(&mut self, ephemeral: PortRange) {
-        let config = self.config;
+        let Tables { config, listed, .. } = &mut self.tables;
         if config.dhcp_client != 0 {
-            self.listed.open(Transport::Udp, DHCP_CLIENT);
+            for port in DHCP_CLIENTS {
+                listed.open(Transport::Udp, port);
+            }
         }
         if config.udp_replies != UDP_REPLIES_OFF {
             for port in ephemeral.first..=ephemeral.last {
-                self.listed.open(Transport::Udp, port);
+                listed.open(Transport::Udp, port);
             }
         }
     }
 
-    fn add(
-        &mut self,
-        transport: Transport,
-        local: &Classes,
-        remote: &Classes,
-        decision: impl Fn(usize) -> Decision,
-    ) {
-        for (ports, class) in local.listed() {
-            for port in ports.first..=ports.last {
-                self.local.push((PortKey::new(transport, port), class));
-                self.listed.insert(Side::Local, transport, port);
-            }
-        }
-        // What passes by default, or may match by its remote port, is not settled
-        // by its local port.
-        if self.config.default_pass != 0 || remote.len() > 1 {
-            for port in 0..=u16::MAX {
-                self.listed.open(transport, port);
-            }
-        }
-        for (ports, class) in remote.listed() {
-            self.config.remote_rules = 1;
-            for port in ports.first..=ports.last {
-                self.remote.push((PortKey::new(transport, port), class));
-                self.listed.insert(Side::Remote, transport, port);
-            }
-        }
-        for (local_class, local_rules) in local.all() {
-            for (remote_class, remote_rules) in remote.all() {
-                if let Some(rule) = first_common(local_rules, remote_rules) {
-                    let key = ClassKey {
-                        local: local_class,
-                        remote: remote_class,
-                    };
-                    self.decisions.push((key, decision(rule)));
+    /// Adds the local ports of a transport.
+    fn add_ports(&mut self, transport: Transport) -> Result<(), TooComplex> {
+        let kind = Kind::from(transport);
+        let mut ranges = Vec::new();
+        let mut matching = 0;
+        let rules = self.rules;
+        let of_transport = (0_u32..)
+            .zip(rules)
+            .filter(|(_, rule)| rule.rule.what.protocol.includes(transport));
+        for_each_range(
+            of_transport.map(|(index, rule)| (index, &rule.local)),
+            |rule| self.diagram.decides(rule),
+            |range, rules| {
+                matching += rules.len();
+                if matching > MAX_PORT_RULES {
+                    return Err(TooComplex::Combinations(places(&rules)));
+                }
+                ranges.push((range, rules));
+                Ok(())
+            },
+        )?;
+        let any = |rule: &Resolved<'_>| rule.local.is_any();
+        let rest = self.rest(kind, ANY_FAMILY, any)?;
+        for (range, rules) in ranges {
+            let matches = !rules.is_empty() || self.tables.config.default_pass != 0;
+            let node = self.diagram.node(rules, transport as usize, ANY_FAMILY)?;
+            for port in range.first..=range.last {
+                if node != rest {
+                    self.tables.local.push((LocalKey::new(kind, port), node));
+                    self.tables.listed.insert(Side::Local, transport, port);
+                }
+                if matches {
+                    self.tables.listed.open(transport, port);
                 }
             }
         }
-        // A rule for any port at all: no packet is spared the decision.
-        if first_common(local.unlisted(), remote.unlisted()).is_some() {
-            for port in 0..=u16::MAX {
-                self.listed.insert(Side::Local, transport, port);
+        Ok(())
+    }
+
+    /// Adds the types of ICMP or ICMPv6.
+    fn add_icmp(&mut self, kind: Kind, families: Families) -> Result<(), TooComplex> {
+        let protocol = if matches!(kind, Kind::Icmp) {
+            Protocol::Icmp
+        } else {
+            Protocol::Icmp6
+        };
+        let is_for =
+            |rule: &Resolved<'_>| [protocol, Protocol::Any].contains(&rule.rule.what.protocol);
+        let rest = self.rest(kind, families, |rule| {
+            is_for(rule) && rule.rule.what.types.is_any()
+        })?;
+        if !self
+            .rules
+            .iter()
+            .any(|rule| rule.rule.what.protocol == protocol)
+        {
+            return Ok(());
+        }
+        for message in 0..=u8::MAX {
+            let matching =
+                |rule: &Resolved<'_>| is_for(rule) && rule.rule.what.types.contains(message);
+            self.add_value(kind, u16::from(message), families, rest, matching)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the protocols that rules name by their numbers.
+    fn add_protocols(&mut self) -> Result<(), TooComplex> {
+        let is_any = |rule: &Resolved<'_>| rule.rule.what.protocol == Protocol::Any;
+        let rest = self.rest(Kind::Other, ANY_FAMILY, is_any)?;
+        let mut named: Vec<u8> = self
+            .rules
+            .iter()
+            .filter_map(|rule| match rule.rule.what.protocol {
+                Protocol::Other(number) => Some(number),
+                _ => None,
+            })
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        for number in named {
+            let matching = |rule: &Resolved<'_>| {
+                [Protocol::Other(number), Protocol::Any].contains(&rule.rule.what.protocol)
+            };
+            self.add_value(Kind::Other, u16::from(number), ANY_FAMILY, rest, matching)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the node for what no rule of a kind names.
+    fn rest(
+        &mut self,
+        kind: Kind,
+        families: Families,
+        matches: impl Fn(&Resolved<'_>) -> bool,
+    ) -> Result<Node, TooComplex> {
+        let is_for = |rule: &Resolved<'_>| match kind.transport() {
+            Some(transport) => rule.rule.what.protocol.includes(transport),
+            None => true,
+        };
+        let rules = self.matching(|rule| is_for(rule) && matches(rule));
+        let transport = kind.transport().map_or(0, |transport| transport as usize);
+        let node = self.diagram.node(rules, transport, families)?;
+        self.tables.config.rest[kind as usize] = node;
+        Ok(node)
+    }
+
+    /// Adds a value of a kind without ports.
+    fn add_value(
+        &mut self,
+        kind: Kind,
+        value: u16,
+        families: Families,
+        rest: Node,
+        matches: impl Fn(&Resolved<'_>) -> bool,
+    ) -> Result<(), TooComplex> {
+        let rules = self.matching(matches);
+        let node = self.diagram.node(rules, 0, families)?;
+        if node != rest {
+            self.tables.local.push((LocalKey::new(kind, value), node));
+            self.tables.config.listed_kinds |= kind.bit();
+        }
+        Ok(())
+    }
+
+    /// The rules that match, up to the first that decides.
+    fn matching(&self, matches: impl Fn(&Resolved<'_>) -> bool) -> Vec<u32> {
+        let mut found = Vec::new();
+        for (index, _) in (0_u32..).zip(self.rules).filter(|(_, rule)| matches(rule)) {
+            found.push(index);
+            if self.diagram.decides(index) {
+                break;
             }
         }
+        found
     }
-}
 
-/// The lowest number in both sorted lists.
-fn first_common(left: &[usize], right: &[usize]) -> Option<usize> {
-    let (short, long) = if left.len() <= right.len() {
-        (left, right)
-    } else {
-        (right, left)
-    };
-    short
-        .iter()
-        .copied()
-        .find(|rule| long.binary_search(rule).is_ok())
+    fn finish(self) -> Tables {
+        let Self {
+            diagram,
+            mut tables,
+            ..
+        } = self;
+        for (key, _) in &tables.remote {
+            let transport = Transport::ALL[usize::from(key.kind)];
+            let port = u16::from_be_bytes(key.value);
+            tables.listed.insert(Side::Remote, transport, port);
+        }
+        tables.config.dimensions = diagram.asked;
+        tables.unreached = (0..diagram.reached.len())
+            .filter(|&rule| !diagram.reached[rule])
+            .collect();
+        tables.edges = diagram.edges;
+        tables
+    }
 }
 
 fn config(policy: &Policy, ephemeral: PortRange) -> Config {
@@ -270,28 +439,21 @@ fn config(policy: &Policy, ephemeral: PortRange) -> Config {
         dhcp_client: u32::from(policy.dhcp_client),
         ephemeral_first: u32::from(ephemeral.first),
         ephemeral_last: u32::from(ephemeral.last),
-        remote_rules: 0,
-        portless_rules: 0,
+        listed_kinds: 0,
+        dimensions: 0,
+        rest: [Node::NO_RULE; Kind::ALL.len()],
     }
 }
 
-const fn decision(rule: &Rule, slot: u32) -> Decision {
-    Decision {
+const fn decision(rule: &Rule, slot: u32) -> Node {
+    Node {
         slot,
         action: match rule.action {
             Action::Allow => ACTION_ALLOW,
             Action::Deny => ACTION_DENY,
         },
+        ..Node::NO_RULE
     }
-}
-
-fn blame(policy: &Policy) -> Vec<RuleId> {
-    policy
-        .rules
-        .iter()
-        .filter(|rule| rule.what.remote != PortSpec::any())
-        .map(|rule| rule.id)
-        .collect()
 }
 
 #[cfg(test)]

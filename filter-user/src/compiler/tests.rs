@@ -1,144 +1,232 @@
 //! Compiled tables decide as a walk over the rules does, packet by packet.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use proptest::prelude::*;
 use xdpfw_common::{
     Reason,
     verdict::{Host, Outcome, Segment, judge},
-    wire::ipv4::Addresses,
+    wire::ip::Addresses,
 };
 
 use super::*;
-use std::net::Ipv4Addr;
-
-use crate::policy::{Flow, Kind, Rule, What, WhatText};
+use crate::policy::{Flow, Kind as Carried, What, WhatText};
 
 const EPHEMERAL: PortRange = PortRange {
     first: 32768,
     last: 60999,
 };
+/// The interfaces of the host, and one that it has not.
+const INTERFACES: [(&str, u32); 2] = [("eth0", 2), ("eth1", 3)];
+const MISSING: &str = "eth9";
+
+fn environment() -> Environment {
+    Environment {
+        ephemeral: EPHEMERAL,
+        interfaces: INTERFACES
+            .map(|(name, index)| (name.to_owned(), index))
+            .to_vec(),
+    }
+}
 
 /// The tables, as the kernel program sees them.
 struct Compiled {
     /// Whether the host has a socket for every packet, or none at all.
     sockets: bool,
-    config: Config,
-    listed: Box<PortBitmaps>,
-    ports: [HashMap<PortKey, u32>; 2],
-    decisions: HashMap<ClassKey, Decision>,
+    /// The interface the packet came in by.
+    interface: u32,
+    tables: Tables,
+    local: HashMap<LocalKey, Node>,
+    edges: HashMap<EdgeKey, Node>,
 }
 
 impl From<Tables> for Compiled {
     fn from(tables: Tables) -> Self {
+        let unique = |keys: usize, map: usize| assert_eq!(keys, map, "a key stands twice");
+        let local: HashMap<_, _> = tables.local.iter().copied().collect();
+        let edges: HashMap<_, _> = tables.edges.iter().copied().collect();
+        unique(tables.local.len(), local.len());
+        unique(tables.edges.len(), edges.len());
         Self {
             sockets: false,
-            config: tables.config,
-            listed: tables.listed,
-            ports: [
-                tables.local.into_iter().collect(),
-                tables.remote.into_iter().collect(),
-            ],
-            decisions: tables.decisions.into_iter().collect(),
+            interface: 0,
+            tables,
+            local,
+            edges,
         }
     }
 }
 
+/// The class of the longest prefix that holds an address, as the kernel's trie finds it.
+fn longest(prefixes: &[(Prefix, u32)], address: u128) -> u32 {
+    prefixes
+        .iter()
+        .filter(|(prefix, _)| {
+            let free = 128 - u32::from(prefix.len);
+            free == 128 || (prefix.bits ^ address) >> free == 0
+        })
+        .max_by_key(|(prefix, _)| prefix.len)
+        .map_or(0, |&(_, class)| class)
+}
+
 impl Host for Compiled {
     fn config(&self) -> &Config {
-        &self.config
+        &self.tables.config
     }
 
     fn is_closed(&self, transport: Transport, port: u16) -> bool {
-        self.listed.is_closed(transport, port)
+        self.tables.listed.is_closed(transport, port)
     }
 
     fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool {
-        self.listed.contains(side, transport, port)
+        self.tables.listed.contains(side, transport, port)
     }
 
-    fn class_of(&self, side: Side, transport: Transport, port: u16) -> Option<u32> {
-        self.ports[side as usize]
-            .get(&PortKey::new(transport, port))
-            .copied()
+    fn local(&self, key: LocalKey) -> Option<Node> {
+        self.local.get(&key).copied()
     }
 
-    fn decision(&self, local: u32, remote: u32) -> Option<Decision> {
-        self.decisions.get(&ClassKey { local, remote }).copied()
+    fn edge(&self, key: EdgeKey) -> Option<Node> {
+        self.edges.get(&key).copied()
     }
 
-    fn has_socket(&self, _: &Addresses, _: &Segment, _: bool) -> bool {
+    fn remote_port_class(&self, transport: Transport, port: u16) -> u32 {
+        let key = LocalKey::new(transport.into(), port);
+        let mut found = self.tables.remote.iter().filter(|(other, _)| *other == key);
+        found.next().map_or(0, |&(_, class)| class)
+    }
+
+    fn interface_class(&self) -> u32 {
+        let mut found = self.tables.interfaces.iter();
+        found
+            .find(|(index, _)| *index == self.interface)
+            .map_or(0, |&(_, class)| class)
+    }
+
+    fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {
+        let (tries, address) = match side {
+            Side::Remote => (&self.tables.sources, addresses.source()),
+            Side::Local => (&self.tables.destinations, addresses.destination()),
+        };
+        match address {
+            IpAddr::V4(address) => longest(&tries[0], u128::from(address.to_bits()) << 96),
+            IpAddr::V6(address) => longest(&tries[1], address.to_bits()),
+        }
+    }
+
+    fn has_socket(&self, _: &Addresses<'_>, _: &Segment, _: bool) -> bool {
         self.sockets
     }
 }
 
-fn frame(transport: Transport, local: u16, remote: u16) -> Vec<u8> {
-    let [local, remote] = [local.to_be_bytes(), remote.to_be_bytes()];
-    let mut frame = vec![0; 12];
-    frame.extend([0x08, 0x00]);
-    let len = match transport {
-        Transport::Tcp => 40,
-        Transport::Udp => 28,
+/// A frame of this flow, a SYN where it is TCP.
+fn frame(flow: &Flow<'_>) -> Vec<u8> {
+    let ports = |local: u16, remote: u16| [remote.to_be_bytes(), local.to_be_bytes()].concat();
+    let (protocol, payload) = match flow.kind {
+        Carried::Tcp { local, remote } => {
+            let rest = [0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0, 0, 0, 0, 0, 0];
+            (6, [&ports(local, remote)[..], &rest].concat())
+        }
+        Carried::Udp { local, remote } => (17, [&ports(local, remote)[..], &[0, 8, 0, 0]].concat()),
+        Carried::Icmp(message) => (1, vec![message, 0, 0, 0, 0, 0, 0, 0]),
+        Carried::Icmp6(message) => (58, vec![message, 0, 0, 0, 0, 0, 0, 0]),
+        Carried::Other(protocol) => (protocol, Vec::new()),
     };
-    frame.extend([0x45, 0, 0, len, 0, 0, 0, 0, 64, transport.protocol(), 0, 0]);
-    frame.extend([192, 0, 2, 1, 192, 0, 2, 2]);
-    frame.extend([remote, local].concat());
-    match transport {
-        Transport::Tcp => frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0, 0, 0, 0, 0, 0]),
-        Transport::Udp => frame.extend([0, 8, 0, 0]),
-    }
-    frame
+    let len = payload.len() as u8;
+    let header = match (flow.source, flow.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let fixed = [0x45, 0, 0, 20 + len, 0, 0, 0, 0, 64, protocol, 0, 0];
+            let addresses = [source.octets(), destination.octets()].concat();
+            [&[0x08, 0x00][..], &fixed, &addresses].concat()
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let fixed = [0x60, 0, 0, 0, 0, len, protocol, 64];
+            let addresses = [source.octets(), destination.octets()].concat();
+            [&[0x86, 0xdd][..], &fixed, &addresses].concat()
+        }
+        _ => panic!("two families in one packet"),
+    };
+    [&[0; 12][..], &header, &payload].concat()
+}
+
+fn slots(policy: &Policy) -> Vec<u32> {
+    (7..).take(policy.rules.len()).collect()
 }
 
 fn compiled(policy: &Policy) -> Compiled {
-    let slots: Vec<u32> = (0..policy.rules.len() as u32)
-        .map(|slot| slot + 7)
-        .collect();
-    compile(policy, EPHEMERAL, &slots).unwrap().into()
+    compile(policy, &environment(), &slots(policy))
+        .unwrap()
+        .into()
 }
 
-fn ask(tables: &Compiled, transport: Transport, local: u16, remote: u16) -> Outcome {
-    judge(&frame(transport, local, remote)[..], tables)
+fn ask(tables: &mut Compiled, flow: &Flow<'_>) -> Outcome {
+    let by_name = |name| INTERFACES.iter().find(|(other, _)| *other == name);
+    tables.interface = flow
+        .interface
+        .and_then(by_name)
+        .map_or(99, |&(_, index)| index);
+    judge(&frame(flow)[..], tables)
 }
 
 /// What a walk over the rules says: reason, and slot of the rule.
-fn walk(policy: &Policy, transport: Transport, local: u16, remote: u16) -> (Reason, Option<u32>) {
-    let flow = Flow {
-        source: Ipv4Addr::new(192, 0, 2, 1).into(),
-        destination: Ipv4Addr::new(192, 0, 2, 2).into(),
-        interface: None,
-        kind: match transport {
-            Transport::Tcp => Kind::Tcp { local, remote },
-            Transport::Udp => Kind::Udp { local, remote },
-        },
+fn walk(policy: &Policy, flow: &Flow<'_>) -> (Reason, Option<u32>) {
+    let Some(rule) = policy.first_match(flow, EPHEMERAL) else {
+        let built_in = match flow.kind {
+            _ if policy.default == DefaultAction::Pass => Reason::DefaultPass,
+            Carried::Icmp(3 | 11 | 12) | Carried::Icmp6(1..=4) => Reason::IcmpError,
+            Carried::Icmp6(133..=137) => Reason::NeighbourDiscovery,
+            Carried::Icmp6(130..=132 | 143) => Reason::Mld,
+            _ => Reason::DefaultDrop,
+        };
+        return (built_in, None);
     };
-    let found = policy
-        .rules
-        .iter()
-        .position(|rule| rule.what.matches(&flow, EPHEMERAL));
-    match found {
-        Some(index) => (
-            match policy.rules[index].action {
-                Action::Allow => Reason::RuleAllow,
-                Action::Deny => Reason::RuleDeny,
-            },
-            Some(index as u32 + 7),
-        ),
-        None if policy.default == DefaultAction::Pass => (Reason::DefaultPass, None),
-        None => (Reason::DefaultDrop, None),
-    }
+    let reason = match rule.action {
+        Action::Allow => Reason::RuleAllow,
+        Action::Deny => Reason::RuleDeny,
+    };
+    (reason, Some(rule.id.0 + 6))
 }
 
-fn rule(index: usize, action: Action, words: &str, remote: &str) -> Rule {
-    let text = WhatText {
-        remote: Some(vec![remote]),
-        ..WhatText::of_words(words)
+/// A rule as on the command line: `allow tcp 443 --from 10.0.0.0/8`.
+fn rule(index: usize, text: &str) -> Rule {
+    let mut words = text.split(' ');
+    let action = match words.next() {
+        Some("allow") => Action::Allow,
+        _ => Action::Deny,
     };
+    let mut what = WhatText::default();
+    let mut option = None;
+    for word in words {
+        if let Some(name) = word.strip_prefix("--") {
+            option = Some(name);
+            continue;
+        }
+        let part = match option {
+            None => {
+                what.words.push(word);
+                continue;
+            }
+            Some("remote-port") => &mut what.remote,
+            Some("from") => &mut what.from,
+            Some("to") => &mut what.to,
+            Some("on") => &mut what.on,
+            Some(other) => panic!("--{other}"),
+        };
+        part.get_or_insert_default().push(word);
+    }
     Rule {
         id: RuleId(index as u32 + 1),
         action,
-        what: What::parse(&text).unwrap(),
+        what: What::parse(&what).unwrap_or_else(|error| panic!("{text}: {error}")),
         comment: None,
+    }
+}
+
+fn rules(texts: &[&str]) -> Policy {
+    let numbered = texts.iter().enumerate();
+    Policy {
+        rules: numbered.map(|(index, text)| rule(index, text)).collect(),
+        ..Policy::default()
     }
 }
 
@@ -164,27 +252,105 @@ fn ports() -> impl Strategy<Value = String> {
     ]
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
-    let protocol = prop::sample::select(vec!["tcp", "udp", "tcp+udp", "any"]);
-    let rule_words = (any::<bool>(), protocol, ports(), ports());
-    (prop::collection::vec(rule_words, 0..12), any::<bool>()).prop_map(|(rules, pass)| Policy {
-        default: if pass {
-            DefaultAction::Pass
-        } else {
-            DefaultAction::Drop
-        },
-        rules: rules
-            .into_iter()
-            .enumerate()
-            .map(|(index, (allow, protocol, local, remote))| {
-                let action = if allow { Action::Allow } else { Action::Deny };
-                match protocol {
-                    "any" => rule(index, action, "any", "any"),
-                    protocol => rule(index, action, &format!("{protocol} {local}"), &remote),
+const PREFIXES4: [&str; 9] = [
+    "0.0.0.0/0",
+    "0.0.0.0/1",
+    "128.0.0.0/1",
+    "10.0.0.0/8",
+    "10.0.0.0/9",
+    "10.128.0.0/9",
+    "10.1.2.0/24",
+    "10.1.2.3/32",
+    "192.0.2.0/31",
+];
+const PREFIXES6: [&str; 7] = [
+    "::/0",
+    "::/64",
+    "2001:db8::/32",
+    "2001:db8::/33",
+    "2001:db8:8000::/33",
+    "2001:db8::1/128",
+    "2001:db8::/127",
+];
+const ADDRESSES: [&str; 12] = [
+    "10.1.2.3",
+    "10.1.2.4",
+    "10.200.0.1",
+    "192.0.2.1",
+    "192.0.2.2",
+    "203.0.113.1",
+    "2001:db8::1",
+    "2001:db8::2",
+    "2001:db8:8000::1",
+    "2001:db9::1",
+    "::ffff:10.1.2.3",
+    "fe80::1",
+];
+
+/// Options that restrict a rule, of one family or both.
+fn restrictions() -> impl Strategy<Value = (String, bool, bool)> {
+    let v4 = || prop::sample::subsequence(PREFIXES4.to_vec(), 1..3);
+    let v6 = || prop::sample::subsequence(PREFIXES6.to_vec(), 1..3);
+    let side = || {
+        prop_oneof![
+            4 => Just((Vec::new(), true, true)),
+            2 => v4().prop_map(|prefixes| (prefixes, true, false)),
+            2 => v6().prop_map(|prefixes| (prefixes, false, true)),
+            1 => (v4(), v6()).prop_map(|(v4, v6)| ([v4, v6].concat(), true, true)),
+        ]
+    };
+    let on = prop_oneof![
+        4 => Just(vec![]),
+        2 => Just(vec!["eth0"]),
+        1 => Just(vec!["eth1", MISSING]),
+        1 => Just(vec![MISSING]),
+    ];
+    (side(), side(), on)
+        .prop_filter(
+            "a packet has one family",
+            |((_, a4, a6), (_, b4, b6), _)| *a4 && *b4 || *a6 && *b6,
+        )
+        .prop_map(|((from, a4, a6), (to, b4, b6), on)| {
+            let mut text = String::new();
+            for (name, words) in [("from", from), ("to", to), ("on", on)] {
+                if !words.is_empty() {
+                    text.push_str(&format!(" --{name} {}", words.join(" ")));
                 }
-            })
-            .collect(),
-        ..Policy::default()
+            }
+            (text, a4 && b4, a6 && b6)
+        })
+}
+
+fn rule_text() -> impl Strategy<Value = String> {
+    let kind = (0..8_usize, ports(), ports(), 0..4_usize);
+    (any::<bool>(), kind, restrictions()).prop_map(
+        |(allow, (kind, local, remote, message), (options, v4, v6))| {
+            let message = ["any", "3", "8,128,135", "130-136"][message];
+            let what = match kind {
+                0 | 1 => format!("tcp {local} --remote-port {remote}"),
+                2 => format!("udp {local} --remote-port {remote}"),
+                3 => format!("tcp+udp {local}"),
+                4 if v4 => format!("icmp {message}"),
+                5 if v6 => format!("icmp6 {message}"),
+                6 => "proto gre".to_owned(),
+                _ => "any".to_owned(),
+            };
+            format!("{} {what}{options}", if allow { "allow" } else { "deny" })
+        },
+    )
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    (prop::collection::vec(rule_text(), 0..14), any::<bool>()).prop_map(|(texts, pass)| {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        Policy {
+            default: if pass {
+                DefaultAction::Pass
+            } else {
+                DefaultAction::Drop
+            },
+            ..rules(&texts)
+        }
     })
 }
 
@@ -194,35 +360,96 @@ const PROBES: [u16; 22] = [
     65535,
 ];
 
-proptest! {
-    #[test]
-    fn compiled_tables_decide_as_a_walk_over_the_rules(policy in policy()) {
-        let tables = compiled(&policy);
-        for transport in Transport::ALL {
-            for local in PROBES {
-                for remote in PROBES {
-                    let outcome = ask(&tables, transport, local, remote);
-                    prop_assert_eq!(
-                        (outcome.reason(), outcome.rule()),
-                        walk(&policy, transport, local, remote),
-                        "{} {} from {}", transport, local, remote
-                    );
+fn flow() -> impl Strategy<Value = Flow<'static>> {
+    let port = || prop::sample::select(&PROBES[..]);
+    let message = || prop::sample::select(&[0, 3, 8, 11, 128, 129, 130, 134, 135, 137, 143][..]);
+    let address = || prop::sample::select(&ADDRESSES[..]);
+    let kinds = (0..6_usize, port(), port(), message());
+    let interface = prop::sample::select(&[Some("eth0"), Some("eth1"), None][..]);
+    (kinds, address(), address(), interface).prop_map(
+        |((kind, local, remote, message), source, destination, interface)| {
+            let source: IpAddr = source.parse().unwrap();
+            let destination: IpAddr = destination.parse().unwrap();
+            // Of one family.
+            let destination = if source.is_ipv4() == destination.is_ipv4() {
+                destination
+            } else {
+                source
+            };
+            let kind = match kind {
+                0 | 1 => Carried::Tcp { local, remote },
+                2 => Carried::Udp { local, remote },
+                3 | 4 if source.is_ipv4() => Carried::Icmp(message),
+                3 | 4 => Carried::Icmp6(message),
+                _ => Carried::Other([47, 50, 1, 58][usize::from(local) % 4]),
+            };
+            let kind = match kind {
+                Carried::Other(1) if source.is_ipv4() => Carried::Other(2),
+                Carried::Other(58) if source.is_ipv6() => Carried::Other(2),
+                // This one has a reason of its own.
+                Carried::Udp { local, remote } if remote == 67 || remote == 547 => {
+                    Carried::Udp { local, remote: 66 }
                 }
+                kind => kind,
+            };
+            Flow {
+                source,
+                destination,
+                interface,
+                kind,
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn compiled_tables_decide_as_a_walk_over_the_rules(
+        policy in policy(),
+        flows in prop::collection::vec(flow(), 200),
+    ) {
+        let mut tables = compiled(&policy);
+        let mut won = vec![false; policy.rules.len()];
+        for flow in &flows {
+            let outcome = ask(&mut tables, flow);
+            prop_assert_eq!(
+                (outcome.reason(), outcome.rule()),
+                walk(&policy, flow),
+                "{:?}", flow
+            );
+            if let Some(slot) = outcome.rule() {
+                won[slot as usize - 7] = true;
             }
         }
+        // Nobody is called unreachable who was reached.
+        for shadowed in unreachable(&policy, EPHEMERAL).unwrap() {
+            prop_assert!(!won[shadowed.rule.0 as usize - 1], "{:?}", shadowed);
+            prop_assert!(!shadowed.by.is_empty(), "{:?}", shadowed);
+        }
+    }
+}
+
+fn tcp(source: &str, local: u16) -> Flow<'static> {
+    Flow {
+        source: source.parse().unwrap(),
+        destination: if source.contains(':') {
+            "2001:db8::99".parse().unwrap()
+        } else {
+            "198.51.100.1".parse().unwrap()
+        },
+        interface: Some("eth0"),
+        kind: Carried::Tcp {
+            local,
+            remote: 50000,
+        },
     }
 }
 
 #[test]
 fn a_deny_in_front_wins_over_an_allow_behind() {
-    let policy = Policy {
-        rules: vec![
-            rule(0, Action::Deny, "tcp 8080", "any"),
-            rule(1, Action::Allow, "tcp 8000-8100", "any"),
-        ],
-        ..Policy::default()
-    };
-    let tables = compiled(&policy);
+    let mut tables = compiled(&rules(&["deny tcp 8080", "allow tcp 8000-8100"]));
     for (port, reason) in [
         (7999, Reason::DefaultDrop),
         (8000, Reason::RuleAllow),
@@ -232,15 +459,30 @@ fn a_deny_in_front_wins_over_an_allow_behind() {
         (8100, Reason::RuleAllow),
         (8101, Reason::DefaultDrop),
     ] {
-        assert_eq!(
-            ask(&tables, Transport::Tcp, port, 50000).reason(),
-            reason,
-            "{port}"
-        );
-        assert_eq!(
-            ask(&tables, Transport::Udp, port, 50000).reason(),
-            Reason::DefaultDrop
-        );
+        for source in ["192.0.2.1", "2001:db8::1"] {
+            let outcome = ask(&mut tables, &tcp(source, port));
+            assert_eq!(outcome.reason(), reason, "{port} from {source}");
+        }
+    }
+}
+
+#[test]
+fn the_first_of_nested_prefixes_wins_whatever_is_longer() {
+    let mut tables = compiled(&rules(&[
+        "allow tcp 22 --from 10.1.2.3",
+        "deny tcp 22 --from 10.0.0.0/8",
+        "allow tcp 22 --from 10.1.0.0/16",
+        "allow tcp 22 --from 2001:db8::/32",
+    ]));
+    for (source, rule) in [
+        ("10.1.2.3", Some(7)),
+        ("10.1.2.4", Some(8)),
+        ("10.2.0.1", Some(8)),
+        ("11.0.0.1", None),
+        ("2001:db8::7", Some(10)),
+        ("::ffff:10.1.2.3", None),
+    ] {
+        assert_eq!(ask(&mut tables, &tcp(source, 22)).rule(), rule, "{source}");
     }
 }
 
@@ -248,33 +490,30 @@ fn a_deny_in_front_wins_over_an_allow_behind() {
 fn answers_reach_client_ports_and_come_from_servers() {
     const DHCP: [u16; 2] = [68, 67];
     let answers = |policy: &Policy| {
-        let tables = Compiled {
+        let mut tables = Compiled {
             sockets: true,
             ..compiled(policy)
         };
-        [[40000, 50000], [40000, 53], [9, 53], [9, 50000], DHCP]
-            .map(|[local, remote]| ask(&tables, Transport::Udp, local, remote).reason())
+        [[40000, 50000], [40000, 53], [9, 53], [9, 50000], DHCP].map(|[local, remote]| {
+            let flow = Flow {
+                kind: Carried::Udp { local, remote },
+                ..tcp("192.0.2.1", 1)
+            };
+            ask(&mut tables, &flow).reason()
+        })
     };
     use Reason::{DefaultDrop, DhcpClient, Reply};
-    let connected = Policy::default();
     assert_eq!(
-        answers(&connected),
+        answers(&Policy::default()),
         [Reply, Reply, Reply, DefaultDrop, DhcpClient]
     );
     let off = Policy {
         udp_replies: UdpReplies::Off,
         ..Policy::default()
     };
-    assert_eq!(
-        answers(&off),
-        [
-            DefaultDrop,
-            DefaultDrop,
-            DefaultDrop,
-            DefaultDrop,
-            DhcpClient
-        ]
-    );
+    let none = [DefaultDrop; 4];
+    assert_eq!(answers(&off)[..4], none);
+    assert_eq!(answers(&off)[4], DhcpClient);
     let without_dhcp = Policy {
         dhcp_client: false,
         ..Policy::default()
@@ -286,39 +525,165 @@ fn answers_reach_client_ports_and_come_from_servers() {
 }
 
 #[test]
-fn ports_of_equal_rules_share_a_class() {
-    let policy = Policy {
-        rules: vec![rule(0, Action::Allow, "tcp 1000-2000,3000", "any")],
-        ..Policy::default()
+fn dhcp_answers_pass_in_their_own_family() {
+    let mut tables = compiled(&Policy::default());
+    for (source, local, remote, reason) in [
+        ("192.0.2.1", 68, 67, Reason::DhcpClient),
+        ("fe80::1", 546, 547, Reason::DhcpClient),
+        ("192.0.2.1", 546, 547, Reason::DefaultDrop),
+        ("fe80::1", 68, 67, Reason::DefaultDrop),
+        ("192.0.2.1", 68, 66, Reason::DefaultDrop),
+    ] {
+        let flow = Flow {
+            kind: Carried::Udp { local, remote },
+            ..tcp(source, 1)
+        };
+        assert_eq!(ask(&mut tables, &flow).reason(), reason, "{source} {local}");
+    }
+}
+
+#[test]
+fn tables_are_no_larger_than_the_policy_asks_for() {
+    let sizes = |texts: &[&str]| {
+        let policy = rules(texts);
+        let tables = compile(&policy, &environment(), &slots(&policy)).unwrap();
+        (tables.local.len(), tables.edges.len(), tables.prefixes())
     };
-    let tables = compile(&policy, EPHEMERAL, &[0]).unwrap();
-    assert_eq!(tables.local.len(), 1002);
-    assert_eq!(tables.decisions.len(), 1);
+    // The decision stands at the port itself.
+    assert_eq!(sizes(&["allow tcp 1000-2000,3000"]), (1002, 0, 0));
+    // A rule for all ports needs no entry for any.
+    assert_eq!(sizes(&["allow tcp any"]), (0, 0, 0));
+    assert_eq!(sizes(&["allow tcp 22 --from 10.0.0.0/8"]), (1, 1, 1));
+    // A prefix inside another of the same rule says nothing new, and one that is
+    // covered by longer ones is never the longest.
+    assert_eq!(
+        sizes(&["allow tcp 22 --from 10.0.0.0/8 10.1.0.0/16"]),
+        (1, 1, 1)
+    );
+    let halves = [
+        "allow tcp 22 --from 10.0.0.0/9",
+        "allow tcp 22 --from 10.128.0.0/9",
+        "allow tcp 22 --from 10.0.0.0/8",
+    ];
+    assert_eq!(sizes(&halves), (1, 2, 2));
+}
+
+fn shadows(texts: &[&str]) -> Vec<(u32, Vec<u32>)> {
+    unreachable(&rules(texts), EPHEMERAL)
+        .unwrap()
+        .into_iter()
+        .map(|shadowed| {
+            let by = shadowed.by.into_iter().map(|rule| rule.0).collect();
+            (shadowed.rule.0, by)
+        })
+        .collect()
+}
+
+#[test]
+fn rules_that_can_never_match_are_named_with_those_in_front() {
+    assert_eq!(shadows(&["allow tcp 22", "deny tcp 80"]), []);
+    assert_eq!(shadows(&["allow any", "deny tcp 80"]), [(2, vec![1])]);
+    assert_eq!(
+        shadows(&["deny tcp 80", "deny tcp 443", "allow tcp 80,443"]),
+        [(3, vec![1, 2])]
+    );
+    // The one that covers it alone is named alone.
+    assert_eq!(
+        shadows(&["deny tcp 80", "allow tcp 1-1000", "allow tcp 80-90"]),
+        [(3, vec![2])]
+    );
+    assert_eq!(
+        shadows(&[
+            "allow tcp 22 --from 10.0.0.0/9",
+            "allow tcp 22 --from 10.128.0.0/9",
+            "deny tcp 22 --from 10.0.0.0/8",
+        ]),
+        [(3, vec![1, 2])]
+    );
+    assert_eq!(
+        shadows(&[
+            "deny any --from 10.0.0.0/8",
+            "allow tcp 22 --from 10.1.0.0/16"
+        ]),
+        [(2, vec![1])]
+    );
+    // IPv6 is left over.
+    assert_eq!(shadows(&["deny any --from 0.0.0.0/0", "allow tcp 22"]), []);
+    assert_eq!(
+        shadows(&[
+            "deny any --from 0.0.0.0/0",
+            "deny any --from ::/0",
+            "allow tcp 22"
+        ]),
+        [(3, vec![1, 2])]
+    );
+    assert_eq!(
+        shadows(&["deny icmp any", "allow icmp 8", "allow icmp6 128"]),
+        [(2, vec![1])]
+    );
+    assert_eq!(
+        shadows(&["allow tcp any", "allow udp any", "deny tcp+udp 53"]),
+        [(3, vec![1, 2])]
+    );
+    assert_eq!(
+        shadows(&["allow tcp 1-1023", "allow tcp 1024-65535", "deny tcp any"]),
+        [],
+        "port 0 is left over"
+    );
+    assert_eq!(
+        shadows(&["allow tcp 22 --on eth0", "deny tcp 22 --on eth0 eth1"]),
+        []
+    );
+    // An interface may come.
+    assert_eq!(shadows(&["allow tcp 22 --on eth9", "deny tcp 22"]), []);
+    assert_eq!(
+        shadows(&["allow tcp 22 --on eth9", "deny tcp 22 --on eth9"]),
+        [(2, vec![1])]
+    );
 }
 
 #[test]
 fn a_policy_beyond_the_bounds_is_refused_and_names_the_rules() {
-    let rules = (0..1200)
+    // Each prefix with each remote port is a combination of its own.
+    let mut texts: Vec<String> = (0..700)
         .map(|index| {
-            rule(
-                index,
-                Action::Allow,
-                &format!("tcp {}", index + 1),
-                &(index + 1).to_string(),
+            format!(
+                "allow tcp 22 --from 10.{}.{}.0/24",
+                index / 256,
+                index % 256
             )
         })
         .collect();
-    let policy = Policy {
-        rules,
+    texts.extend((0..700).map(|index| format!("allow tcp 22 --remote-port {}", index + 1)));
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let policy = rules(&texts);
+    let error = compile(&policy, &environment(), &slots(&policy)).err();
+    let message = error.expect("too complex").message(&policy);
+    assert!(message.contains("combinations"), "{message}");
+    assert!(message.contains("more)"), "{message}");
+
+    let many = Policy {
+        rules: vec![rule(0, "allow tcp 1"); MAX_RULES + 1],
         ..Policy::default()
     };
-    let slots: Vec<u32> = (0..1200).collect();
-    let Err(refusal) = compile(&policy, EPHEMERAL, &slots) else {
-        panic!("compiled");
-    };
+    let error = compile(&many, &environment(), &slots(&many)).err();
+    assert_eq!(error, Some(TooComplex::Rules(MAX_RULES + 1)));
+}
+
+#[test]
+fn many_rules_and_prefixes_are_compiled_at_all() {
+    let texts: Vec<String> = (0..10_000)
+        .map(|index| {
+            let (a, b) = (index / 250, index % 250);
+            format!("allow tcp {} --from 10.{a}.{b}.0/24", 1 + index % 5000)
+        })
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut tables = compiled(&rules(&texts));
+    assert_eq!(tables.edges.len(), 10_000);
     assert_eq!(
-        refusal.to_string(),
-        "1442401 combinations of local and remote ports are more than the 262144 supported \
-         (simplify the remote ports of r1 r2 r3 and 1197 more)"
+        ask(&mut tables, &tcp("10.39.249.1", 5000)).rule(),
+        Some(10_006)
     );
+    assert_eq!(ask(&mut tables, &tcp("10.39.249.1", 4999)).rule(), None);
 }

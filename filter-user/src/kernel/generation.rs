@@ -9,7 +9,7 @@ use xdpfw_common::abi::names;
 use super::{
     bpffs,
     counters::{self, CounterMaps, Snapshot},
-    object::{Object, Shared},
+    object::{self, Object, Shared},
     record::Record,
 };
 use crate::compiler::Tables;
@@ -61,6 +61,7 @@ impl Generation {
         } else {
             names::FILTER
         };
+        let name = &object::flavour(name, record.frags);
         bpffs::make(directory)?;
         object.pin_map(names::COUNTERS, &directory.join("counters"))?;
         object.pin_map(names::RULE_HITS, &directory.join("rule_hits"))?;
@@ -68,11 +69,12 @@ impl Generation {
         object.pin_program(name, &directory.join("program"))?;
         let program = ProgramInfo::from_pin(directory.join("program"))?;
         let summary = format!(
-            "generation {}: {} local and {} remote ports, {} decisions, {} instructions verified",
+            "generation {}: {} local and {} remote ports, {} prefixes, {} edges, {} instructions verified",
             record.generation,
             tables.local.len(),
             tables.remote.len(),
-            tables.decisions.len(),
+            tables.prefixes(),
+            tables.edges.len(),
             program.verified_instruction_count().unwrap_or_default()
         );
         Ok(Built {

@@ -8,9 +8,11 @@ use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec,
     packet_route::{
         address::{AddressAttribute, AddressMessage},
-        link::{LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+        link::{LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
     },
 };
+
+use crate::{compiler::Environment, host, policy::Policy};
 
 /// Where on a packet's way the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,17 @@ impl fmt::Display for Mode {
     }
 }
 
+/// What a packet begins with, as XDP sees it on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkLayer {
+    /// With an Ethernet header.
+    Ethernet,
+    /// With the IP header.
+    None,
+    /// With something else (`ARPHRD_*` in linux/if_arp.h).
+    Other(u16),
+}
+
 /// A network interface.
 #[derive(Clone, Debug)]
 pub struct Interface {
@@ -47,6 +60,10 @@ pub struct Interface {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// What its packets begin with.
+    pub link_layer: LinkLayer,
+    /// The longest packet it carries, in bytes, without the link layer's header.
+    pub mtu: u32,
     /// The driver (`virtio_net`) or the kind of virtual interface (`veth`).
     pub driver: Option<String>,
     /// The XDP program attached to it, and where.
@@ -105,6 +122,29 @@ pub fn interface_with(address: IpAddr) -> Result<Option<String>> {
     .context("cannot list the addresses")
 }
 
+/// What policies depend on of this host, as far as this one does.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn environment(policy: &Policy) -> Result<Environment> {
+    let mut environment = Environment {
+        ephemeral: host::ephemeral_ports(),
+        interfaces: Vec::new(),
+    };
+    let mut named: Vec<&String> = policy.rules.iter().flat_map(|rule| &rule.what.on).collect();
+    if !named.is_empty() {
+        named.sort_unstable();
+        named.dedup();
+        let known = interfaces()?;
+        let existing = known
+            .into_iter()
+            .filter(|known| named.binary_search(&&known.name).is_ok());
+        environment.interfaces = existing.map(|known| (known.name, known.index)).collect();
+    }
+    Ok(environment)
+}
+
 /// Detaches whatever XDP program was attached to an interface without a link.
 pub(super) fn detach_unlinked(index: u32, mode: Mode) -> Result<()> {
     const NO_PROGRAM: i32 = -1;
@@ -143,12 +183,20 @@ impl From<LinkMessage> for Interface {
         let mut interface = Self {
             index: message.header.index,
             name: String::new(),
+            link_layer: match message.header.link_layer_type {
+                // The loopback interface has Ethernet headers, too.
+                LinkLayerType::Ether | LinkLayerType::Loopback => LinkLayer::Ethernet,
+                LinkLayerType::None => LinkLayer::None,
+                other => LinkLayer::Other(other.into()),
+            },
+            mtu: 0,
             driver: None,
             xdp: None,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name = name,
+                LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
                 LinkAttribute::LinkInfo(infos) => {
                     interface.driver = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),

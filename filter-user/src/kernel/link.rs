@@ -11,9 +11,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya_obj::generated::{bpf_attr, bpf_cmd};
+use aya_obj::generated::bpf_cmd;
 
-use super::bpffs;
+use super::{
+    bpffs,
+    syscall::{attributes, bpf},
+};
 
 /// Detaches the link pinned at `path`, if there is one, and removes the pin.
 ///
@@ -28,35 +31,12 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 
 fn detach(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut get = zeroed();
+    let mut get = attributes();
     get.__bindgen_anon_4.pathname = path.as_ptr() as u64;
-    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &get)?;
+    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut get)?;
     // SAFETY: just opened, and nobody else's.
     let link = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut detach = zeroed();
+    let mut detach = attributes();
     detach.link_detach.link_fd = link.as_raw_fd() as u32;
-    bpf(bpf_cmd::BPF_LINK_DETACH, &detach).map(drop)
-}
-
-fn zeroed() -> bpf_attr {
-    // SAFETY: a union of plain integers, all of which may be zero.
-    unsafe { std::mem::zeroed() }
-}
-
-/// The bpf(2) system call, for the two commands that aya does not offer.
-fn bpf(command: bpf_cmd, attributes: &bpf_attr) -> io::Result<i32> {
-    // SAFETY: the kernel reads `attributes` up to the given size, and what they
-    // point to outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command as libc::c_long,
-            std::ptr::from_ref(attributes),
-            size_of::<bpf_attr>(),
-        )
-    };
-    match i32::try_from(result) {
-        Ok(result @ 0..) => Ok(result),
-        _ => Err(io::Error::last_os_error()),
-    }
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut detach).map(drop)
 }

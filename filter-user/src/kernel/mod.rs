@@ -4,7 +4,8 @@
 //! ```text
 //! /sys/fs/bpf/xdpfw/<network namespace>/abi-<version>/
 //!     current              program array with one element: the program in force
-//!     dispatcher           program that every interface runs; jumps to `current`
+//!     dispatcher           program that interfaces run; jumps to `current`
+//!     dispatcher_l3        the same for those without a link layer (tun)
 //!     links/<ifindex>      keeps the dispatcher attached to an interface
 //!     generations/<n>/     program, record, counters, rule_hits
 //! ```
@@ -24,11 +25,12 @@ mod object;
 mod record;
 mod slots;
 mod store;
+mod syscall;
 mod trace;
 
 pub use counters::{CounterMaps, Snapshot, Tally};
 pub use generation::Generation;
-pub use interface::{Interface, Mode, interface_with, interfaces};
+pub use interface::{Interface, LinkLayer, Mode, environment, interface_with, interfaces};
 pub use lock::Lock;
 pub use record::Record;
 pub use store::{Attached, Change, Counters, Live, Store};

@@ -1,17 +1,19 @@
 //! The embedded eBPF object, loaded with the tables of a compiled policy.
 
-use std::{io, path::Path};
+use std::{io, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya::{
-    Ebpf, EbpfLoader, Pod, include_bytes_aligned,
-    maps::{HashMap, ProgramArray},
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{Map, ProgramArray},
     programs::{ProgramFd, Xdp},
 };
+use bytemuck::NoUninit;
 use xdpfw_common::abi::names;
 
+use super::syscall;
 use crate::{
-    compiler::Tables,
+    compiler::{Prefix, Tables},
     exit::{Exit, Failure},
 };
 
@@ -26,6 +28,13 @@ const SMALLEST_RING: u32 = 1 << 16;
 /// The object, loaded.
 pub(super) struct Object {
     ebpf: Ebpf,
+}
+
+/// A program's name in one flavour of the object: with `frags`, it takes packets in
+/// several buffers.
+pub(super) fn flavour(program: &str, frags: bool) -> String {
+    let suffix = if frags { names::FRAGS } else { "" };
+    format!("{program}{suffix}")
 }
 
 /// Pins of maps that the object is to share rather than to create.
@@ -45,9 +54,19 @@ impl Object {
         loader
             .override_global(names::CONFIG, bytemuck::bytes_of(&tables.config), true)
             .override_global(names::LISTED, bytemuck::bytes_of(&*tables.listed), true)
-            .map_max_entries(names::LOCAL_PORTS, entries(tables.local.len())?)
+            .map_max_entries(names::LOCAL, entries(tables.local.len())?)
+            .map_max_entries(names::EDGES, entries(tables.edges.len())?)
             .map_max_entries(names::REMOTE_PORTS, entries(tables.remote.len())?)
-            .map_max_entries(names::DECISIONS, entries(tables.decisions.len())?);
+            .map_max_entries(names::INTERFACES, entries(tables.interfaces.len())?);
+        let tries = [
+            (names::SOURCES, &tables.sources),
+            (names::DESTINATIONS, &tables.destinations),
+        ];
+        for (names, prefixes) in tries {
+            for (name, prefixes) in names.into_iter().zip(prefixes) {
+                loader.map_max_entries(name, entries(prefixes.len())?);
+            }
+        }
         if !traced {
             loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
         }
@@ -57,36 +76,37 @@ impl Object {
         if let Some(pin) = shared.rule_hits {
             loader.map_pin_path(names::RULE_HITS, pin);
         }
-        let mut object = Self {
+        let object = Self {
             ebpf: loader.load(OBJECT).map_err(refused)?,
         };
-        object.fill::<[u8; 4], u32>(names::LOCAL_PORTS, &tables.local)?;
-        object.fill::<[u8; 4], u32>(names::REMOTE_PORTS, &tables.remote)?;
-        object.fill::<[u32; 2], [u32; 2]>(names::DECISIONS, &tables.decisions)?;
+        object.fill(names::LOCAL, &tables.local, |&key| key)?;
+        object.fill(names::EDGES, &tables.edges, |&key| key)?;
+        object.fill(names::REMOTE_PORTS, &tables.remote, |&key| key)?;
+        object.fill(names::INTERFACES, &tables.interfaces, |&key| key)?;
+        for ([v4, v6], [prefixes4, prefixes6]) in tries {
+            object.fill(v4, prefixes4, trie_key::<8>)?;
+            object.fill(v6, prefixes6, trie_key::<20>)?;
+        }
         Ok(object)
     }
 
-    /// Fills a hash map, as which the entries' own types are plain arrays.
-    fn fill<K, V>(
-        &mut self,
+    /// Fills a map that was created empty.
+    fn fill<E, K: NoUninit, V: NoUninit>(
+        &self,
         name: &str,
-        entries: &[(impl bytemuck::Pod, impl bytemuck::Pod)],
-    ) -> Result<()>
-    where
-        K: Pod + bytemuck::Pod,
-        V: Pod + bytemuck::Pod,
-    {
-        let map = self.ebpf.map_mut(name).context("no such map")?;
-        let mut map = HashMap::<_, K, V>::try_from(map)?;
-        for &(key, value) in entries {
-            map.insert(
-                bytemuck::cast::<_, K>(key),
-                bytemuck::cast::<_, V>(value),
-                0,
-            )
-            .with_context(|| format!("cannot fill the map {name}"))?;
-        }
-        Ok(())
+        entries: &[(E, V)],
+        key: impl Fn(&E) -> K,
+    ) -> Result<()> {
+        let (Map::HashMap(map) | Map::LpmTrie(map)) = self.ebpf.map(name).context("no such map")?
+        else {
+            anyhow::bail!("{name} is neither hash map nor trie");
+        };
+        let (keys, values): (Vec<K>, Vec<V>) = entries
+            .iter()
+            .map(|(entry, value)| (key(entry), *value))
+            .unzip();
+        syscall::update(map.fd().as_fd(), &keys, &values)
+            .with_context(|| format!("cannot fill the map {name}"))
     }
 
     /// Pins a map.
@@ -119,6 +139,30 @@ impl Object {
             .context("no such program")?
             .try_into()?)
     }
+}
+
+/// A prefix as a trie has it (`struct bpf_lpm_trie_key` in linux/bpf.h): length, then
+/// so many bytes of the address.
+fn trie_key<const LEN: usize>(prefix: &Prefix) -> [u8; LEN] {
+    let mut key = [0; LEN];
+    let (len, address) = key.split_at_mut(size_of::<u32>());
+    len.copy_from_slice(&u32::from(prefix.len).to_ne_bytes());
+    address.copy_from_slice(&prefix.bits.to_be_bytes()[..address.len()]);
+    key
+}
+
+/// Whether this kernel has programs that take packets in several buffers.
+pub(super) fn takes_frags() -> Result<bool> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
+    let mut ebpf = loader.load(OBJECT).map_err(refused)?;
+    let name = flavour(names::DISPATCHER, true);
+    let program: &mut Xdp = ebpf
+        .program_mut(&name)
+        .context("no such program")?
+        .try_into()?;
+    // Those that have not know no such flag (Linux before 5.18).
+    Ok(program.load().is_ok())
 }
 
 /// Puts a program in force: one store, seen by all interfaces at once.

@@ -8,7 +8,12 @@ use aya::maps::{Array, Map, MapData};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Policy, PolicyText, RuleId};
+use super::environment;
+use crate::{
+    compiler::Environment,
+    policy::{Policy, PolicyText, RuleId},
+    ports::PortRange,
+};
 
 /// Bytes in one element of the map.
 const CHUNK: usize = 4096;
@@ -22,8 +27,12 @@ pub struct Record {
     pub counting_since: Timestamp,
     /// Whether the program reports each packet through aya-log.
     pub traced: bool,
+    /// Whether the program takes packets in several buffers.
+    pub frags: bool,
     /// The policy.
     pub policy: Policy,
+    /// What the policy's meaning depended on.
+    pub environment: Environment,
     /// Slots of the rules' counters, in the order of the rules.
     pub slots: Vec<u32>,
 }
@@ -33,11 +42,24 @@ struct Written {
     generation: u64,
     counting_since: Timestamp,
     traced: bool,
+    frags: bool,
     policy: PolicyText,
+    ephemeral: (u16, u16),
+    interfaces: Vec<(String, u32)>,
     slots: Vec<u32>,
 }
 
 impl Record {
+    /// Whether a generation made from this policy now would treat every packet as this
+    /// one does.
+    ///
+    /// # Errors
+    ///
+    /// The host does not tell its interfaces.
+    pub fn is_up_to_date(&self, policy: &Policy) -> Result<bool> {
+        Ok(policy.same_verdicts(&self.policy) && environment(policy)? == self.environment)
+    }
+
     /// Slot of a rule's counters.
     pub fn slot_of(&self, id: RuleId) -> Option<u32> {
         let index = self.policy.rules.iter().position(|rule| rule.id == id)?;
@@ -50,7 +72,13 @@ impl Record {
             generation: self.generation,
             counting_since: self.counting_since,
             traced: self.traced,
+            frags: self.frags,
             policy: PolicyText::from(&self.policy),
+            ephemeral: (
+                self.environment.ephemeral.first,
+                self.environment.ephemeral.last,
+            ),
+            interfaces: self.environment.interfaces.clone(),
             slots: self.slots.clone(),
         })?;
         // JSON takes white space behind it.
@@ -82,7 +110,15 @@ impl Record {
             generation: written.generation,
             counting_since: written.counting_since,
             traced: written.traced,
+            frags: written.frags,
             policy,
+            environment: Environment {
+                ephemeral: PortRange {
+                    first: written.ephemeral.0,
+                    last: written.ephemeral.1,
+                },
+                interfaces: written.interfaces,
+            },
             slots: written.slots,
         })
     }

@@ -52,7 +52,11 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::policy::{Action, RuleId, What, WhatText};
+    use crate::{
+        compiler::Environment,
+        policy::{Action, RuleId, What, WhatText},
+        ports::PortRange,
+    };
 
     fn policy(rules: &[(u32, &str)]) -> Policy {
         let rule = |&(id, words): &(u32, &str)| Rule {
@@ -72,7 +76,15 @@ mod tests {
             generation: 1,
             counting_since: Timestamp::UNIX_EPOCH,
             traced: false,
+            frags: false,
             policy: policy(rules),
+            environment: Environment {
+                ephemeral: PortRange {
+                    first: 32768,
+                    last: 60999,
+                },
+                interfaces: Vec::new(),
+            },
             slots: slots.to_vec(),
         }
     }

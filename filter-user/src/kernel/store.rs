@@ -16,13 +16,13 @@ use jiff::Timestamp;
 use xdpfw_common::abi::names;
 
 use super::{
-    Generation, Interface, Mode, Record, bpffs,
+    Generation, Interface, LinkLayer, Mode, Record, bpffs, environment,
     generation::{self, Built},
     interface::{detach_unlinked, interfaces},
     link, object,
     slots::Slots,
 };
-use crate::{compiler, exit::Failure, host, policy::Policy};
+use crate::{compiler, exit::Failure, policy::Policy};
 
 /// The filter of this network namespace. Held under the [lock](super::Lock).
 #[derive(Debug)]
@@ -135,10 +135,13 @@ impl Store {
         if self.links()?.is_empty() || !self.dispatcher().exists() {
             return Ok(Vec::new());
         }
-        let dispatcher = ProgramInfo::from_pin(self.dispatcher())?.id();
+        let dispatchers = [
+            ProgramInfo::from_pin(self.dispatcher())?.id(),
+            ProgramInfo::from_pin(self.dispatcher_l3())?.id(),
+        ];
         let attached = interfaces()?.into_iter().filter_map(|interface| {
             let (program, mode) = interface.xdp?;
-            let ours = program == dispatcher && self.link(interface.index).exists();
+            let ours = dispatchers.contains(&program) && self.link(interface.index).exists();
             ours.then_some(Attached { interface, mode })
         });
         Ok(attached.collect())
@@ -158,8 +161,9 @@ impl Store {
             Counters::Reset => None,
         };
         let slots = Slots::assign(policy, previous.map(Generation::record));
-        let tables = compiler::compile(policy, host::ephemeral_ports(), &slots.of_rules)
-            .map_err(Failure::policy)?;
+        let environment = environment(policy)?;
+        let tables = compiler::compile(policy, &environment, &slots.of_rules)
+            .map_err(|error| Failure::policy(error.message(policy)))?;
         if let Some(previous) = previous {
             previous.clear_slots(&slots.fresh)?;
         }
@@ -169,7 +173,12 @@ impl Store {
             counting_since: previous
                 .map_or_else(Timestamp::now, |previous| previous.record().counting_since),
             traced,
+            frags: match &current {
+                Some(current) => current.record().frags,
+                None => wants_frags()? && object::takes_frags()?,
+            },
             policy: policy.clone(),
+            environment,
             slots: slots.of_rules,
         };
         bpffs::make(&self.directory.join("generations"))?;
@@ -190,7 +199,18 @@ impl Store {
     /// The interface has a program already, or its driver or the kernel refuses.
     pub fn attach(&self, interface: &Interface, mode: Mode) -> Result<()> {
         bpffs::make(&self.directory.join("links"))?;
-        let mut dispatcher = Xdp::from_pin(self.dispatcher(), XdpAttachType::Interface)?;
+        let dispatcher = match interface.link_layer {
+            LinkLayer::Ethernet => self.dispatcher(),
+            LinkLayer::None => self.dispatcher_l3(),
+            LinkLayer::Other(number) => {
+                return Err(Failure::kernel(format!(
+                    "{}: its packets have neither an Ethernet header nor none (link layer {number}), which the filter cannot read",
+                    interface.name
+                ))
+                .into());
+            }
+        };
+        let mut dispatcher = Xdp::from_pin(dispatcher, XdpAttachType::Interface)?;
         let id = dispatcher
             .attach_to_if_index(
                 interface.index,
@@ -252,6 +272,7 @@ impl Store {
         }
         bpffs::remove_directory(&self.directory.join("generations"))?;
         bpffs::remove_file(&self.dispatcher())?;
+        bpffs::remove_file(&self.dispatcher_l3())?;
         bpffs::remove_file(&self.slot())?;
         bpffs::remove(&self.directory)
     }
@@ -324,6 +345,10 @@ impl Store {
     fn dispatcher(&self) -> PathBuf {
         self.directory.join("dispatcher")
     }
+
+    fn dispatcher_l3(&self) -> PathBuf {
+        self.directory.join("dispatcher_l3")
+    }
 }
 
 impl Change<'_> {
@@ -335,12 +360,20 @@ impl Change<'_> {
     pub fn make(mut self) -> Result<Generation> {
         let store = self.store;
         if !store.dispatcher().exists() {
-            // The first generation brings the dispatcher with it. The slot is
-            // pinned before the program that reads it.
+            // The first generation brings the dispatchers with it. The slot is
+            // pinned before the programs that read it, and last the one that says
+            // that all are there.
             bpffs::remove_file(&store.slot())?;
+            bpffs::remove_file(&store.dispatcher_l3())?;
+            let frags = self.built.generation.record().frags;
             let object = &mut self.built.object;
             object.pin_map(names::CURRENT, &store.slot())?;
-            object.pin_program(names::DISPATCHER, &store.dispatcher())?;
+            for (name, pin) in [
+                (names::DISPATCHER_L3, store.dispatcher_l3()),
+                (names::DISPATCHER, store.dispatcher()),
+            ] {
+                object.pin_program(&object::flavour(name, frags), &pin)?;
+            }
         }
         object::store_program(&store.slot(), &self.built.program)?;
         self.made = true;
@@ -365,15 +398,28 @@ impl Drop for Change<'_> {
     }
 }
 
+/// Whether this host has interfaces whose packets may come in several buffers, filtered
+/// or not: one of them may be joined later.
+fn wants_frags() -> Result<bool> {
+    // Drivers put up to about 3 KiB into one buffer under XDP, the least 2 KiB.
+    const ONE_BUFFER: u32 = 2000;
+    let all = interfaces()?;
+    // Loopback has a large MTU everywhere, and its own kind of buffers.
+    Ok(all
+        .iter()
+        .any(|interface| interface.mtu > ONE_BUFFER && interface.name != "lo"))
+}
+
 /// Refuses to take a filter for none whose pins are out of sight.
 fn refuse_hidden_filter() -> Result<()> {
     for interface in interfaces()? {
         let Some((id, _)) = interface.xdp else {
             continue;
         };
-        let ours = loaded_programs()
-            .filter_map(Result::ok)
-            .any(|program| program.id() == id && program.name_as_str() == Some(names::DISPATCHER));
+        let ours = loaded_programs().filter_map(Result::ok).any(|program| {
+            let name = program.name_as_str();
+            program.id() == id && name.is_some_and(|name| name.starts_with(names::DISPATCHER))
+        });
         if ours {
             return Err(Failure::kernel(format!(
                 "{} is filtered, but its pins are out of sight here; say `nsenter \

@@ -1,0 +1,112 @@
+//! What IPv4 and IPv6 have in common, once their headers are read: addresses, the
+//! protocol, and where the payload is.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use super::Frame;
+
+/// A valid IP packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Ip<'a> {
+    /// The addresses.
+    pub addresses: Addresses<'a>,
+    /// Offset of the header from the start of the frame.
+    pub header: usize,
+    /// IP protocol number of the payload, behind all extension headers.
+    pub protocol: u8,
+    /// Whether the packet is a fragment without the transport header.
+    pub later_fragment: bool,
+    /// The payload.
+    pub payload: Payload,
+}
+
+/// Where an IP packet's payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Offset from the start of the frame, behind all IP options and extension headers.
+    pub offset: usize,
+    /// Length in bytes, by the packet's own account: what follows it in the frame is
+    /// padding.
+    pub len: usize,
+    /// "More fragments" and the fragment offset as an IPv4 header has them: few
+    /// packets get as far as asking.
+    pub(super) fragment: u16,
+}
+
+impl Payload {
+    /// "More fragments" and the fragment offset of an IPv4 header, in network byte order.
+    pub(super) const FRAGMENT: u16 = 0x3fff_u16.to_be();
+
+    /// Whether the payload can hold the length that its own header claims: of
+    /// a first fragment, nobody knows.
+    #[inline(always)]
+    pub const fn can_hold(&self, claimed: usize) -> bool {
+        claimed <= self.len || self.fragment & Self::FRAGMENT != 0
+    }
+}
+
+/// The addresses of a packet. Read when asked for: most packets are judged without
+/// them.
+#[derive(Clone, Copy, Debug)]
+pub enum Addresses<'a> {
+    /// In an IPv4 header.
+    V4(&'a Ipv4Hdr),
+    /// In an IPv6 header.
+    V6(&'a Ipv6Hdr),
+}
+
+impl Addresses<'_> {
+    /// The peer's address on ingress.
+    #[inline(always)]
+    pub const fn source(&self) -> IpAddr {
+        match self {
+            Self::V4(header) => v4(header.src_addr),
+            Self::V6(header) => v6(header.src_addr),
+        }
+    }
+
+    /// This host's address on ingress.
+    #[inline(always)]
+    pub const fn destination(&self) -> IpAddr {
+        match self {
+            Self::V4(header) => v4(header.dst_addr),
+            Self::V6(header) => v6(header.dst_addr),
+        }
+    }
+}
+
+#[inline(always)]
+const fn v4([a, b, c, d]: [u8; 4]) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+#[inline(always)]
+const fn v6(address: [u8; 16]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(address)))
+}
+
+/// The version field of the header at `offset`, or `None` when the frame ends before.
+#[inline(always)]
+pub fn version<F: Frame + ?Sized>(frame: &F, offset: usize) -> Option<u8> {
+    // Two bytes, as all headers are of even length.
+    frame.read::<[u8; 2]>(offset).map(|[first, _]| first >> 4)
+}
+
+/// Version, source and destination of the header at `offset`. IPv4 addresses are mapped
+/// into IPv6 (RFC 4291, section 2.5.5.2), so that all bytes have a value.
+#[inline(always)]
+pub fn addresses<F: Frame + ?Sized>(frame: &F, offset: usize) -> Option<(u8, Ipv6Addr, Ipv6Addr)> {
+    let mapped = |[a, b, c, d]: [u8; 4]| Ipv4Addr::new(a, b, c, d).to_ipv6_mapped();
+    let version = version(frame, offset)?;
+    if version == 6 {
+        let header: &Ipv6Hdr = frame.read(offset)?;
+        let [source, destination] = [header.src_addr, header.dst_addr].map(Ipv6Addr::from);
+        Some((version, source, destination))
+    } else {
+        let header: &Ipv4Hdr = frame.read(offset)?;
+        let [source, destination] = [header.src_addr, header.dst_addr].map(mapped);
+        Some((version, source, destination))
+    }
+}

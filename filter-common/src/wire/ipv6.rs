@@ -1,0 +1,114 @@
+//! IPv6 (RFC 8200): the addresses, and where the transport header starts behind the
+//! extension headers.
+
+use network_types::ip::Ipv6Hdr;
+
+use super::{
+    Frame, Malformation,
+    ip::{Addresses, Ip, Payload},
+};
+
+/// Most extension headers that a packet may have.
+pub const MAX_HEADERS: usize = 8;
+
+/// Protocol numbers of the extension headers that are looked behind (IANA, "IPv6
+/// Extension Header Types").
+mod extension {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    /// Authentication (RFC 4302).
+    pub(super) const AH: u8 = 51;
+    pub(super) const DESTINATION: u8 = 60;
+}
+
+/// Shortest extension header, in bytes; also the whole fragment header.
+type Extension = [u8; 8];
+const LEN: usize = size_of::<Extension>();
+/// In a fragment header's third and fourth byte: the offset, in units of eight bytes.
+const FRAGMENT_OFFSET: u16 = 0xfff8;
+/// There, too: more fragments follow.
+const MORE_FRAGMENTS: u16 = 1;
+
+/// Reads the IPv6 header at `offset`, and all extension headers.
+///
+/// A payload length of 0 is an empty payload: the jumbograms for which it stands
+/// (RFC 2675) are longer than any frame.
+#[inline(always)]
+pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malformation> {
+    let header = frame
+        .read::<Ipv6Hdr>(offset)
+        .ok_or(Malformation::Ipv6Truncated)?;
+    if header.vcf[0] >> 4 != 6 {
+        return Err(Malformation::Ipv6Version);
+    }
+    let len = usize::from(u16::from_be_bytes(header.payload_len));
+    let start = offset + Ipv6Hdr::LEN;
+    if start + len > frame.len() {
+        return Err(Malformation::Ipv6PayloadLength);
+    }
+    let mut ip = Ip {
+        addresses: Addresses::V6(header),
+        header: offset,
+        protocol: header.next_hdr,
+        later_fragment: false,
+        payload: Payload {
+            offset: start,
+            len,
+            fragment: 0,
+        },
+    };
+    let mut headers = 0;
+    while is_extension(ip.protocol) {
+        if headers == MAX_HEADERS {
+            return Err(Malformation::TooManyHeaders);
+        }
+        headers += 1;
+        let len = step_over(frame, &mut ip)?;
+        if ip.later_fragment {
+            break;
+        }
+        // At most 16 KiB, with as many and as long headers as there can be.
+        ip.payload.offset = frame.settle(ip.payload.offset + len);
+        ip.payload.len -= len;
+    }
+    Ok(ip)
+}
+
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    use extension::{AH, DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING};
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AH | DESTINATION)
+}
+
+/// Reads the extension header in front of the payload. Returns its length, which is
+/// within the payload's.
+#[inline(always)]
+fn step_over<F: Frame + ?Sized>(frame: &F, ip: &mut Ip<'_>) -> Result<usize, Malformation> {
+    if ip.payload.len < LEN {
+        return Err(Malformation::ExtensionTruncated);
+    }
+    let &[next, length, high, low, ..] = frame
+        .read::<Extension>(ip.payload.offset)
+        .ok_or(Malformation::ExtensionTruncated)?;
+    let len = match ip.protocol {
+        extension::FRAGMENT => {
+            let fragment = u16::from_be_bytes([high, low]);
+            if fragment & FRAGMENT_OFFSET != 0 {
+                ip.later_fragment = true;
+            } else if fragment & MORE_FRAGMENTS != 0 {
+                ip.payload.fragment = Payload::FRAGMENT;
+            }
+            LEN
+        }
+        // In units of four bytes, without the first two.
+        extension::AH => (usize::from(length) + 2) * 4,
+        // In units of eight bytes, without the first.
+        _ => (usize::from(length) + 1) * 8,
+    };
+    ip.protocol = next;
+    if len > ip.payload.len {
+        return Err(Malformation::ExtensionTruncated);
+    }
+    Ok(len)
+}

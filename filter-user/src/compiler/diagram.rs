@@ -1,0 +1,261 @@
+//! The decision diagram: from a list of rules to the questions that tell which of
+//! them is the first to match a packet.
+
+use std::collections::{BTreeMap, HashMap};
+
+use xdpfw_common::abi::{EdgeKey, NO_RULE, Node, dimension};
+
+use super::{
+    TooComplex,
+    dimension::{Dimension, Families},
+};
+
+/// Most edges a diagram may have: 16 MiB of hash map, filled in a moment.
+pub(super) const MAX_EDGES: usize = 1 << 18;
+/// Most rules looked at in building it: seconds would be too long to wait for an answer.
+const MAX_WORK: usize = 1 << 26;
+
+/// The dimensions there are, in the order in which they are asked.
+const ORDER: [u32; 4] = [
+    dimension::INTERFACE,
+    dimension::REMOTE_PORT,
+    dimension::DESTINATION,
+    dimension::SOURCE,
+];
+/// Those that are asked before the ports' transport makes no difference any more.
+const WITH_TRANSPORT: usize = 2;
+
+/// The dimensions of a policy, in order; remote ports have one for each transport.
+pub(super) struct Dimensions {
+    pub(super) interface: Dimension,
+    pub(super) remote: [Dimension; 2],
+    pub(super) destination: Dimension,
+    pub(super) source: Dimension,
+}
+
+/// A diagram in the making.
+pub(super) struct Diagram<'a> {
+    dimensions: &'a Dimensions,
+    /// The decision of each rule.
+    decisions: &'a [Node],
+    known: HashMap<Place, Node>,
+    nodes: u32,
+    /// What was built.
+    pub(super) edges: Vec<(EdgeKey, Node)>,
+    /// Dimensions that are asked for.
+    pub(super) asked: u32,
+    /// Rules that decide for some packet.
+    pub(super) reached: Vec<bool>,
+    work: usize,
+    /// How often each rule had to be looked at: whom to blame.
+    looks: Vec<u32>,
+}
+
+/// All that a node depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Place {
+    level: usize,
+    transport: usize,
+    families: Families,
+    rules: Vec<u32>,
+}
+
+impl<'a> Diagram<'a> {
+    /// An empty one.
+    pub(super) fn new(dimensions: &'a Dimensions, decisions: &'a [Node]) -> Self {
+        Self {
+            dimensions,
+            decisions,
+            known: HashMap::new(),
+            nodes: 0,
+            edges: Vec::new(),
+            asked: 0,
+            reached: vec![false; decisions.len()],
+            work: 0,
+            looks: vec![0; decisions.len()],
+        }
+    }
+
+    /// Whether a rule matches whatever it is asked about, so that no later one has a
+    /// say.
+    pub(super) fn decides(&self, rule: u32) -> bool {
+        self.decides_from(0, 0, rule) && self.decides_from(0, 1, rule)
+    }
+
+    fn decides_from(&self, level: usize, transport: usize, rule: u32) -> bool {
+        (level..ORDER.len()).all(|level| !self.at(level, transport).restricts(rule))
+    }
+
+    fn at(&self, level: usize, transport: usize) -> &'a Dimension {
+        let dimensions = self.dimensions;
+        match level {
+            0 => &dimensions.interface,
+            1 => &dimensions.remote[transport],
+            2 => &dimensions.destination,
+            _ => &dimensions.source,
+        }
+    }
+
+    /// The node at which these rules, ascending, are told apart, for packets of these
+    /// families and of this transport, if they have one.
+    ///
+    /// # Errors
+    ///
+    /// There are more combinations than the bound.
+    pub(super) fn node(
+        &mut self,
+        rules: Vec<u32>,
+        transport: usize,
+        families: Families,
+    ) -> Result<Node, TooComplex> {
+        self.build(Place {
+            level: 0,
+            transport,
+            families,
+            rules,
+        })
+    }
+
+    fn build(&mut self, mut place: Place) -> Result<Node, TooComplex> {
+        let Some(level) = (place.level..ORDER.len()).find(|&level| {
+            let dimension = self.at(level, place.transport);
+            place.rules.iter().any(|&rule| dimension.restricts(rule))
+        }) else {
+            return Ok(self.leaf(&place.rules));
+        };
+        place.level = level;
+        if level >= WITH_TRANSPORT {
+            place.transport = 0;
+        }
+        if let Some(&node) = self.known.get(&place) {
+            return Ok(node);
+        }
+        let node = self.ask(&place)?;
+        self.known.insert(place, node);
+        Ok(node)
+    }
+
+    fn leaf(&mut self, rules: &[u32]) -> Node {
+        match rules.first() {
+            Some(&rule) => {
+                self.reached[rule as usize] = true;
+                self.decisions[rule as usize]
+            }
+            None => Node::NO_RULE,
+        }
+    }
+
+    /// Asks for the dimension of `place`, where some rule depends on the answer.
+    fn ask(&mut self, place: &Place) -> Result<Node, TooComplex> {
+        let dimension = self.at(place.level, place.transport);
+        let (restricted, free): (Vec<u32>, Vec<u32>) = place
+            .rules
+            .iter()
+            .partition(|&&rule| dimension.restricts(rule));
+        let free = self.cut(free, place);
+        let mut classes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for rule in restricted {
+            let of_rule = &dimension.of_rule[&rule];
+            self.look(rule, of_rule.len())?;
+            for &class in of_rule {
+                if dimension.families_of(class) & place.families != 0 {
+                    classes.entry(class).or_default().push(rule);
+                }
+            }
+        }
+        // In which families a class remains that leads otherwise.
+        let untouched = (1..=dimension.families.len() as u32)
+            .filter(|class| !classes.contains_key(class))
+            .fold(dimension.rest, |families, class| {
+                families | dimension.families_of(class)
+            });
+        let otherwise = match untouched & place.families {
+            0 => Node::NO_RULE,
+            families => self.build(self.next(place, free.clone(), families))?,
+        };
+        let mut edges = Vec::new();
+        for (class, rules) in classes {
+            for &rule in &free {
+                self.look(rule, 1)?;
+            }
+            let rules = self.cut(merge(&rules, &free), place);
+            let families = dimension.families_of(class) & place.families;
+            let next = self.build(self.next(place, rules, families))?;
+            if next != otherwise {
+                edges.push((class, next));
+            }
+            if self.edges.len() + edges.len() > MAX_EDGES {
+                return Err(self.too_complex());
+            }
+        }
+        if edges.is_empty() {
+            return Ok(otherwise);
+        }
+        self.nodes += 1;
+        let number = self.nodes;
+        self.asked |= ORDER[place.level];
+        let key = |class| EdgeKey {
+            node: number,
+            class,
+        };
+        self.edges
+            .extend(edges.into_iter().map(|(class, next)| (key(class), next)));
+        let mut node = Node {
+            number,
+            asks: ORDER[place.level],
+            slot: otherwise.slot,
+            action: otherwise.action,
+        };
+        if otherwise.asks != 0 {
+            node.asks |= dimension::MORE;
+            node.slot = NO_RULE;
+            node.action = 0;
+            self.edges.push((key(0), otherwise));
+        }
+        Ok(node)
+    }
+
+    fn next(&self, place: &Place, rules: Vec<u32>, families: Families) -> Place {
+        Place {
+            level: place.level + 1,
+            transport: place.transport,
+            families,
+            rules,
+        }
+    }
+
+    /// Leaves out the rules behind the first that no further question concerns.
+    fn cut(&self, mut rules: Vec<u32>, place: &Place) -> Vec<u32> {
+        let decides = |&rule: &u32| self.decides_from(place.level + 1, place.transport, rule);
+        if let Some(first) = rules.iter().position(decides) {
+            rules.truncate(first + 1);
+        }
+        rules
+    }
+
+    fn look(&mut self, rule: u32, times: usize) -> Result<(), TooComplex> {
+        self.work += times;
+        self.looks[rule as usize] = self.looks[rule as usize].saturating_add(times as u32);
+        if self.work > MAX_WORK {
+            return Err(self.too_complex());
+        }
+        Ok(())
+    }
+
+    /// Blames the rules that had to be looked at most often.
+    fn too_complex(&self) -> TooComplex {
+        let mut rules: Vec<usize> = (0..self.looks.len())
+            .filter(|&rule| self.looks[rule] > 0)
+            .collect();
+        rules.sort_by_key(|&rule| std::cmp::Reverse(self.looks[rule]));
+        TooComplex::Combinations(rules)
+    }
+}
+
+/// Two ascending lists as one.
+fn merge(left: &[u32], right: &[u32]) -> Vec<u32> {
+    let mut both = [left, right].concat();
+    // Two runs, which is what the sort is good at.
+    both.sort();
+    both
+}
