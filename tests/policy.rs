@@ -307,6 +307,56 @@ fn what_may_not_be_meant_is_warned_of_and_done() -> Result<()> {
 }
 
 #[test]
+fn rules_that_can_never_match_are_named_with_those_in_front() -> Result<()> {
+    let host = Host::new()?;
+    let said = |arguments: &[&str], stdin: &str| -> Result<String> {
+        let output = host.xdpfw(arguments).stdin(stdin).output()?;
+        Ok(text(&output.stderr).replace("not up; the rules are those of the policy file\n", ""))
+    };
+    let warning = |rule: &str, by: &str, take: &str| {
+        format!("warning: {rule} can never match: {by} in front of it {take} all its packets\n")
+    };
+    let pair = warning("r3", "r1 and r2", "take");
+    let single = warning("r4", "r1", "takes");
+    for (arguments, warning) in [
+        (&["deny", "tcp", "1-1023"][..], ""),
+        (&["deny", "tcp", "high", "--from", "192.0.2.0/24"], ""),
+        (
+            &["allow", "tcp", "1-65535", "--from", "192.0.2.0/25"],
+            &pair,
+        ),
+        (&["allow", "tcp", "22", "--from", "192.0.2.7"], &single),
+        // What was told is not told again; what is new is.
+        (&["allow", "udp", "any"], ""),
+        (&["list"], &format!("{pair}{single}")),
+        (&["delete", "r2"], ""),
+        (&["list"], &single),
+    ] {
+        assert_eq!(said(arguments, "")?, warning, "{arguments:?}");
+    }
+    // Put in front, it is what others are in vain for.
+    let in_front = ["deny", "any", "--from", "192.0.2.0/24", "--before", "r1"];
+    let told = said(&[&in_front[..], &["--dry-run"]].concat(), "")?;
+    assert_eq!(
+        told,
+        warning("r3", "r6", "takes") + &warning("r4", "r6", "takes")
+    );
+    let list = host.xdpfw(["list"]).json();
+    let unreachable = |place: usize| list["rules"][place]["unreachable"].clone();
+    assert_eq!(
+        [unreachable(0), unreachable(1), unreachable(2)],
+        [Value::Null, Value::Null, json!(["r1"])]
+    );
+    let file = "version = 1\n[[rule]]\nallow = \"any\"\n[[rule]]\ndeny = \"icmp any\"\n";
+    let said = said(&["apply", "--check", "-"], file)?;
+    assert!(
+        said.starts_with("warning: r2 can never match: r1 in front of it takes all its packets\n"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
 fn what_is_not_there_cannot_be_deleted() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
