@@ -10,7 +10,7 @@ mod text;
 mod what;
 mod words;
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 pub use self::{
     file::PolicyFile,
@@ -147,7 +147,19 @@ impl Policy {
 
     /// An id that no rule has: one above the highest.
     pub fn free_id(&self) -> RuleId {
-        RuleId(self.rules.iter().map(|rule| rule.id.0).max().unwrap_or(0) + 1)
+        // There are more ids than rules fit in memory.
+        self.free_ids().next().unwrap_or(RuleId(u32::MAX))
+    }
+
+    /// The ids that no rule has: those above the highest first.
+    fn free_ids(&self) -> impl Iterator<Item = RuleId> + use<> {
+        let used: HashSet<u32> = self.rules.iter().map(|rule| rule.id.0).collect();
+        let highest = used.iter().copied().max().unwrap_or(0);
+        (highest..=u32::MAX)
+            .skip(1)
+            .chain(1..highest)
+            .filter(move |id| !used.contains(id))
+            .map(RuleId)
     }
 
     /// Whether two policies treat every packet alike, rule for rule: all but

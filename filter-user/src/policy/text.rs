@@ -269,10 +269,10 @@ impl PolicyText {
                 });
             }
         }
-        let mut next = policy.free_id();
-        for rule in policy.rules.iter_mut().filter(|rule| rule.id == UNNAMED) {
-            rule.id = next;
-            next = RuleId(next.0 + 1);
+        let free = policy.free_ids();
+        let unnamed = policy.rules.iter_mut().filter(|rule| rule.id == UNNAMED);
+        for (rule, id) in unnamed.zip(free) {
+            rule.id = id;
         }
         Ok(())
     }

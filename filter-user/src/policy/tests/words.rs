@@ -272,6 +272,27 @@ fn prefix() -> impl Strategy<Value = String> {
     ]
 }
 
+#[test]
+fn a_free_id_is_above_the_highest_as_long_as_there_is_one() {
+    let free = |ids: &[u32]| {
+        let rules = ids.iter().map(|&id| Rule {
+            id: RuleId(id),
+            action: Action::Allow,
+            what: What::everything(),
+            comment: None,
+        });
+        let policy = Policy {
+            rules: rules.collect(),
+            ..Policy::default()
+        };
+        policy.free_id().0
+    };
+    assert_eq!(free(&[]), 1);
+    assert_eq!(free(&[1, 7, 3]), 8);
+    assert_eq!(free(&[u32::MAX - 1]), u32::MAX);
+    assert_eq!(free(&[1, 2, u32::MAX]), 3);
+}
+
 proptest! {
     #[test]
     fn what_is_displayed_parses_to_the_same_rule(
