@@ -232,11 +232,12 @@ fn a_policy_beyond_the_bounds_is_refused_with_the_rules_to_blame() -> Result<()>
     fs::write(host.policy(), POLICY)?;
     host.xdpfw(["up", "eth0"]).ok();
     let before = state(&lab)?;
-    // So many local and remote ports that each pair is a case of its own.
+    // So many prefixes and remote ports that each pair is a case of its own.
     let mut wide = "version = 1\n".to_owned();
-    for index in 0..600_u32 {
-        let port = 1_000 + index;
-        wide += &format!("[[rule]]\nallow = \"tcp {port}\"\nremote_ports = [{port}]\n");
+    for index in 0..1_000_u32 {
+        let (port, b, c) = (1_000 + index, index / 256, index % 256);
+        wide += &format!("[[rule]]\nallow = \"tcp 22\"\nremote_ports = [{port}]\n");
+        wide += &format!("[[rule]]\nallow = \"tcp 22\"\nfrom = \"10.{b}.{c}.0/24\"\n");
     }
     let said = host.xdpfw(["apply", "-"]).stdin(wide).fails(3);
     assert_is_one_error(&said, "combinations");

@@ -29,7 +29,7 @@ pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Result<Vec<Shadowed
     let resolve = |index: usize| Resolved::of(&policy.rules[index], ephemeral);
     let blame = |(place, &index): (usize, &usize)| {
         let by = if place < MAX_BLAMED {
-            in_front(policy, &resolve(index), index, &resolve)
+            in_front(policy, &tables.unreached, &resolve(index), index, &resolve)
         } else {
             Vec::new()
         };
@@ -44,11 +44,14 @@ pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Result<Vec<Shadowed
 /// The rule in front that takes all packets of this one, or else all that take some.
 fn in_front<'a>(
     policy: &Policy,
+    unreached: &[usize],
     rule: &Resolved<'a>,
     index: usize,
     resolve: &impl Fn(usize) -> Resolved<'a>,
 ) -> Vec<usize> {
     let meeting: Vec<usize> = (0..index)
+        // What takes nothing takes nothing from this one.
+        .filter(|other| unreached.binary_search(other).is_err())
         .filter(|&other| may_meet(&policy.rules[other].what, &rule.rule.what))
         .filter(|&other| relation(&resolve(other), rule) != Relation::Apart)
         .collect();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::environment;
 use crate::{
     compiler::Environment,
-    policy::{Policy, PolicyText, RuleId},
+    policy::{Policy, PolicyText},
     ports::PortRange,
 };
 
@@ -58,12 +58,6 @@ impl Record {
     /// The host does not tell its interfaces.
     pub fn is_up_to_date(&self, policy: &Policy) -> Result<bool> {
         Ok(policy.same_verdicts(&self.policy) && environment(policy)? == self.environment)
-    }
-
-    /// Slot of a rule's counters.
-    pub fn slot_of(&self, id: RuleId) -> Option<u32> {
-        let index = self.policy.rules.iter().position(|rule| rule.id == id)?;
-        self.slots.get(index).copied()
     }
 
     /// Writes the record into a new map and pins it.

@@ -1,11 +1,11 @@
 //! Which counters a rule has, from one generation to the next. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use xdpfw_common::abi::RULE_SLOTS;
 
 use super::Record;
-use crate::policy::{Policy, Rule};
+use crate::policy::{Policy, Rule, RuleId};
 
 /// Slots of the counters for the rules of a policy.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,12 +20,14 @@ impl Slots {
     /// Gives every rule a slot: the one it had, if it was the same rule, else one
     /// that nothing counts in.
     pub(super) fn assign(policy: &Policy, previous: Option<&Record>) -> Self {
+        let old: HashMap<RuleId, (&Rule, u32)> = previous
+            .into_iter()
+            .flat_map(|previous| previous.policy.rules.iter().zip(&previous.slots))
+            .map(|(rule, &slot)| (rule.id, (rule, slot)))
+            .collect();
         let unchanged = |rule: &Rule| {
-            let previous = previous?;
-            let old = previous.policy.rule(rule.id)?;
-            (old.action == rule.action && old.what == rule.what)
-                .then(|| previous.slot_of(rule.id))
-                .flatten()
+            let &(old, slot) = old.get(&rule.id)?;
+            (old.action == rule.action && old.what == rule.what).then_some(slot)
         };
         let taken: HashSet<u32> = previous
             .map(|previous| previous.slots.iter().copied().collect())
