@@ -9,6 +9,7 @@
     reason = "the program attribute leaves the documentation off what it makes"
 )]
 
+mod bare;
 mod count;
 mod host;
 mod packet;
@@ -18,7 +19,6 @@ mod trace;
 
 use aya_ebpf::{
     bindings::xdp_action,
-    helpers::bpf_xdp_adjust_meta,
     macros::{map, xdp},
     maps::ProgramArray,
     programs::XdpContext,
@@ -63,14 +63,14 @@ pub fn dispatcher_l3_frags(ctx: XdpContext) -> u32 {
 /// A generation.
 #[xdp]
 pub fn filter(ctx: XdpContext) -> u32 {
-    let packet = Packet::<false>::new(&ctx);
+    let packet = Packet::<false>::new(&ctx, !bare::is_marked(&ctx));
     judge(&packet, &packet)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 pub fn filter_frags(ctx: XdpContext) -> u32 {
-    let packet = Packet::<true>::new(&ctx);
+    let packet = Packet::<true>::new(&ctx, !bare::is_marked(&ctx));
     match Copy::of(&packet) {
         Some(copy) => judge(&packet, &copy),
         None => judge(&packet, &packet),
@@ -80,14 +80,14 @@ pub fn filter_frags(ctx: XdpContext) -> u32 {
 /// The same generation, telling of each packet what became of it and why.
 #[xdp]
 pub fn filter_traced(ctx: XdpContext) -> u32 {
-    let packet = Packet::<false>::new(&ctx);
+    let packet = Packet::<false>::new(&ctx, !bare::is_marked(&ctx));
     judge_aloud(&packet, &packet)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 pub fn filter_traced_frags(ctx: XdpContext) -> u32 {
-    let packet = Packet::<true>::new(&ctx);
+    let packet = Packet::<true>::new(&ctx, !bare::is_marked(&ctx));
     match Copy::of(&packet) {
         Some(copy) => judge_aloud(&packet, &copy),
         None => judge_aloud(&packet, &packet),
@@ -104,16 +104,14 @@ fn dispatch(ctx: &XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Marks the packet by a word of metadata, which otherwise no packet has.
 #[inline(always)]
 fn dispatch_l3(ctx: &XdpContext) -> u32 {
-    // SAFETY: no pointer into the packet is held.
-    let result = unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<u32>() as i32)) };
-    if result != 0 {
+    if bare::mark(ctx) {
+        dispatch(ctx)
+    } else {
         // Read as Ethernet, the packet could be anything.
-        return xdp_action::XDP_DROP;
+        xdp_action::XDP_DROP
     }
-    dispatch(ctx)
 }
 
 #[inline(always)]

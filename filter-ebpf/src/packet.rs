@@ -15,9 +15,9 @@ pub struct Packet<'a, const FRAGS: bool> {
 }
 
 impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
-    /// The frame of this run of the program.
+    /// The frame of this run of the program, with an Ethernet header or without.
     #[inline(always)]
-    pub fn new(ctx: &'a XdpContext) -> Self {
+    pub fn new(ctx: &'a XdpContext, has_ethernet: bool) -> Self {
         let start = ctx.data();
         // SAFETY: drivers start frames at even addresses. All headers are of even
         // length: told this, the compiler sees that it may load two-byte fields at
@@ -27,8 +27,7 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
             ctx,
             start,
             end: ctx.data_end(),
-            // Where a driver has no room for metadata, it lies behind `start`.
-            has_ethernet: ctx.metadata() >= start,
+            has_ethernet,
         }
     }
 }
