@@ -1,0 +1,157 @@
+//! What is known of a packet once it is judged: what it is, what becomes of it, and why.
+
+use crate::{
+    Reason, Transport,
+    abi::{ACTION_ALLOW, Kind, NO_RULE},
+    wire::Malformation,
+};
+
+use super::rules::Decision;
+
+/// What a packet is, as far as rules can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Its kind.
+    pub kind: Kind,
+    /// Offset of the IP header from the start of the frame.
+    pub network: usize,
+    /// This host's port, host byte order; without ports, the ICMP type or the
+    /// protocol number.
+    pub local: u16,
+    /// The peer's port, host byte order; without ports, 0.
+    pub remote: u16,
+}
+
+impl Flow {
+    /// Stands where nothing is known.
+    const NONE: Self = Self {
+        kind: Kind::Other,
+        network: 0,
+        local: 0,
+        remote: 0,
+    };
+}
+
+/// A TCP or UDP packet, as seen on ingress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The transport protocol.
+    pub transport: Transport,
+    /// Offset of the IP header from the start of the frame.
+    pub network: usize,
+    /// This host's port, host byte order.
+    pub local: u16,
+    /// The peer's port, host byte order.
+    pub remote: u16,
+    /// TCP only: the segment asks for a new connection.
+    pub opens: bool,
+}
+
+impl From<Segment> for Flow {
+    #[inline(always)]
+    fn from(segment: Segment) -> Self {
+        Self {
+            kind: segment.transport.into(),
+            network: segment.network,
+            local: segment.local,
+            remote: segment.remote,
+        }
+    }
+}
+
+/// The verdict, with all that is counted and reported about it.
+///
+/// Every field always has a value: were one left undefined where it means
+/// nothing, the compiler would keep another value's register there, and the
+/// verifier would see arithmetic on a pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    reason: Reason,
+    rule: u32,
+    has_flow: bool,
+    flow: Flow,
+    malformation: Option<Malformation>,
+}
+
+impl Outcome {
+    #[inline(always)]
+    pub(super) const fn of(reason: Reason) -> Self {
+        Self {
+            reason,
+            rule: NO_RULE,
+            has_flow: false,
+            flow: Flow::NONE,
+            malformation: None,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) const fn malformed(malformation: Malformation) -> Self {
+        Self {
+            malformation: Some(malformation),
+            ..Self::of(Reason::Malformed)
+        }
+    }
+
+    #[inline(always)]
+    pub(super) const fn decided(decision: Decision) -> Self {
+        Self {
+            rule: decision.slot,
+            ..Self::of(if decision.action == ACTION_ALLOW {
+                Reason::RuleAllow
+            } else {
+                Reason::RuleDeny
+            })
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn with(self, flow: impl Into<Flow>) -> Self {
+        Self {
+            has_flow: true,
+            flow: flow.into(),
+            ..self
+        }
+    }
+
+    /// Why; the verdict itself follows from it.
+    #[inline(always)]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Slot of the rule that decided.
+    #[inline(always)]
+    pub const fn rule(&self) -> Option<u32> {
+        if self.rule == NO_RULE {
+            None
+        } else {
+            Some(self.rule)
+        }
+    }
+
+    /// What the packet is, when the judgement got as far as knowing.
+    #[inline(always)]
+    pub const fn flow(&self) -> Option<&Flow> {
+        if self.has_flow {
+            Some(&self.flow)
+        } else {
+            None
+        }
+    }
+
+    /// The local port, when the judgement got as far as having one.
+    #[inline(always)]
+    pub const fn local_port(&self) -> Option<(Transport, u16)> {
+        match (self.has_flow, self.flow.kind.transport()) {
+            (true, Some(transport)) => Some((transport, self.flow.local)),
+            _ => None,
+        }
+    }
+
+    /// For [`Reason::Malformed`]: what is wrong.
+    #[inline(always)]
+    pub const fn malformation(&self) -> Option<Malformation> {
+        self.malformation
+    }
+}
