@@ -7,6 +7,7 @@
 //! diagrams, Gouda and Liu 2004): at most one question for each dimension, and only
 //! where the answer matters. First match is settled here.
 
+mod builder;
 mod diagram;
 mod dimension;
 mod prefixes;
@@ -17,19 +18,20 @@ use std::fmt;
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, ACTION_DENY, Config, DHCP_CLIENTS, EdgeKey, Kind, LocalKey, MAX_RULES, Node,
-        PortBitmaps, Side, UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF,
+        ACTION_ALLOW, ACTION_DENY, Config, EdgeKey, Kind, LocalKey, MAX_RULES, Node, PortBitmaps,
+        UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF,
     },
 };
 
 use self::{
+    builder::Builder,
     diagram::{Diagram, Dimensions, MAX_EDGES},
-    dimension::{ANY_FAMILY, Classes, Dimension, Families, V4, V6, for_each_range, interfaces},
+    dimension::{ANY_FAMILY, Classes, Dimension, V4, V6, for_each_range, interfaces},
     prefixes::addresses,
 };
 pub use self::{prefixes::Prefix, shadows::unreachable};
 use crate::{
-    policy::{Action, DefaultAction, Fragments, Policy, Protocol, Rule, RuleId, UdpReplies},
+    policy::{Action, DefaultAction, Fragments, Policy, Rule, RuleId, UdpReplies},
     ports::{PortRange, PortSet},
 };
 
@@ -158,7 +160,7 @@ pub fn compile(
         .zip(slots)
         .map(|(rule, &slot)| decision(rule.rule, slot))
         .collect();
-    let mut compiler = Compiler {
+    let mut builder = Builder {
         rules: &rules,
         diagram: Diagram::new(&dimensions, &decisions),
         tables: Tables {
@@ -180,14 +182,14 @@ pub fn compile(
             unreached: Vec::new(),
         },
     };
-    compiler.open_clients(environment.ephemeral);
+    builder.open_clients(environment.ephemeral);
     for transport in Transport::ALL {
-        compiler.add_ports(transport)?;
+        builder.add_ports(transport)?;
     }
-    compiler.add_icmp(Kind::Icmp, V4)?;
-    compiler.add_icmp(Kind::Icmp6, V6)?;
-    compiler.add_protocols()?;
-    Ok(compiler.finish())
+    builder.add_icmp(Kind::Icmp, V4)?;
+    builder.add_icmp(Kind::Icmp6, V6)?;
+    builder.add_protocols()?;
+    Ok(builder.finish())
 }
 
 /// A rule with its port words turned into ports.
@@ -245,186 +247,6 @@ fn remote_ports(
 
 fn places(rules: &[u32]) -> Vec<usize> {
     rules.iter().map(|&rule| rule as usize).collect()
-}
-
-/// Tables in the making.
-struct Compiler<'a> {
-    rules: &'a [Resolved<'a>],
-    diagram: Diagram<'a>,
-    tables: Tables,
-}
-
-impl Compiler<'_> {
-    /// Opens the ports to which answers come from anywhere.
-    fn open_clients(&mut self, ephemeral: PortRange) {
-        let Tables { config, listed, .. } = &mut self.tables;
-        if config.dhcp_client != 0 {
-            for port in DHCP_CLIENTS {
-                listed.open(Transport::Udp, port);
-            }
-        }
-        if config.udp_replies != UDP_REPLIES_OFF {
-            for port in ephemeral.first..=ephemeral.last {
-                listed.open(Transport::Udp, port);
-            }
-        }
-    }
-
-    /// Adds the local ports of a transport.
-    fn add_ports(&mut self, transport: Transport) -> Result<(), TooComplex> {
-        let kind = Kind::from(transport);
-        let mut ranges = Vec::new();
-        let mut matching = 0;
-        let rules = self.rules;
-        let of_transport = (0_u32..)
-            .zip(rules)
-            .filter(|(_, rule)| rule.rule.what.protocol.includes(transport));
-        for_each_range(
-            of_transport.map(|(index, rule)| (index, &rule.local)),
-            |rule| self.diagram.decides(rule),
-            |range, rules| {
-                matching += rules.len();
-                if matching > MAX_PORT_RULES {
-                    return Err(TooComplex::Combinations(places(&rules)));
-                }
-                ranges.push((range, rules));
-                Ok(())
-            },
-        )?;
-        let any = |rule: &Resolved<'_>| rule.local.is_any();
-        let rest = self.rest(kind, ANY_FAMILY, any)?;
-        for (range, rules) in ranges {
-            let matches = !rules.is_empty() || self.tables.config.default_pass != 0;
-            let node = self.diagram.node(rules, transport as usize, ANY_FAMILY)?;
-            for port in range.first..=range.last {
-                if node != rest {
-                    self.tables.local.push((LocalKey::new(kind, port), node));
-                    self.tables.listed.insert(Side::Local, transport, port);
-                }
-                if matches {
-                    self.tables.listed.open(transport, port);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the types of ICMP or ICMPv6.
-    fn add_icmp(&mut self, kind: Kind, families: Families) -> Result<(), TooComplex> {
-        let protocol = if matches!(kind, Kind::Icmp) {
-            Protocol::Icmp
-        } else {
-            Protocol::Icmp6
-        };
-        let is_for =
-            |rule: &Resolved<'_>| [protocol, Protocol::Any].contains(&rule.rule.what.protocol);
-        let rest = self.rest(kind, families, |rule| {
-            is_for(rule) && rule.rule.what.types.is_any()
-        })?;
-        if !self
-            .rules
-            .iter()
-            .any(|rule| rule.rule.what.protocol == protocol)
-        {
-            return Ok(());
-        }
-        for message in 0..=u8::MAX {
-            let matching =
-                |rule: &Resolved<'_>| is_for(rule) && rule.rule.what.types.contains(message);
-            self.add_value(kind, u16::from(message), families, rest, matching)?;
-        }
-        Ok(())
-    }
-
-    /// Adds the protocols that rules name by their numbers.
-    fn add_protocols(&mut self) -> Result<(), TooComplex> {
-        let is_any = |rule: &Resolved<'_>| rule.rule.what.protocol == Protocol::Any;
-        let rest = self.rest(Kind::Other, ANY_FAMILY, is_any)?;
-        let mut named: Vec<u8> = self
-            .rules
-            .iter()
-            .filter_map(|rule| match rule.rule.what.protocol {
-                Protocol::Other(number) => Some(number),
-                _ => None,
-            })
-            .collect();
-        named.sort_unstable();
-        named.dedup();
-        for number in named {
-            let matching = |rule: &Resolved<'_>| {
-                [Protocol::Other(number), Protocol::Any].contains(&rule.rule.what.protocol)
-            };
-            self.add_value(Kind::Other, u16::from(number), ANY_FAMILY, rest, matching)?;
-        }
-        Ok(())
-    }
-
-    /// Sets the node for what no rule of a kind names.
-    fn rest(
-        &mut self,
-        kind: Kind,
-        families: Families,
-        matches: impl Fn(&Resolved<'_>) -> bool,
-    ) -> Result<Node, TooComplex> {
-        let is_for = |rule: &Resolved<'_>| match kind.transport() {
-            Some(transport) => rule.rule.what.protocol.includes(transport),
-            None => true,
-        };
-        let rules = self.matching(|rule| is_for(rule) && matches(rule));
-        let transport = kind.transport().map_or(0, |transport| transport as usize);
-        let node = self.diagram.node(rules, transport, families)?;
-        self.tables.config.rest[kind as usize] = node;
-        Ok(node)
-    }
-
-    /// Adds a value of a kind without ports.
-    fn add_value(
-        &mut self,
-        kind: Kind,
-        value: u16,
-        families: Families,
-        rest: Node,
-        matches: impl Fn(&Resolved<'_>) -> bool,
-    ) -> Result<(), TooComplex> {
-        let rules = self.matching(matches);
-        let node = self.diagram.node(rules, 0, families)?;
-        if node != rest {
-            self.tables.local.push((LocalKey::new(kind, value), node));
-            self.tables.config.listed_kinds |= kind.bit();
-        }
-        Ok(())
-    }
-
-    /// The rules that match, up to the first that decides.
-    fn matching(&self, matches: impl Fn(&Resolved<'_>) -> bool) -> Vec<u32> {
-        let mut found = Vec::new();
-        for (index, _) in (0_u32..).zip(self.rules).filter(|(_, rule)| matches(rule)) {
-            found.push(index);
-            if self.diagram.decides(index) {
-                break;
-            }
-        }
-        found
-    }
-
-    fn finish(self) -> Tables {
-        let Self {
-            diagram,
-            mut tables,
-            ..
-        } = self;
-        for (key, _) in &tables.remote {
-            let transport = Transport::ALL[usize::from(key.kind)];
-            let port = u16::from_be_bytes(key.value);
-            tables.listed.insert(Side::Remote, transport, port);
-        }
-        tables.config.dimensions = diagram.asked;
-        tables.unreached = (0..diagram.reached.len())
-            .filter(|&rule| !diagram.reached[rule])
-            .collect();
-        tables.edges = diagram.edges;
-        tables
-    }
 }
 
 fn config(policy: &Policy, ephemeral: PortRange) -> Config {

@@ -1,0 +1,195 @@
+//! The tables, kind by kind of packet: where the way to a decision begins for each port,
+//! ICMP type and protocol.
+
+use xdpfw_common::{
+    Transport,
+    abi::{DHCP_CLIENTS, Kind, LocalKey, Node, Side, UDP_REPLIES_OFF},
+};
+
+use super::{
+    MAX_PORT_RULES, Resolved, Tables, TooComplex,
+    diagram::Diagram,
+    dimension::{ANY_FAMILY, Families, for_each_range},
+    places,
+};
+use crate::{policy::Protocol, ports::PortRange};
+
+/// Tables in the making.
+pub(super) struct Builder<'a> {
+    pub(super) rules: &'a [Resolved<'a>],
+    pub(super) diagram: Diagram<'a>,
+    pub(super) tables: Tables,
+}
+
+impl Builder<'_> {
+    /// Opens the ports to which answers come from anywhere.
+    pub(super) fn open_clients(&mut self, ephemeral: PortRange) {
+        let Tables { config, listed, .. } = &mut self.tables;
+        if config.dhcp_client != 0 {
+            for port in DHCP_CLIENTS {
+                listed.open(Transport::Udp, port);
+            }
+        }
+        if config.udp_replies != UDP_REPLIES_OFF {
+            for port in ephemeral.first..=ephemeral.last {
+                listed.open(Transport::Udp, port);
+            }
+        }
+    }
+
+    /// Adds the local ports of a transport.
+    pub(super) fn add_ports(&mut self, transport: Transport) -> Result<(), TooComplex> {
+        let kind = Kind::from(transport);
+        let mut ranges = Vec::new();
+        let mut matching = 0;
+        let rules = self.rules;
+        let of_transport = (0_u32..)
+            .zip(rules)
+            .filter(|(_, rule)| rule.rule.what.protocol.includes(transport));
+        for_each_range(
+            of_transport.map(|(index, rule)| (index, &rule.local)),
+            |rule| self.diagram.decides(rule),
+            |range, rules| {
+                matching += rules.len();
+                if matching > MAX_PORT_RULES {
+                    return Err(TooComplex::Combinations(places(&rules)));
+                }
+                ranges.push((range, rules));
+                Ok(())
+            },
+        )?;
+        let any = |rule: &Resolved<'_>| rule.local.is_any();
+        let rest = self.rest(kind, ANY_FAMILY, any)?;
+        for (range, rules) in ranges {
+            let matches = !rules.is_empty() || self.tables.config.default_pass != 0;
+            let node = self.diagram.node(rules, transport as usize, ANY_FAMILY)?;
+            for port in range.first..=range.last {
+                if node != rest {
+                    self.tables.local.push((LocalKey::new(kind, port), node));
+                    self.tables.listed.insert(Side::Local, transport, port);
+                }
+                if matches {
+                    self.tables.listed.open(transport, port);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the types of ICMP or ICMPv6.
+    pub(super) fn add_icmp(&mut self, kind: Kind, families: Families) -> Result<(), TooComplex> {
+        let protocol = if matches!(kind, Kind::Icmp) {
+            Protocol::Icmp
+        } else {
+            Protocol::Icmp6
+        };
+        let is_for =
+            |rule: &Resolved<'_>| [protocol, Protocol::Any].contains(&rule.rule.what.protocol);
+        let rest = self.rest(kind, families, |rule| {
+            is_for(rule) && rule.rule.what.types.is_any()
+        })?;
+        if !self
+            .rules
+            .iter()
+            .any(|rule| rule.rule.what.protocol == protocol)
+        {
+            return Ok(());
+        }
+        for message in 0..=u8::MAX {
+            let matching =
+                |rule: &Resolved<'_>| is_for(rule) && rule.rule.what.types.contains(message);
+            self.add_value(kind, u16::from(message), families, rest, matching)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the protocols that rules name by their numbers.
+    pub(super) fn add_protocols(&mut self) -> Result<(), TooComplex> {
+        let is_any = |rule: &Resolved<'_>| rule.rule.what.protocol == Protocol::Any;
+        let rest = self.rest(Kind::Other, ANY_FAMILY, is_any)?;
+        let mut named: Vec<u8> = self
+            .rules
+            .iter()
+            .filter_map(|rule| match rule.rule.what.protocol {
+                Protocol::Other(number) => Some(number),
+                _ => None,
+            })
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        for number in named {
+            let matching = |rule: &Resolved<'_>| {
+                [Protocol::Other(number), Protocol::Any].contains(&rule.rule.what.protocol)
+            };
+            self.add_value(Kind::Other, u16::from(number), ANY_FAMILY, rest, matching)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the node for what no rule of a kind names.
+    fn rest(
+        &mut self,
+        kind: Kind,
+        families: Families,
+        matches: impl Fn(&Resolved<'_>) -> bool,
+    ) -> Result<Node, TooComplex> {
+        let is_for = |rule: &Resolved<'_>| match kind.transport() {
+            Some(transport) => rule.rule.what.protocol.includes(transport),
+            None => true,
+        };
+        let rules = self.matching(|rule| is_for(rule) && matches(rule));
+        let transport = kind.transport().map_or(0, |transport| transport as usize);
+        let node = self.diagram.node(rules, transport, families)?;
+        self.tables.config.rest[kind as usize] = node;
+        Ok(node)
+    }
+
+    /// Adds a value of a kind without ports.
+    fn add_value(
+        &mut self,
+        kind: Kind,
+        value: u16,
+        families: Families,
+        rest: Node,
+        matches: impl Fn(&Resolved<'_>) -> bool,
+    ) -> Result<(), TooComplex> {
+        let rules = self.matching(matches);
+        let node = self.diagram.node(rules, 0, families)?;
+        if node != rest {
+            self.tables.local.push((LocalKey::new(kind, value), node));
+            self.tables.config.listed_kinds |= kind.bit();
+        }
+        Ok(())
+    }
+
+    /// The rules that match, up to the first that decides.
+    fn matching(&self, matches: impl Fn(&Resolved<'_>) -> bool) -> Vec<u32> {
+        let mut found = Vec::new();
+        for (index, _) in (0_u32..).zip(self.rules).filter(|(_, rule)| matches(rule)) {
+            found.push(index);
+            if self.diagram.decides(index) {
+                break;
+            }
+        }
+        found
+    }
+
+    pub(super) fn finish(self) -> Tables {
+        let Self {
+            diagram,
+            mut tables,
+            ..
+        } = self;
+        for (key, _) in &tables.remote {
+            let transport = Transport::ALL[usize::from(key.kind)];
+            let port = u16::from_be_bytes(key.value);
+            tables.listed.insert(Side::Remote, transport, port);
+        }
+        tables.config.dimensions = diagram.asked;
+        tables.unreached = (0..diagram.reached.len())
+            .filter(|&rule| !diagram.reached[rule])
+            .collect();
+        tables.edges = diagram.edges;
+        tables
+    }
+}

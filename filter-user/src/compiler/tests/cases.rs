@@ -1,0 +1,260 @@
+//! Policies whose tables are known, or whose rules are in vain, and those that are refused.
+
+use super::*;
+
+fn tcp(source: &str, local: u16) -> Flow<'static> {
+    Flow {
+        source: source.parse().unwrap(),
+        destination: if source.contains(':') {
+            "2001:db8::99".parse().unwrap()
+        } else {
+            "198.51.100.1".parse().unwrap()
+        },
+        interface: Some("eth0"),
+        kind: Carried::Tcp {
+            local,
+            remote: 50000,
+        },
+    }
+}
+
+#[test]
+fn a_deny_in_front_wins_over_an_allow_behind() {
+    let mut tables = compiled(&rules(&["deny tcp 8080", "allow tcp 8000-8100"]));
+    for (port, reason) in [
+        (7999, Reason::DefaultDrop),
+        (8000, Reason::RuleAllow),
+        (8079, Reason::RuleAllow),
+        (8080, Reason::RuleDeny),
+        (8081, Reason::RuleAllow),
+        (8100, Reason::RuleAllow),
+        (8101, Reason::DefaultDrop),
+    ] {
+        for source in ["192.0.2.1", "2001:db8::1"] {
+            let outcome = ask(&mut tables, &tcp(source, port));
+            assert_eq!(outcome.reason(), reason, "{port} from {source}");
+        }
+    }
+}
+
+#[test]
+fn the_first_of_nested_prefixes_wins_whatever_is_longer() {
+    let mut tables = compiled(&rules(&[
+        "allow tcp 22 --from 10.1.2.3",
+        "deny tcp 22 --from 10.0.0.0/8",
+        "allow tcp 22 --from 10.1.0.0/16",
+        "allow tcp 22 --from 2001:db8::/32",
+    ]));
+    for (source, rule) in [
+        ("10.1.2.3", Some(7)),
+        ("10.1.2.4", Some(8)),
+        ("10.2.0.1", Some(8)),
+        ("11.0.0.1", None),
+        ("2001:db8::7", Some(10)),
+        ("::ffff:10.1.2.3", None),
+    ] {
+        assert_eq!(ask(&mut tables, &tcp(source, 22)).rule(), rule, "{source}");
+    }
+}
+
+#[test]
+fn answers_reach_client_ports_and_come_from_servers() {
+    const DHCP: [u16; 2] = [68, 67];
+    let answers = |policy: &Policy| {
+        let mut tables = Compiled {
+            sockets: true,
+            ..compiled(policy)
+        };
+        [[40000, 50000], [40000, 53], [9, 53], [9, 50000], DHCP].map(|[local, remote]| {
+            let flow = Flow {
+                kind: Carried::Udp { local, remote },
+                ..tcp("192.0.2.1", 1)
+            };
+            ask(&mut tables, &flow).reason()
+        })
+    };
+    use Reason::{DefaultDrop, DhcpClient, Reply};
+    assert_eq!(
+        answers(&Policy::default()),
+        [Reply, Reply, Reply, DefaultDrop, DhcpClient]
+    );
+    let off = Policy {
+        udp_replies: UdpReplies::Off,
+        ..Policy::default()
+    };
+    let none = [DefaultDrop; 4];
+    assert_eq!(answers(&off)[..4], none);
+    assert_eq!(answers(&off)[4], DhcpClient);
+    let without_dhcp = Policy {
+        dhcp_client: false,
+        ..Policy::default()
+    };
+    assert_eq!(
+        answers(&without_dhcp),
+        [Reply, Reply, Reply, DefaultDrop, Reply]
+    );
+}
+
+#[test]
+fn dhcp_answers_pass_in_their_own_family() {
+    let mut tables = compiled(&Policy::default());
+    for (source, local, remote, reason) in [
+        ("192.0.2.1", 68, 67, Reason::DhcpClient),
+        ("fe80::1", 546, 547, Reason::DhcpClient),
+        ("192.0.2.1", 546, 547, Reason::DefaultDrop),
+        ("fe80::1", 68, 67, Reason::DefaultDrop),
+        ("192.0.2.1", 68, 66, Reason::DefaultDrop),
+    ] {
+        let flow = Flow {
+            kind: Carried::Udp { local, remote },
+            ..tcp(source, 1)
+        };
+        assert_eq!(ask(&mut tables, &flow).reason(), reason, "{source} {local}");
+    }
+}
+
+#[test]
+fn tables_are_no_larger_than_the_policy_asks_for() {
+    let sizes = |texts: &[&str]| {
+        let policy = rules(texts);
+        let tables = compile(&policy, &environment(), &slots(&policy)).unwrap();
+        (tables.local.len(), tables.edges.len(), tables.prefixes())
+    };
+    // The decision stands at the port itself.
+    assert_eq!(sizes(&["allow tcp 1000-2000,3000"]), (1002, 0, 0));
+    // A rule for all ports needs no entry for any.
+    assert_eq!(sizes(&["allow tcp any"]), (0, 0, 0));
+    assert_eq!(sizes(&["allow tcp 22 --from 10.0.0.0/8"]), (1, 1, 1));
+    // A prefix inside another of the same rule says nothing new, and one that is
+    // covered by longer ones is never the longest.
+    assert_eq!(
+        sizes(&["allow tcp 22 --from 10.0.0.0/8 10.1.0.0/16"]),
+        (1, 1, 1)
+    );
+    let halves = [
+        "allow tcp 22 --from 10.0.0.0/9",
+        "allow tcp 22 --from 10.128.0.0/9",
+        "allow tcp 22 --from 10.0.0.0/8",
+    ];
+    assert_eq!(sizes(&halves), (1, 2, 2));
+}
+
+fn shadows(texts: &[&str]) -> Vec<(u32, Vec<u32>)> {
+    unreachable(&rules(texts), EPHEMERAL)
+        .unwrap()
+        .into_iter()
+        .map(|shadowed| {
+            let by = shadowed.by.into_iter().map(|rule| rule.0).collect();
+            (shadowed.rule.0, by)
+        })
+        .collect()
+}
+
+#[test]
+fn rules_that_can_never_match_are_named_with_those_in_front() {
+    assert_eq!(shadows(&["allow tcp 22", "deny tcp 80"]), []);
+    assert_eq!(shadows(&["allow any", "deny tcp 80"]), [(2, vec![1])]);
+    assert_eq!(
+        shadows(&["deny tcp 80", "deny tcp 443", "allow tcp 80,443"]),
+        [(3, vec![1, 2])]
+    );
+    // The one that covers it alone is named alone.
+    assert_eq!(
+        shadows(&["deny tcp 80", "allow tcp 1-1000", "allow tcp 80-90"]),
+        [(3, vec![2])]
+    );
+    assert_eq!(
+        shadows(&[
+            "allow tcp 22 --from 10.0.0.0/9",
+            "allow tcp 22 --from 10.128.0.0/9",
+            "deny tcp 22 --from 10.0.0.0/8",
+        ]),
+        [(3, vec![1, 2])]
+    );
+    assert_eq!(
+        shadows(&[
+            "deny any --from 10.0.0.0/8",
+            "allow tcp 22 --from 10.1.0.0/16"
+        ]),
+        [(2, vec![1])]
+    );
+    // IPv6 is left over.
+    assert_eq!(shadows(&["deny any --from 0.0.0.0/0", "allow tcp 22"]), []);
+    assert_eq!(
+        shadows(&[
+            "deny any --from 0.0.0.0/0",
+            "deny any --from ::/0",
+            "allow tcp 22"
+        ]),
+        [(3, vec![1, 2])]
+    );
+    assert_eq!(
+        shadows(&["deny icmp any", "allow icmp 8", "allow icmp6 128"]),
+        [(2, vec![1])]
+    );
+    assert_eq!(
+        shadows(&["allow tcp any", "allow udp any", "deny tcp+udp 53"]),
+        [(3, vec![1, 2])]
+    );
+    assert_eq!(
+        shadows(&["allow tcp 1-1023", "allow tcp 1024-65535", "deny tcp any"]),
+        [],
+        "port 0 is left over"
+    );
+    assert_eq!(
+        shadows(&["allow tcp 22 --on eth0", "deny tcp 22 --on eth0 eth1"]),
+        []
+    );
+    // An interface may come.
+    assert_eq!(shadows(&["allow tcp 22 --on eth9", "deny tcp 22"]), []);
+    assert_eq!(
+        shadows(&["allow tcp 22 --on eth9", "deny tcp 22 --on eth9"]),
+        [(2, vec![1])]
+    );
+}
+
+#[test]
+fn a_policy_beyond_the_bounds_is_refused_and_names_the_rules() {
+    // Each prefix with each remote port is a combination of its own.
+    let mut texts: Vec<String> = (0..700)
+        .map(|index| {
+            format!(
+                "allow tcp 22 --from 10.{}.{}.0/24",
+                index / 256,
+                index % 256
+            )
+        })
+        .collect();
+    texts.extend((0..700).map(|index| format!("allow tcp 22 --remote-port {}", index + 1)));
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let policy = rules(&texts);
+    let error = compile(&policy, &environment(), &slots(&policy)).err();
+    let message = error.expect("too complex").message(&policy);
+    assert!(message.contains("combinations"), "{message}");
+    assert!(message.contains("more)"), "{message}");
+
+    let many = Policy {
+        rules: vec![rule(0, "allow tcp 1"); MAX_RULES + 1],
+        ..Policy::default()
+    };
+    let error = compile(&many, &environment(), &slots(&many)).err();
+    assert_eq!(error, Some(TooComplex::Rules(MAX_RULES + 1)));
+}
+
+#[test]
+fn many_rules_and_prefixes_are_compiled_at_all() {
+    let texts: Vec<String> = (0..10_000)
+        .map(|index| {
+            let (a, b) = (index / 250, index % 250);
+            format!("allow tcp {} --from 10.{a}.{b}.0/24", 1 + index % 5000)
+        })
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut tables = compiled(&rules(&texts));
+    assert_eq!(tables.edges.len(), 10_000);
+    assert_eq!(
+        ask(&mut tables, &tcp("10.39.249.1", 5000)).rule(),
+        Some(10_006)
+    );
+    assert_eq!(ask(&mut tables, &tcp("10.39.249.1", 4999)).rule(), None);
+}
