@@ -39,7 +39,8 @@ pub(super) struct Diagram<'a> {
     /// The decision of each rule.
     decisions: &'a [Node],
     known: HashMap<Place, Node>,
-    nodes: u32,
+    /// The number of each set of edges.
+    numbers: HashMap<Vec<(u32, Node)>, u32>,
     /// What was built.
     pub(super) edges: Vec<(EdgeKey, Node)>,
     /// Dimensions that are asked for.
@@ -67,7 +68,7 @@ impl<'a> Diagram<'a> {
             dimensions,
             decisions,
             known: HashMap::new(),
-            nodes: 0,
+            numbers: HashMap::new(),
             edges: Vec::new(),
             asked: 0,
             reached: vec![false; decisions.len()],
@@ -184,24 +185,12 @@ impl<'a> Diagram<'a> {
             if next != otherwise {
                 edges.push((class, next));
             }
-            if self.edges.len() + edges.len() > MAX_EDGES {
-                return Err(self.too_complex());
-            }
         }
         if edges.is_empty() {
             return Ok(otherwise);
         }
-        self.nodes += 1;
-        let number = self.nodes;
-        self.asked |= ORDER[place.level];
-        let key = |class| EdgeKey {
-            node: number,
-            class,
-        };
-        self.edges
-            .extend(edges.into_iter().map(|(class, next)| (key(class), next)));
         let mut node = Node {
-            number,
+            number: 0,
             asks: ORDER[place.level],
             slot: otherwise.slot,
             action: otherwise.action,
@@ -210,9 +199,31 @@ impl<'a> Diagram<'a> {
             node.asks |= dimension::MORE;
             node.slot = NO_RULE;
             node.action = 0;
-            self.edges.push((key(0), otherwise));
+            edges.push((0, otherwise));
         }
+        self.asked |= ORDER[place.level];
+        node.number = self.number(edges)?;
         Ok(node)
+    }
+
+    /// The number of a node with these edges. Nodes that differ only in the decision
+    /// they end at otherwise have one in common: each has that decision itself.
+    fn number(&mut self, edges: Vec<(u32, Node)>) -> Result<u32, TooComplex> {
+        if let Some(&number) = self.numbers.get(&edges) {
+            return Ok(number);
+        }
+        if self.edges.len() + edges.len() > MAX_EDGES {
+            return Err(self.too_complex());
+        }
+        let number = self.numbers.len() as u32 + 1;
+        let key = |class| EdgeKey {
+            node: number,
+            class,
+        };
+        self.edges
+            .extend(edges.iter().map(|&(class, next)| (key(class), next)));
+        self.numbers.insert(edges, number);
+        Ok(number)
     }
 
     fn next(&self, place: &Place, rules: Vec<u32>, families: Families) -> Place {

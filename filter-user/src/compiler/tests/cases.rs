@@ -139,6 +139,26 @@ fn tables_are_no_larger_than_the_policy_asks_for() {
     assert_eq!(sizes(&halves), (1, 2, 2));
 }
 
+#[test]
+fn a_list_of_denied_addresses_is_stored_once_for_all_ports() {
+    let denied =
+        (0..300).map(|index| format!("deny any --from 10.{}.{}.0/24", index / 250, index % 250));
+    let allowed = (0..1000).map(|index| format!("allow tcp {}", 2 * index + 1));
+    let texts: Vec<String> = denied.chain(allowed).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut tables = compiled(&rules(&texts));
+    assert_eq!((tables.local.len(), tables.edges.len()), (1000, 300));
+    assert_eq!(
+        ask(&mut tables, &tcp("10.1.49.7", 1999)).rule(),
+        Some(7 + 299)
+    );
+    assert_eq!(
+        ask(&mut tables, &tcp("10.1.50.7", 1999)).rule(),
+        Some(7 + 1299)
+    );
+    assert_eq!(ask(&mut tables, &tcp("10.1.50.7", 2000)).rule(), None);
+}
+
 fn shadows(texts: &[&str]) -> Vec<(u32, Vec<u32>)> {
     unreachable(&rules(texts), EPHEMERAL)
         .unwrap()
@@ -215,17 +235,16 @@ fn rules_that_can_never_match_are_named_with_those_in_front() {
 
 #[test]
 fn a_policy_beyond_the_bounds_is_refused_and_names_the_rules() {
-    // Each prefix with each remote port is a combination of its own.
-    let mut texts: Vec<String> = (0..700)
+    // Each remote port has another list of prefixes.
+    let texts: Vec<String> = (0..800)
         .map(|index| {
+            let (b, c) = (index / 256, index % 256);
             format!(
-                "allow tcp 22 --from 10.{}.{}.0/24",
-                index / 256,
-                index % 256
+                "allow tcp 22 --from 10.{b}.{c}.0/24 --remote-port 1-{}",
+                index + 1
             )
         })
         .collect();
-    texts.extend((0..700).map(|index| format!("allow tcp 22 --remote-port {}", index + 1)));
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let policy = rules(&texts);
     let error = compile(&policy, &environment(), &slots(&policy)).err();
