@@ -150,8 +150,8 @@ impl Run {
             };
             // By its number, so that it is the same host when it is had again.
             let subject = &subjects[usize::from(number % 2 == 1)];
-            let findings = Trial::of(subject, self.seed, number)
-                .and_then(|trial| trial.compare(self.packets))
+            let findings = Trial::of(subject, self.seed, number, self.packets)
+                .and_then(Trial::compare)
                 .with_context(|| format!("seed {}, policy {number}", self.seed))?;
             locked().findings.add(findings);
         }

@@ -24,38 +24,41 @@ pub(crate) struct Trial<'a> {
     number: u64,
     random: Random,
     policy: Policy,
-    packets: PacketSource,
+    /// How many are compared.
+    packets: u64,
+    source: PacketSource,
     filter: Filter,
 }
 
 impl<'a> Trial<'a> {
-    /// Puts the policy with this number in force.
-    pub(crate) fn of(subject: &'a Subject, seed: u64, number: u64) -> Result<Self> {
+    /// Puts the policy with this number in force, for so many packets.
+    pub(crate) fn of(subject: &'a Subject, seed: u64, number: u64, packets: u64) -> Result<Self> {
         // Each policy has its own numbers, to be had again without the others.
         let mut random = random(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let ephemeral = subject.choose_ephemeral(&mut random)?;
         let policy = Policy::random(&mut random, &subject.interface_names(), ephemeral);
-        let mut packets = PacketSource::aimed_at(&policy);
+        let mut source = PacketSource::aimed_at(&policy);
         if subject.has_jumbo_frames {
-            packets = packets.with_jumbo_frames();
+            source = source.with_jumbo_frames();
         }
         Ok(Self {
             subject,
             seed,
             number,
             packets,
+            source,
             filter: subject.put_in_force(&policy.to_toml())?,
             policy,
             random,
         })
     }
 
-    /// Compares so many packets.
-    pub(crate) fn compare(mut self, packets: u64) -> Result<Findings> {
+    /// Compares the packets.
+    pub(crate) fn compare(mut self) -> Result<Findings> {
         let subject = self.subject;
         let before = subject.rule_hits()?;
         let mut hits = vec![0; self.policy.rules.len()];
-        let findings = subject.enter(|| self.compare_packets(packets, &mut hits))?;
+        let findings = subject.enter(|| self.compare_packets(&mut hits))?;
         if findings.differences.is_empty() {
             let after = subject.rule_hits()?;
             for (rule, expected) in self.policy.rules.iter().zip(hits) {
@@ -74,11 +77,11 @@ impl<'a> Trial<'a> {
         Ok(findings)
     }
 
-    fn compare_packets(&mut self, packets: u64, hits: &mut [u64]) -> Result<Findings> {
+    fn compare_packets(&mut self, hits: &mut [u64]) -> Result<Findings> {
         let mut findings = Findings::default();
         let mut expected = self.filter.counts()?;
         let mut batch = Vec::with_capacity(BATCH);
-        for number in 1..=packets {
+        for number in 1..=self.packets {
             let arrival = self.next_arrival();
             let opinion = self.judge(&arrival);
             expected.add(&opinion, arrival.frame.len())?;
@@ -96,7 +99,7 @@ impl<'a> Trial<'a> {
                 expected = after;
             }
             batch.push(arrival);
-            if batch.len() == BATCH || number == packets {
+            if batch.len() == BATCH || number == self.packets {
                 if self.filter.counts()? != expected {
                     // Counted where it should be, and elsewhere, too.
                     self.find_culprits(&batch, &mut findings)?;
@@ -139,9 +142,9 @@ impl<'a> Trial<'a> {
             interface: self.subject.choose_interface(random),
             entry,
             frame: if entry.has_ethernet() {
-                self.packets.frame(random)
+                self.source.frame(random)
             } else {
-                self.packets.bare_packet(random)
+                self.source.bare_packet(random)
             },
         }
     }
@@ -161,7 +164,7 @@ impl<'a> Trial<'a> {
             .rule
             .map_or("none", |rule| &self.policy.rules[rule].id);
         format!(
-            "--- difference: `cargo xtask fuzz --seed {} --first {} --policies 1`\n\
+            "--- difference: `cargo xtask fuzz --seed {} --first {} --policies 1 --packets {}`\n\
              on {}, to {:?}: {frame}\n\
              read as: {:?}\n\
              model:   {opinion:?}, the rule's id: {rule}\n\
@@ -169,6 +172,7 @@ impl<'a> Trial<'a> {
              ephemeral ports: {:?}\n{}",
             self.seed,
             self.number,
+            self.packets,
             arrival.interface.name,
             arrival.entry,
             arrival.to_model().packet(),

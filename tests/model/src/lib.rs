@@ -36,3 +36,21 @@ pub type Random = Pcg64Mcg;
 pub fn random(seed: u64) -> Random {
     Pcg64Mcg::seed_from_u64(seed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything() {
+        let draw = |seed| {
+            let mut random = random(seed);
+            let policy = Policy::random(&mut random, &["eth0"], (32_768, 60_999));
+            let packets = PacketSource::aimed_at(&policy);
+            let frames: Vec<_> = (0..100).map(|_| packets.frame(&mut random)).collect();
+            (policy.to_toml(), frames)
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}

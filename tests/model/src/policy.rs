@@ -289,3 +289,31 @@ impl Policy {
         toml
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_its_length_says() {
+        let contains = |prefix: &str, len, address: &str| {
+            let address = address.parse().unwrap();
+            let prefix = Prefix {
+                address: prefix.parse().unwrap(),
+                len,
+            };
+            prefix.contains(address)
+        };
+        assert!(contains("10.1.2.128", 25, "10.1.2.255"));
+        assert!(!contains("10.1.2.128", 25, "10.1.2.127"));
+        assert!(contains("0.0.0.0", 0, "255.255.255.255"));
+        assert!(contains("10.1.2.3", 32, "10.1.2.3"));
+        assert!(!contains("10.1.2.3", 32, "10.1.2.2"));
+        assert!(contains("2001:db8::", 32, "2001:db8:ffff::1"));
+        assert!(!contains("2001:db8::", 32, "2001:db9::"));
+        assert!(contains("::", 0, "::ffff:10.1.2.3"));
+        assert!(!contains("::1", 128, "::"));
+        assert!(!contains("0.0.0.0", 0, "::ffff:10.1.2.3"));
+        assert!(!contains("::", 0, "10.1.2.3"));
+    }
+}
