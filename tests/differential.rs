@@ -12,6 +12,8 @@
 
 #[path = "differential/counts.rs"]
 mod counts;
+#[path = "differential/filter.rs"]
+mod filter;
 #[path = "differential/subject.rs"]
 mod subject;
 #[path = "differential/trial.rs"]

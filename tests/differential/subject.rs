@@ -2,21 +2,28 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use aya_obj::programs::XdpAttachType;
+use anyhow::{Context as _, Result, ensure};
 use rand::{RngExt as _, seq::IndexedRandom as _};
-use xdpfw_common::abi::{ABI_VERSION, names};
-use xdpfw_model::{Opinion, Random, Verdict};
+use xdpfw_common::abi::ABI_VERSION;
+use xdpfw_model::Random;
 use xdpfw_tests::{Lab, ifindex};
 
-use crate::counts::{CountMaps, Counts};
+use crate::filter::{Filter, SHORTEST, can_split};
+
+/// The part of a frame in which headers are read, wherever its first buffer ends, in
+/// bytes.
+const READABLE: usize = 512;
+
+/// Frames from this length on have ordinary headers.
+const JUMBO: usize = 1400;
 
 /// The host.
 pub(crate) struct Subject {
     lab: Lab,
     /// Whether frames may come in several buffers.
     pub(crate) has_jumbo_frames: bool,
+    /// Whether the kernel lets us say where the first buffer ends (Linux 6.18).
+    has_split_frames: bool,
     interfaces: Vec<Interface>,
     pins: PathBuf,
 }
@@ -25,61 +32,7 @@ pub(crate) struct Subject {
 #[derive(Clone, Debug)]
 pub(crate) struct Interface {
     pub(crate) name: String,
-    index: u32,
-}
-
-/// A frame, and where it comes in.
-#[derive(Clone, Debug)]
-pub(crate) struct Arrival {
-    pub(crate) interface: Interface,
-    pub(crate) entry: Entry,
-    pub(crate) frame: Vec<u8>,
-}
-
-/// Where a frame meets the filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
-    /// At the dispatcher that interfaces run.
-    Dispatcher,
-    /// At the one that interfaces without a link layer run: the frame has no Ethernet
-    /// header.
-    DispatcherL3,
-    /// At the program that it jumps to.
-    Generation,
-}
-
-impl Entry {
-    /// One of them.
-    pub(crate) fn choose(random: &mut Random) -> Self {
-        match random.random_range(0..10) {
-            0..4 => Self::Dispatcher,
-            4..6 => Self::DispatcherL3,
-            _ => Self::Generation,
-        }
-    }
-
-    /// Whether frames have an Ethernet header there.
-    pub(crate) fn has_ethernet(self) -> bool {
-        self != Self::DispatcherL3
-    }
-}
-
-impl Arrival {
-    /// The same for the model.
-    pub(crate) fn to_model(&self) -> xdpfw_model::Arrival<'_> {
-        xdpfw_model::Arrival {
-            has_ethernet: self.entry.has_ethernet(),
-            ..xdpfw_model::Arrival::ethernet(&self.interface.name, &self.frame)
-        }
-    }
-}
-
-/// The program in force, and its counters.
-pub(crate) struct Filter {
-    generation: Xdp,
-    dispatcher: Xdp,
-    dispatcher_l3: Xdp,
-    maps: CountMaps,
+    pub(crate) index: u32,
 }
 
 impl Subject {
@@ -107,6 +60,8 @@ impl Subject {
             .sysctl("net/ipv4/ip_unprivileged_port_start", "0")?;
         let pins = lab.host.pins().join(format!("abi-{ABI_VERSION}"));
         Ok(Self {
+            has_split_frames: has_jumbo_frames
+                && lab.host.enter(|| can_split(&pins, &interfaces[0]))?,
             lab,
             has_jumbo_frames,
             interfaces,
@@ -125,6 +80,19 @@ impl Subject {
         match self.interfaces.choose(random) {
             Some(interface) => interface.clone(),
             None => unreachable!("there are two"),
+        }
+    }
+
+    /// Lays so many bytes of a frame into its first buffer: mostly all.
+    pub(crate) fn choose_first_buffer(&self, random: &mut Random, len: usize) -> usize {
+        // The same numbers are drawn, whatever the kernel can.
+        let first = random.random_range(SHORTEST..=len.min(2 * READABLE));
+        // Between short and jumbo frames are those with more headers than can be read.
+        let is_split = random.random_ratio(1, 3) && !(READABLE..JUMBO).contains(&len);
+        if is_split && self.has_split_frames {
+            first
+        } else {
+            len
         }
     }
 
@@ -157,16 +125,7 @@ impl Subject {
             .with_context(|| format!("cannot read {}", generations.display()))?;
         let generation = generations.next().context("no generation")??.path();
         ensure!(generations.next().is_none(), "more than one generation");
-        let open = |pin: PathBuf| {
-            Xdp::from_pin(&pin, XdpAttachType::Interface)
-                .with_context(|| format!("cannot open {}", pin.display()))
-        };
-        Ok(Filter {
-            generation: open(generation.join("program"))?,
-            dispatcher: open(self.pins.join(names::DISPATCHER))?,
-            dispatcher_l3: open(self.pins.join(names::DISPATCHER_L3))?,
-            maps: CountMaps::open(&generation)?,
-        })
+        Filter::open(&self.pins, &generation)
     }
 
     /// Packets that each rule has decided, as users are told.
@@ -184,41 +143,5 @@ impl Subject {
     /// Does `work` on the host, where alone its program finds its sockets.
     pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         self.lab.host.enter(work)
-    }
-}
-
-impl Filter {
-    /// What the program does with a frame.
-    pub(crate) fn run(&self, arrival: &Arrival) -> Result<Verdict> {
-        // `struct xdp_md` in linux/bpf.h: data, its end, metadata, the interface that
-        // the frame came in by, its queue, the interface that it leaves by.
-        let len = u32::try_from(arrival.frame.len())?;
-        let context = [0, len, 0, arrival.interface.index, 0, 0];
-        let program = match arrival.entry {
-            Entry::Dispatcher => &self.dispatcher,
-            Entry::DispatcherL3 => &self.dispatcher_l3,
-            Entry::Generation => &self.generation,
-        };
-        let result = program.test_run(TestRunOptions {
-            data_in: Some(&arrival.frame),
-            ctx_in: Some(bytemuck::cast_slice(&context)),
-            ..TestRunOptions::new()
-        })?;
-        // `XDP_DROP` and `XDP_PASS` in linux/bpf.h.
-        match result.return_value {
-            1 => Ok(Verdict::Drop),
-            2 => Ok(Verdict::Pass),
-            other => bail!("the program returned {other} for {arrival:02x?}"),
-        }
-    }
-
-    /// All counters.
-    pub(crate) fn counts(&self) -> Result<Counts> {
-        self.maps.read()
-    }
-
-    /// Whether the counters that a packet with this opinion changes are as expected.
-    pub(crate) fn agrees(&self, expected: &Counts, opinion: &Opinion) -> Result<bool> {
-        self.maps.agree(expected, opinion)
     }
 }

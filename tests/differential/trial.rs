@@ -8,7 +8,8 @@ use xdpfw_model::{Opinion, PacketSource, Policy, Random, Verdict, judge, random}
 
 use crate::{
     counts::reason_of,
-    subject::{Arrival, Entry, Filter, Subject},
+    filter::{Arrival, Entry, Filter},
+    subject::Subject,
 };
 
 /// Packets between two looks at all counters; those that a packet is expected to
@@ -138,14 +139,16 @@ impl<'a> Trial<'a> {
     fn next_arrival(&mut self) -> Arrival {
         let random = &mut self.random;
         let entry = Entry::choose(random);
+        let frame = if entry.has_ethernet() {
+            self.source.frame(random)
+        } else {
+            self.source.bare_packet(random)
+        };
         Arrival {
             interface: self.subject.choose_interface(random),
             entry,
-            frame: if entry.has_ethernet() {
-                self.source.frame(random)
-            } else {
-                self.source.bare_packet(random)
-            },
+            first_buffer: self.subject.choose_first_buffer(random, frame.len()),
+            frame,
         }
     }
 
@@ -165,7 +168,7 @@ impl<'a> Trial<'a> {
             .map_or("none", |rule| &self.policy.rules[rule].id);
         format!(
             "--- difference: `cargo xtask fuzz --seed {} --first {} --policies 1 --packets {}`\n\
-             on {}, to {:?}: {frame}\n\
+             on {}, to {:?}, {} bytes in the first buffer: {frame}\n\
              read as: {:?}\n\
              model:   {opinion:?}, the rule's id: {rule}\n\
              program: {verdict:?}, {}\n\
@@ -175,6 +178,7 @@ impl<'a> Trial<'a> {
             self.packets,
             arrival.interface.name,
             arrival.entry,
+            arrival.first_buffer,
             arrival.to_model().packet(),
             changes.join(", "),
             self.policy.ephemeral,
