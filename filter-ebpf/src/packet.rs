@@ -4,8 +4,8 @@ use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use xdpfw_common::wire::{Frame, Header};
 
 /// The frame that the program runs on. With `FRAGS`, it may go on in further buffers,
-/// whose bytes are counted but not
-/// read here: see [`Copy`](crate::scratch::Copy).
+/// whose bytes are counted but not read here: see `scratch::Copy`, which the yardsticks
+/// have not.
 pub struct Packet<'a, const FRAGS: bool> {
     /// The context of this run of the program.
     pub ctx: &'a XdpContext,

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     build,
     command::{cargo, run as run_command, say, succeeds},
+    fuzz::fuzzer,
 };
 
 /// The crates of the host; the eBPF crate is checked by itself, see [`ebpf`].
@@ -18,6 +19,7 @@ pub(crate) fn run() -> Result<()> {
     install_components()?;
     say(format_args!("lint: format"));
     run_command(cargo()?.args(["fmt", "--all", "--check"]))?;
+    run_command(fuzzer()?.args(["fmt", "--check"]))?;
 
     // xdpfw embeds the filter, so even checking it needs the object.
     let objects = build::ebpf()?;
@@ -33,6 +35,14 @@ pub(crate) fn run() -> Result<()> {
     say(format_args!("lint: clippy"));
     host("clippy", &["--all-targets", "--", "-Dwarnings"])?;
     ebpf("clippy", &["--bins", "--", "-Dwarnings"])?;
+    // Without libFuzzer, which has to be compiled by a C++ compiler.
+    run_command(fuzzer()?.args([
+        "clippy",
+        "--locked",
+        "--no-default-features",
+        "--",
+        "-Dwarnings",
+    ]))?;
     say(format_args!("lint: documentation"));
     host("doc", &["--no-deps", "--document-private-items"])?;
     ebpf("doc", &["--no-deps", "--document-private-items"])

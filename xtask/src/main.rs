@@ -6,6 +6,7 @@ mod ci;
 mod command;
 mod compiler;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod linker;
 mod lint;
@@ -37,7 +38,8 @@ enum Task {
     /// Show the filter at work on a veth pair of its own (needs root)
     Demo,
     Bench(bench::Args),
-    /// What continuous integration runs: lint, test, demo
+    Fuzz(fuzz::Args),
+    /// What continuous integration runs: lint, test, fuzz, demo
     Ci,
     Services(services::Args),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Task::Test { args } => test::run(&args),
         Task::Demo => demo::run(),
         Task::Bench(args) => bench::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Ci => ci::run(),
         Task::Services(args) => services::run(&args),
     };

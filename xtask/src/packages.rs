@@ -26,7 +26,16 @@ pub(crate) fn llvm(major: u32) -> String {
 
 /// Installs the tools that are not there.
 pub(crate) fn install_tools() -> Result<()> {
-    let (there, missing): (Vec<_>, Vec<_>) = TOOLS
+    install_missing(&TOOLS)
+}
+
+/// Installs the C++ compiler if there is none: libFuzzer is written in C++.
+pub(crate) fn install_compiler_of_cpp() -> Result<()> {
+    install_missing(&[("c++", "g++")])
+}
+
+fn install_missing(tools: &[(&str, &str)]) -> Result<()> {
+    let (there, missing): (Vec<_>, Vec<_>) = tools
         .iter()
         .partition(|(program, _)| find_program(program).is_some());
     if missing.is_empty() {

@@ -14,12 +14,7 @@ const KERNEL_TESTS: &str = "xdpfw-tests";
 /// Runs every test of the workspace, with `args` for the test binaries.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     // Before the builds: nobody should wait minutes for this answer.
-    if !is_root() && !has_sudo() {
-        bail!(
-            "the kernel tests need root, and sudo wants a password or is missing; \
-             run `sudo -v` first, or run this as root"
-        );
-    }
+    check_privileges()?;
     packages::install_tools()?;
     let build = build::run()?;
     if is_root() {
@@ -36,18 +31,34 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     ];
     cargo_test(&build, &unprivileged, args)?;
     say(format_args!("test: in the kernel, with sudo"));
-    // Only what runs is run by root: built as root, files in target/ would be root's.
-    let runner = "target.'cfg(unix)'.runner = ['sudo', '-n', '-E']";
-    cargo_test(
-        &build,
-        &["--package", KERNEL_TESTS, "--config", runner],
-        args,
-    )
+    cargo_test(&build, &kernel_tests(), args)
 }
 
-fn cargo_test(build: &Build, packages: &[&str], args: &[String]) -> Result<()> {
+/// Fails where nothing can be done in the kernel.
+pub(crate) fn check_privileges() -> Result<()> {
+    if !is_root() && !has_sudo() {
+        bail!(
+            "the kernel tests need root, and sudo wants a password or is missing; \
+             run `sudo -v` first, or run this as root"
+        );
+    }
+    Ok(())
+}
+
+/// What tells cargo to run the tests in the kernel, as root.
+pub(crate) fn kernel_tests() -> Vec<&'static str> {
+    let mut options = vec!["--package", KERNEL_TESTS];
+    if !is_root() {
+        // Only what runs is run by root: built as root, files in target/ would be root's.
+        let runner = "target.'cfg(unix)'.runner = ['sudo', '-n', '-E']";
+        options.extend(["--config", runner]);
+    }
+    options
+}
+
+fn cargo_test(build: &Build, options: &[&str], args: &[String]) -> Result<()> {
     let mut command = cargo()?;
-    command.args(["test", "--no-fail-fast"]).args(packages);
+    command.args(["test", "--no-fail-fast"]).args(options);
     if !args.is_empty() {
         command.arg("--").args(args);
     }

@@ -1,0 +1,319 @@
+//! Owns what a policy means: its rules as plain values, beside the words that
+//! xdpfw is to read them from.
+
+use std::{
+    fmt::{self, Write as _},
+    net::IpAddr,
+};
+
+use crate::packet::{Content, Ip};
+
+/// A policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The filtered interfaces.
+    pub interfaces: Vec<String>,
+    /// Whether what no rule matches passes.
+    pub default_pass: bool,
+    /// Whether later fragments pass.
+    pub fragments_pass: bool,
+    /// Which sockets let UDP pass.
+    pub udp_replies: UdpReplies,
+    /// Whether answers to a DHCP client pass.
+    pub dhcp_client: bool,
+    /// First and last port that the host hands out to clients.
+    pub ephemeral: (u16, u16),
+    /// The rules, in their order.
+    pub rules: Vec<Rule>,
+}
+
+/// The `udp_replies` knob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpReplies {
+    /// None.
+    Off,
+    /// Those that talk to this peer.
+    Connected,
+    /// Any.
+    Bound,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Its packets pass.
+    Allow,
+    /// Its packets are dropped.
+    Deny,
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name.
+    pub id: String,
+    /// What it does.
+    pub action: Action,
+    /// What packets carry.
+    pub what: What,
+    /// The peers' ports, if it asks for them.
+    pub remote: Option<Ports>,
+    /// Where packets come from; nowhere means anywhere.
+    pub from: Vec<Prefix>,
+    /// Where packets go to; nowhere means anywhere.
+    pub to: Vec<Prefix>,
+    /// Where packets come in; nowhere means anywhere.
+    pub on: Vec<String>,
+}
+
+/// What a rule's packets carry.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// TCP to these ports.
+    Tcp(Ports),
+    /// UDP to these ports.
+    Udp(Ports),
+    /// Both to these ports.
+    TcpUdp(Ports),
+    /// ICMP of these types.
+    Icmp(Types),
+    /// ICMPv6 of these types.
+    Icmp6(Types),
+    /// Another protocol.
+    Protocol {
+        /// As it is written.
+        word: String,
+        /// Its number.
+        number: u8,
+    },
+    /// Anything.
+    Any,
+}
+
+/// Ports, and how they are written.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// As they are written.
+    pub words: String,
+    /// First and last of each range.
+    pub ranges: Vec<(u16, u16)>,
+}
+
+/// ICMP types, and how they are written.
+#[derive(Clone, Debug)]
+pub struct Types {
+    /// As they are written.
+    pub words: String,
+    /// The types; `None` is every type.
+    pub numbers: Option<Vec<u8>>,
+}
+
+/// Addresses that begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// The first address.
+    pub address: IpAddr,
+    /// Bits that count.
+    pub len: u8,
+}
+
+impl Ports {
+    fn contain(&self, port: u16) -> bool {
+        self.ranges
+            .iter()
+            .any(|&(first, last)| first <= port && port <= last)
+    }
+}
+
+impl Types {
+    fn contain(&self, number: u8) -> bool {
+        self.numbers
+            .as_ref()
+            .is_none_or(|numbers| numbers.contains(&number))
+    }
+}
+
+impl Prefix {
+    /// Whether an address is in it; never one of the other family.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        // Shifting out all bits leaves none that could differ.
+        match (self.address, address) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let difference = ours.to_bits() ^ theirs.to_bits();
+                difference
+                    .checked_shr(32 - u32::from(self.len))
+                    .is_none_or(|rest| rest == 0)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let difference = ours.to_bits() ^ theirs.to_bits();
+                difference
+                    .checked_shr(128 - u32::from(self.len))
+                    .is_none_or(|rest| rest == 0)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.len)
+    }
+}
+
+impl Rule {
+    /// Whether it is for this packet, come in on this interface.
+    pub fn matches(&self, interface: &str, packet: &Ip) -> bool {
+        let is_in = |prefixes: &[Prefix], address| {
+            prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
+        };
+        (self.on.is_empty() || self.on.iter().any(|name| name == interface))
+            && self.matches_content(packet.content)
+            && is_in(&self.from, packet.source)
+            && is_in(&self.to, packet.destination)
+    }
+
+    fn matches_content(&self, content: Content) -> bool {
+        let from_remote = |port| self.remote.as_ref().is_none_or(|ports| ports.contain(port));
+        match (&self.what, content) {
+            (_, Content::LaterFragment) => false,
+            (What::Any, _) => true,
+            (
+                What::Tcp(ports) | What::TcpUdp(ports),
+                Content::Tcp {
+                    source,
+                    destination,
+                    ..
+                },
+            )
+            | (
+                What::Udp(ports) | What::TcpUdp(ports),
+                Content::Udp {
+                    source,
+                    destination,
+                },
+            ) => ports.contain(destination) && from_remote(source),
+            (What::Icmp(types), Content::Icmp(number))
+            | (What::Icmp6(types), Content::Icmp6(number)) => types.contain(number),
+            (What::Protocol { number, .. }, Content::Other(other)) => *number == other,
+            _ => false,
+        }
+    }
+
+    /// Whether a packet of a family can match it, IPv4 or else IPv6.
+    pub fn is_for(&self, v4: bool) -> bool {
+        let has = |prefixes: &[Prefix]| {
+            let mut families = prefixes.iter().map(|prefix| prefix.address.is_ipv4());
+            prefixes.is_empty() || families.any(|is_v4| is_v4 == v4)
+        };
+        let is_kind = match self.what {
+            What::Icmp(_) => v4,
+            What::Icmp6(_) => !v4,
+            _ => true,
+        };
+        is_kind && has(&self.from) && has(&self.to)
+    }
+
+    /// As in the policy file.
+    fn write(&self, toml: &mut String) -> fmt::Result {
+        let action = match self.action {
+            Action::Allow => "allow",
+            Action::Deny => "deny",
+        };
+        writeln!(toml, "\n[[rule]]\nid = {:?}", self.id)?;
+        writeln!(toml, "{action} = \"{}\"", self.what)?;
+        if let Some(remote) = &self.remote {
+            writeln!(toml, "remote_ports = {:?}", remote.words)?;
+        }
+        for (key, prefixes) in [("from", &self.from), ("to", &self.to)] {
+            if !prefixes.is_empty() {
+                let words: Vec<String> = prefixes.iter().map(Prefix::to_string).collect();
+                writeln!(toml, "{key} = {words:?}")?;
+            }
+        }
+        if !self.on.is_empty() {
+            writeln!(toml, "on = {:?}", self.on)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(ports) => write!(f, "tcp {}", ports.words),
+            Self::Udp(ports) => write!(f, "udp {}", ports.words),
+            Self::TcpUdp(ports) => write!(f, "tcp+udp {}", ports.words),
+            Self::Icmp(types) => write!(f, "icmp {}", types.words),
+            Self::Icmp6(types) => write!(f, "icmp6 {}", types.words),
+            Self::Protocol { word, .. } => write!(f, "proto {word}"),
+            Self::Any => f.write_str("any"),
+        }
+    }
+}
+
+impl Policy {
+    /// A policy without rules.
+    pub fn empty() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            default_pass: false,
+            fragments_pass: true,
+            udp_replies: UdpReplies::Connected,
+            dhcp_client: true,
+            ephemeral: (32_768, 60_999),
+            rules: Vec::new(),
+        }
+    }
+
+    /// The policy file.
+    pub fn to_toml(&self) -> String {
+        let word = |pass| if pass { "pass" } else { "drop" };
+        let mut toml = format!(
+            "version = 1\ninterfaces = {:?}\ndefault = \"{}\"\nfragments = \"{}\"\n\
+             udp_replies = \"{}\"\ndhcp_client = {}\n",
+            self.interfaces,
+            word(self.default_pass),
+            word(self.fragments_pass),
+            match self.udp_replies {
+                UdpReplies::Off => "off",
+                UdpReplies::Connected => "connected",
+                UdpReplies::Bound => "bound",
+            },
+            self.dhcp_client,
+        );
+        for rule in &self.rules {
+            // A string takes everything.
+            let _ = rule.write(&mut toml);
+        }
+        toml
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_its_length_says() {
+        let contains = |prefix: &str, len, address: &str| {
+            let address = address.parse().unwrap();
+            let prefix = Prefix {
+                address: prefix.parse().unwrap(),
+                len,
+            };
+            prefix.contains(address)
+        };
+        assert!(contains("10.1.2.128", 25, "10.1.2.255"));
+        assert!(!contains("10.1.2.128", 25, "10.1.2.127"));
+        assert!(contains("0.0.0.0", 0, "255.255.255.255"));
+        assert!(contains("10.1.2.3", 32, "10.1.2.3"));
+        assert!(!contains("10.1.2.3", 32, "10.1.2.2"));
+        assert!(contains("2001:db8::", 32, "2001:db8:ffff::1"));
+        assert!(!contains("2001:db8::", 32, "2001:db9::"));
+        assert!(contains("::", 0, "::ffff:10.1.2.3"));
+        assert!(!contains("::1", 128, "::"));
+        assert!(!contains("0.0.0.0", 0, "::ffff:10.1.2.3"));
+        assert!(!contains("::", 0, "10.1.2.3"));
+    }
+}
