@@ -18,6 +18,8 @@ mod extension;
 mod filter;
 #[path = "verdicts/frame.rs"]
 mod frame;
+#[path = "verdicts/overlap.rs"]
+mod overlap;
 #[path = "verdicts/page.rs"]
 mod page;
 #[path = "verdicts/rules.rs"]

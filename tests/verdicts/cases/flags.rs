@@ -67,7 +67,7 @@ pub(crate) fn tcp_flags() -> Section {
                 false => possible,
             };
             let sets = sets.len();
-            let name = format!("{name}: {sets} of the 64 sets, {which} port");
+            let name = format!("{name}, {which} port: {sets} of the 64 sets");
             cases.push(case(name, frames, expected));
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     table::{Case, Expected, Section, allowed, case, closed, denied, drops, malformed, passes},
 };
 
-/// Under each knob: the same becomes of first fragments.
+/// The usual policy, but for later fragments.
 const DROPPED: &str = usual!("fragments = \"drop\"");
 
 pub(crate) fn first_fragments() -> Section {
@@ -24,15 +24,19 @@ pub(crate) fn first_fragments() -> Section {
     };
     let still_to_come = 4_000_u16.to_be_bytes();
     let mut cases = Vec::new();
-    for (port, name) in [(443, "open"), (22, "closed"), (23, "denied")] {
+    for (port, name) in [
+        (443, "the open port"),
+        (22, "a closed port"),
+        (23, "the denied port"),
+    ] {
         cases.extend([
             case(
-                format!("tiny: each of 0–19 bytes of TCP to the {name} port"),
+                format!("tiny: each of 0–19 bytes of TCP to {name}"),
                 tiny(both(|version| tcp(version, port)), TCP),
                 malformed("tcp-truncated"),
             ),
             case(
-                format!("tiny: each of 0–7 bytes of UDP to the {name} port"),
+                format!("tiny: each of 0–7 bytes of UDP to {name}"),
                 tiny(both(|version| udp(version, port)), UDP),
                 malformed("udp-truncated"),
             ),
@@ -133,7 +137,6 @@ fn later(expected: Expected) -> Vec<Case> {
         packets
     };
     let each_protocol = (0..=u8::MAX).flat_map(|number| {
-        // In IPv6, extension headers may stand in front of the fragment's, not behind it.
         both(|version| packet(version, IpNumber(number), &[0; 8]).fragment(2, false))
     });
     vec![
@@ -228,10 +231,11 @@ fn later(expected: Expected) -> Vec<Case> {
 pub(crate) fn later_fragments() -> Section {
     Section {
         title: "Later fragments, passed",
-        text: "Over IPv4 and IPv6. Ports are never read from a later fragment. Under \
-               `fragments = \"pass\"`, the default, it passes; without the first fragment, which \
-               is judged, the kernel has no use for it. One that overlaps another makes Linux \
-               discard the whole packet (RFC 5722, and the same for IPv4).",
+        text: "Over IPv4 and IPv6. Ports are never read from a later fragment. Unless the policy \
+               says `drop`, it passes; without the first one, which is judged, the kernel has no \
+               use for it. Nor does it take anything from fragments that overlap: what lies \
+               within the bytes it has already it ignores, for any other overlap it discards the \
+               packet (`tests/verdicts/overlap.rs` proves it of the kernel the tests run on).",
         policies: &[USUAL],
         programs: Programs::Ethernet,
         cases: later(passes("fragment")),

@@ -160,12 +160,12 @@ pub(crate) fn short_packets() -> Section {
         let [cut, padding] = frames;
         [
             case(
-                format!("{name} of each of {lengths} bytes, nothing behind"),
+                format!("{name}: each of {lengths} bytes, nothing behind"),
                 cut,
                 expected,
             ),
             case(
-                format!("{name} of each of {lengths} bytes, the rest in the padding"),
+                format!("{name}: each of {lengths} bytes, the rest in the padding"),
                 padding,
                 expected,
             ),
