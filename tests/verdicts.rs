@@ -18,12 +18,12 @@ mod extension;
 mod filter;
 #[path = "verdicts/frame.rs"]
 mod frame;
-#[path = "verdicts/overlap.rs"]
-mod overlap;
 #[path = "verdicts/page.rs"]
 mod page;
 #[path = "verdicts/rules.rs"]
 mod rules;
+#[path = "verdicts/stack.rs"]
+mod stack;
 #[path = "verdicts/table.rs"]
 mod table;
 
@@ -53,7 +53,7 @@ mod conformance {
     sections! {
         ethernet: vlan_tags not_ip no_link_layer;
         ipv4: ipv4_header ipv4_options;
-        ipv6: ipv6_header mapped_addresses;
+        ipv6: ipv6_header mapped_addresses mapped_addresses_denied;
         extensions: extension_chains broken_extensions;
         truncated: cut_frames short_packets;
         transport: tcp_header udp_length;

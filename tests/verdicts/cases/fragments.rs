@@ -235,7 +235,7 @@ pub(crate) fn later_fragments() -> Section {
                says `drop`, it passes; without the first one, which is judged, the kernel has no \
                use for it. Nor does it take anything from fragments that overlap: what lies \
                within the bytes it has already it ignores, for any other overlap it discards the \
-               packet (`tests/verdicts/overlap.rs` proves it of the kernel the tests run on).",
+               packet (`tests/verdicts/stack.rs` proves it of the kernel the tests run on).",
         policies: &[USUAL],
         programs: Programs::Ethernet,
         cases: later(passes("fragment")),

@@ -89,8 +89,11 @@ pub(crate) fn mapped_addresses() -> Section {
     ];
     Section {
         title: "IPv4 addresses inside IPv6 packets",
-        text: "A prefix matches packets of its own version alone. (Linux itself drops what comes \
-               from a mapped address.) IPv6 prefixes do not match IPv4 packets either.",
+        text: "A prefix matches packets of its own version alone, whatever addresses are inside. \
+               So an IPv6 packet from a mapped address passes a rule that denies the IPv4 one. \
+               Linux accepts no TCP connection from such an address, but hands UDP to sockets, \
+               which take it for IPv4 (`tests/verdicts/stack.rs`). Such packets do not belong on the \
+               wire; the next section denies them.",
         policies: &[r#"rule = [
     { allow = "tcp 443", from = ["192.0.2.1"] },                       # r1
     { deny = "tcp 444", from = ["192.0.2.1"] },                        # r2
@@ -155,6 +158,58 @@ pub(crate) fn mapped_addresses() -> Section {
                 "IPv4 to a port for ::/0",
                 [tcp(V4, 446), tcp(V4, 446).source(peer)],
                 closed("tcp/446"),
+            ),
+        ],
+    }
+}
+
+pub(crate) fn mapped_addresses_denied() -> Section {
+    let peer = Ipv4Addr::new(192, 0, 2, 1);
+    let mapped = [
+        peer,
+        Ipv4Addr::UNSPECIFIED,
+        Ipv4Addr::LOCALHOST,
+        Ipv4Addr::BROADCAST,
+    ]
+    .map(|address| address.to_ipv6_mapped());
+    Section {
+        title: "IPv4 addresses inside IPv6 packets, denied",
+        text: "The mapped addresses are ::ffff:0:0/96, which is no prefix that a rule takes: it \
+               would be read as IPv4. The one around it is.",
+        policies: &[r#"rule = [
+    { deny = "any", from = ["::fffe:0:0/95"] },                        # r1
+    { allow = "tcp+udp any" },                                         # r2
+]"#],
+        programs: Programs::Ethernet,
+        cases: vec![
+            case(
+                "TCP from ::ffff:192.0.2.1, ::ffff:0.0.0.0, ::ffff:127.0.0.1, ::ffff:255.255.255.255",
+                mapped.map(|source| tcp(V6, 443).source(source)),
+                denied("r1").on("tcp/443"),
+            ),
+            case(
+                "UDP from them",
+                mapped.map(|source| udp(V6, 443).source(source)),
+                denied("r1").on("udp/443"),
+            ),
+            case(
+                "ICMPv6 from them",
+                mapped.map(|source| echo(V6).source(source)),
+                denied("r1"),
+            ),
+            case(
+                "UDP from the addresses around: ::fffd:ffff:ffff, ::1:0:0:0",
+                [
+                    Ipv6Addr::new(0, 0, 0, 0, 0, 0xfffd, 0xffff, 0xffff),
+                    Ipv6Addr::new(0, 0, 0, 0, 1, 0, 0, 0),
+                ]
+                .map(|source| udp(V6, 443).source(source)),
+                allowed("r2"),
+            ),
+            case(
+                "UDP over IPv4, from 192.0.2.1",
+                [udp(V4, 443).source(peer)],
+                allowed("r2"),
             ),
         ],
     }

@@ -1,5 +1,5 @@
-//! Proves that nothing is gained by fragments that overlap, which the filter lets
-//! through: Linux takes no byte of theirs.
+//! Proves of the kernel that the tests run on what the filter leaves to it: fragments
+//! that overlap, and IPv4 addresses inside IPv6 packets.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
@@ -102,6 +102,38 @@ fn linux_takes_nothing_from_fragments_that_overlap() -> Result<()> {
             .context("no fragment passed")?;
         assert_eq!(fragments["packets"], later, "{version}");
         assert_eq!(status["totals"]["dropped"]["packets"], 0, "{version}");
+    }
+    Ok(())
+}
+
+#[test]
+fn datagrams_from_mapped_addresses_are_delivered_unless_denied() -> Result<()> {
+    const BOTH: &[u8] = &[1, 2];
+    let mapped = Ipv4Addr::new(10, 0, 0, 2).to_ipv6_mapped();
+    let honest = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+    let near = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+    for (is_denied, arrive) in [(false, BOTH), (true, &BOTH[1..])] {
+        let lab = lab()?;
+        if is_denied {
+            let rule = ["deny", "any", "--from", "::fffe:0:0/95", "--before", "r1"];
+            lab.host.xdpfw(rule).ok();
+        }
+        let any = Ipv6Addr::UNSPECIFIED;
+        let server = lab.host.enter(|| Ok(UdpSocket::bind((any, 443))?))?;
+        server.set_read_timeout(Some(PATIENCE))?;
+        let client = lab.peer.enter(|| raw(Version::V6))?;
+        for (from, number) in [mapped, honest].into_iter().zip(BOTH) {
+            let datagram = datagram(from.into(), near.into(), &[*number; DATA])?;
+            let packet = packet(Version::V6, IpNumber::UDP, &datagram).source(from);
+            client.send_to(&packet.bytes(), &SocketAddr::from((near, 0)).into())?;
+        }
+        let mut arrived = Vec::new();
+        while arrived.last() != BOTH.last() {
+            let mut bytes = [0; DATA];
+            server.recv_from(&mut bytes)?;
+            arrived.push(bytes[0]);
+        }
+        assert_eq!(arrived, arrive, "denied: {is_denied}");
     }
     Ok(())
 }
