@@ -2,13 +2,14 @@
 //! that overlap, and IPv4 addresses inside IPv6 packets.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     ops::Range,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
-use etherparse::{IpNumber, UdpHeader};
+use anyhow::{Context as _, Result, ensure};
+use etherparse::{IpNumber, TcpHeader, UdpHeader};
 use socket2::{Domain, Protocol, Socket, Type};
 use xdpfw_tests::Lab;
 
@@ -135,6 +136,49 @@ fn datagrams_from_mapped_addresses_are_delivered_unless_denied() -> Result<()> {
         }
         assert_eq!(arrived, arrive, "denied: {is_denied}");
     }
+    Ok(())
+}
+
+#[test]
+fn linux_accepts_no_connection_from_mapped_addresses() -> Result<()> {
+    let lab = lab()?;
+    lab.host.xdpfw(["allow", "tcp", "443"]).ok();
+    let near = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+    let _listener = lab
+        .host
+        .enter(|| Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, 443))?))?;
+    let client = lab.peer.enter(|| raw(Version::V6))?;
+    // Who is at none of these addresses refuses no connection, either.
+    let mapped = Ipv4Addr::new(10, 0, 0, 102).to_ipv6_mapped();
+    let honest = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 102);
+    for from in [mapped, honest] {
+        let mut header = TcpHeader::new(REMOTE, 443, 1, 65_535);
+        header.syn = true;
+        header.checksum = header.calc_checksum_ipv6_raw(from.octets(), near.octets(), &[])?;
+        let packet = packet(Version::V6, IpNumber::TCP, &header.to_bytes()).source(from);
+        client.send_to(&packet.bytes(), &SocketAddr::from((near, 0)).into())?;
+    }
+    // As the table has addresses: words in the host's byte order.
+    let word = |address: Ipv6Addr| {
+        let words = address.octets();
+        let words = words.chunks_exact(4).map(|word| word.try_into().unwrap());
+        words
+            .map(|word| format!("{:08X}", u32::from_ne_bytes(word)))
+            .collect::<String>()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let table = || Ok(fs::read_to_string("/proc/thread-self/net/tcp6")?);
+        let sockets = lab.host.enter(table)?;
+        assert!(!sockets.contains(&word(mapped)), "{sockets}");
+        if sockets.contains(&word(honest)) {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "no connection: {sockets}");
+    }
+    // The filter had let both through.
+    let list = lab.host.xdpfw(["list"]).json();
+    assert_eq!(list["rules"][1]["packets"], 2);
     Ok(())
 }
 
