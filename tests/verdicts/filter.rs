@@ -9,16 +9,28 @@ use aya_obj::programs::XdpAttachType;
 use serde_json::Value;
 use xdpfw_tests::{Host, Lab};
 
+use crate::table::{Case, Expected, Verdict};
+
+/// By which way the frames come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Programs {
+    /// As Ethernet frames: the program of the generation in force, and the dispatcher.
+    Ethernet,
+    /// As bare packets, as tunnels have them: the dispatcher that knows of this. The
+    /// generation's program learns it from there.
+    Bare,
+}
+
 /// A host under a policy, whose programs are run on frames as if they had come in.
 pub(crate) struct Filter {
     lab: Lab,
-    programs: [PathBuf; 2],
+    programs: Vec<PathBuf>,
     /// What has been counted so far.
     counted: RefCell<Counters>,
 }
 
 impl Filter {
-    pub(crate) fn with(policy: &str) -> Result<Self> {
+    pub(crate) fn with(policy: &str, programs: Programs) -> Result<Self> {
         let lab = Lab::new()?;
         lab.host.xdpfw(["up", "eth0"]).ok();
         lab.host
@@ -35,7 +47,10 @@ impl Filter {
         let only = generation.next().context("no generation")??.path();
         ensure!(generation.next().is_none(), "more than one generation");
         Ok(Self {
-            programs: [only.join("program"), pins.join("dispatcher")],
+            programs: match programs {
+                Programs::Ethernet => vec![only.join("program"), pins.join("dispatcher")],
+                Programs::Bare => vec![pins.join("dispatcher_l3")],
+            },
             counted: RefCell::new(counters(&lab.host)?),
             lab,
         })
@@ -44,7 +59,12 @@ impl Filter {
     /// Claims the same verdict on each of these frames, and all that is counted
     /// of them.
     #[track_caller]
-    pub(crate) fn judge(&self, name: &str, frames: &[Vec<u8>], expected: &Expected) -> Result<()> {
+    pub(crate) fn judge(&self, case: &Case) -> Result<()> {
+        let Case {
+            name,
+            frames,
+            expected,
+        } = case;
         let verdicts = self.run(frames)?;
         for (index, verdict) in verdicts.into_iter().enumerate() {
             let frame = &frames[index % frames.len()];
@@ -65,7 +85,7 @@ impl Filter {
             packets: frames.len() as u64 * times,
             bytes: frames.iter().map(|frame| frame.len() as u64).sum::<u64>() * times,
         };
-        assert_eq!(changes, expected.changes(tally), "{name}: counters");
+        assert_eq!(changes, changes_by(expected, tally), "{name}: counters");
         Ok(())
     }
 
@@ -82,7 +102,7 @@ impl Filter {
                         data_in: Some(frame),
                         ..TestRunOptions::new()
                     })?;
-                    verdicts.push(Verdict::of(result.return_value)?);
+                    verdicts.push(verdict(result.return_value)?);
                 }
             }
             Ok(verdicts)
@@ -98,9 +118,9 @@ fn counters(host: &Host) -> Result<Counters> {
         ["status", "stats", "list"].map(|command| host.xdpfw([command]).json());
     assert_eq!(status["totals"], stats["totals"], "status and stats");
     let mut counters = Counters::new();
-    for verdict in ["passed", "dropped"] {
-        let tally = &status["totals"][verdict];
-        counters.insert(format!("total {verdict}"), Tally::of(tally)?);
+    for (verdict, total) in [(Verdict::Pass, "passed"), (Verdict::Drop, "dropped")] {
+        let tally = Tally::of(&status["totals"][total])?;
+        counters.insert(format!("total {}", verdict.as_str()), tally);
     }
     for reason in array(&status["reasons"])? {
         let name = format!("{} {}", word(&reason["verdict"])?, word(&reason["reason"])?);
@@ -116,6 +136,7 @@ fn counters(host: &Host) -> Result<Counters> {
     }
     Ok(counters)
 }
+
 /// What a counter says; ports count no bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -150,77 +171,27 @@ fn number(value: &Value) -> Result<u64> {
         .with_context(|| format!("{value} is no number"))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Pass,
-    Drop,
-}
-
-impl Verdict {
-    /// `XDP_DROP` and `XDP_PASS` in linux/bpf.h.
-    fn of(action: u32) -> Result<Self> {
-        match action {
-            1 => Ok(Self::Drop),
-            2 => Ok(Self::Pass),
-            other => bail!("the program returned {other}"),
-        }
+/// `XDP_DROP` and `XDP_PASS` in linux/bpf.h.
+fn verdict(action: u32) -> Result<Verdict> {
+    match action {
+        1 => Ok(Verdict::Drop),
+        2 => Ok(Verdict::Pass),
+        other => bail!("the program returned {other}"),
     }
 }
 
-/// What is claimed of a frame.
-#[derive(Clone, Debug)]
-pub(crate) struct Expected {
-    verdict: Verdict,
-    reason: &'static str,
-    port: Option<&'static str>,
-    rule: Option<&'static str>,
-}
-
-pub(crate) fn passes(reason: &'static str) -> Expected {
-    Expected {
-        verdict: Verdict::Pass,
-        reason,
-        port: None,
-        rule: None,
+/// All counters that so many packets change.
+fn changes_by(expected: &Expected, tally: Tally) -> Counters {
+    let verdict = expected.verdict.as_str();
+    let mut changes = Counters::from([
+        (format!("{verdict} {}", expected.reason), tally),
+        (format!("total {verdict}"), tally),
+    ]);
+    if let Some(rule) = expected.rule {
+        changes.insert(rule.to_owned(), tally);
     }
-}
-
-pub(crate) fn drops(reason: &'static str) -> Expected {
-    Expected {
-        verdict: Verdict::Drop,
-        ..passes(reason)
+    if let Some(port) = expected.port {
+        changes.insert(port.to_owned(), Tally { bytes: 0, ..tally });
     }
-}
-
-impl Expected {
-    /// The drop is counted at this port.
-    pub(crate) fn on(self, port: &'static str) -> Self {
-        let port = Some(port);
-        Self { port, ..self }
-    }
-
-    /// This rule decided.
-    pub(crate) fn by(self, rule: &'static str) -> Self {
-        let rule = Some(rule);
-        Self { rule, ..self }
-    }
-
-    /// All counters that so many packets change.
-    fn changes(&self, tally: Tally) -> Counters {
-        let (verdict, total) = match self.verdict {
-            Verdict::Pass => ("pass", "total passed"),
-            Verdict::Drop => ("drop", "total dropped"),
-        };
-        let mut changes = Counters::from([
-            (format!("{verdict} {}", self.reason), tally),
-            (total.to_owned(), tally),
-        ]);
-        if let Some(rule) = self.rule {
-            changes.insert(rule.to_owned(), tally);
-        }
-        if let Some(port) = self.port {
-            changes.insert(port.to_owned(), Tally { bytes: 0, ..tally });
-        }
-        changes
-    }
+    changes
 }
