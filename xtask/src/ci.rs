@@ -7,6 +7,6 @@ use crate::{demo, lint, test};
 /// Lint, all tests, the demo; the first failure ends it.
 pub(crate) fn run() -> Result<()> {
     lint::run()?;
-    test::run(&[])?;
+    test::run(&test::Args::default())?;
     demo::run()
 }

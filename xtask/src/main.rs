@@ -7,6 +7,7 @@ mod command;
 mod compiler;
 mod demo;
 mod interrupt;
+mod kernels;
 mod linker;
 mod lint;
 mod packages;
@@ -28,12 +29,7 @@ enum Task {
     Build,
     /// Check format, clippy and documentation; warnings are errors
     Lint,
-    /// Run every test: unit, property, command line, kernel (these need root)
-    Test {
-        /// Passed on to the test binaries
-        #[arg(last = true)]
-        args: Vec<String>,
-    },
+    Test(test::Args),
     /// Show the filter at work on a veth pair of its own (needs root)
     Demo,
     Bench(bench::Args),
@@ -47,7 +43,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Build => build::run().map(drop),
         Task::Lint => lint::run(),
-        Task::Test { args } => test::run(&args),
+        Task::Test(args) => test::run(&args),
         Task::Demo => demo::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Ci => ci::run(),

@@ -12,11 +12,22 @@ use crate::command::{capture, find_program, has_sudo, is_root, say};
 pub(crate) const COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
 
 /// Programs that tests, demo and benchmarks call, and the packages that have them.
-pub(crate) const TOOLS: [(&str, &str); 2] = [
+pub(crate) const TOOLS: [(&str, &str); 3] = [
     // Namespaces and veth pairs.
     ("ip", "iproute2"),
     // Commands inside a namespace with bpffs in sight (`ip netns exec` hides it).
     ("nsenter", "util-linux"),
+    // VLAN offloads of a veth pair.
+    ("ethtool", "ethtool"),
+];
+
+/// Programs that booting other kernels takes, and the packages that have them.
+pub(crate) const MACHINES: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    // Unpacks modules, and is what the guest has beside our own programs.
+    ("busybox", "busybox-static"),
+    ("strip", "binutils"),
+    ("dpkg-deb", "dpkg"),
 ];
 
 /// The LLVM that bpf-linker links with.
@@ -26,7 +37,16 @@ pub(crate) fn llvm(major: u32) -> String {
 
 /// Installs the tools that are not there.
 pub(crate) fn install_tools() -> Result<()> {
-    let (there, missing): (Vec<_>, Vec<_>) = TOOLS
+    install_missing(&TOOLS)
+}
+
+/// Installs what booting other kernels takes and is not there.
+pub(crate) fn install_machines() -> Result<()> {
+    install_missing(&MACHINES)
+}
+
+fn install_missing(tools: &[(&str, &str)]) -> Result<()> {
+    let (there, missing): (Vec<_>, Vec<_>) = tools
         .iter()
         .partition(|(program, _)| find_program(program).is_some());
     if missing.is_empty() {
