@@ -12,9 +12,10 @@ use crate::command::{capture, find_program, has_sudo, is_root, say};
 pub(crate) const COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
 
 /// Programs that tests, demo and benchmarks call, and the packages that have them.
-pub(crate) const TOOLS: [(&str, &str); 3] = [
-    // Namespaces and veth pairs.
+pub(crate) const TOOLS: [(&str, &str); 4] = [
+    // Namespaces and veth pairs, and what is done to packets on the way.
     ("ip", "iproute2"),
+    ("tc", "iproute2"),
     // Commands inside a namespace with bpffs in sight (`ip netns exec` hides it).
     ("nsenter", "util-linux"),
     // VLAN offloads of a veth pair.

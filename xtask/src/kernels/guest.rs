@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::interrupt::Interrupted;
 
 /// How long a guest may take: several times of what it does.
-const PATIENCE: Duration = Duration::from_secs(20 * 60);
+const PATIENCE: Duration = Duration::from_secs(45 * 60);
 /// How soon an interrupt is noticed.
 const NOTICE: Duration = Duration::from_millis(100);
 /// The guest is emulated: KVM inside of a virtual machine may be there and yet hang, and

@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// The devices and queueing disciplines that the tests make.
-const WANTED: [&str; 12] = [
+/// The devices that the tests make, and what they do to packets there.
+const WANTED: [&str; 14] = [
     "veth",
     "8021q",
     "bonding",
@@ -22,6 +22,8 @@ const WANTED: [&str; 12] = [
     "tun",
     "vxlan",
     "wireguard",
+    "act_mirred",
+    "cls_matchall",
     "sch_ingress",
     "sch_netem",
 ];
