@@ -8,7 +8,7 @@ mod initramfs;
 mod modules;
 mod report;
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Instant};
+use std::{fmt, path::PathBuf, process::Stdio, str::FromStr, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -19,6 +19,15 @@ use crate::{
     command::{capture, cargo, say},
     interrupt::Interrupted,
 };
+
+/// The kernels of Debian's stable releases, which continuous integration tests.
+pub(crate) const STABLE: [Version; 2] = [
+    Version { major: 6, minor: 1 },
+    Version {
+        major: 6,
+        minor: 12,
+    },
+];
 
 /// A test that cannot run in a guest, and why.
 struct Excluded {
@@ -85,6 +94,7 @@ pub(crate) fn test(
         "other kernels are booted on x86-64 only"
     );
     Interrupted::watch("test", |interrupted| {
+        say(format_args!("kernels: building the tests"));
         let tests = compile(build, package)?;
         for Excluded { test, reason } in &EXCLUDED {
             say(format_args!("kernels: without {test}: {reason}"));
@@ -144,10 +154,12 @@ fn test_on(
 fn compile(build: &Build, package: &str) -> Result<Vec<TestBinary>> {
     let mut command = cargo()?;
     command
-        .args(["test", "--no-run", "--quiet", "--message-format=json"])
-        .args(["--package", package]);
+        .args(["test", "--no-run", "--package", package])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
     let messages = capture(build.export(&mut command))?;
-    let tests: Vec<TestBinary> = messages.lines().filter_map(test_binary).collect();
+    let mut tests: Vec<TestBinary> = messages.lines().filter_map(test_binary).collect();
+    tests.sort_by(|a, b| a.name.cmp(&b.name));
     ensure!(!tests.is_empty(), "{package} has no tests");
     Ok(tests)
 }

@@ -33,7 +33,7 @@ enum Task {
     /// Show the filter at work on a veth pair of its own (needs root)
     Demo,
     Bench(bench::Args),
-    /// What continuous integration runs: lint, test, demo
+    /// What continuous integration runs: lint, test, demo, the kernel tests on other kernels
     Ci,
     Services(services::Args),
 }

@@ -25,6 +25,16 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
+impl Args {
+    /// The kernel tests on these kernels.
+    pub(crate) fn on_kernels(kernels: &[Version]) -> Self {
+        Self {
+            kernels: kernels.to_vec(),
+            args: Vec::new(),
+        }
+    }
+}
+
 /// Runs every test of the workspace, or those of the kernel on other kernels.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.kernels.is_empty() {
