@@ -2,12 +2,14 @@
 
 use anyhow::Result;
 
-use crate::{demo, fuzz, lint, test};
+use crate::{demo, fuzz, kernels, lint, test};
 
-/// Lint, all tests, the fuzzer for a moment, the demo; the first failure ends it.
+/// Lint, all tests, the fuzzer for a moment, the demo, the kernel tests on other kernels;
+/// the first failure ends it.
 pub(crate) fn run() -> Result<()> {
     lint::run()?;
-    test::run(&[])?;
+    test::run(&test::Args::default())?;
     fuzz::briefly()?;
-    demo::run()
+    demo::run()?;
+    test::run(&test::Args::on_kernels(&kernels::STABLE))
 }

@@ -8,6 +8,7 @@ mod compiler;
 mod demo;
 mod fuzz;
 mod interrupt;
+mod kernels;
 mod linker;
 mod lint;
 mod packages;
@@ -29,17 +30,12 @@ enum Task {
     Build,
     /// Check format, clippy and documentation; warnings are errors
     Lint,
-    /// Run every test: unit, property, command line, kernel (these need root)
-    Test {
-        /// Passed on to the test binaries
-        #[arg(last = true)]
-        args: Vec<String>,
-    },
+    Test(test::Args),
     /// Show the filter at work on a veth pair of its own (needs root)
     Demo,
     Bench(bench::Args),
     Fuzz(fuzz::Args),
-    /// What continuous integration runs: lint, test, fuzz, demo
+    /// What continuous integration runs: lint, test, fuzz, demo, tests on other kernels
     Ci,
     Services(services::Args),
 }
@@ -49,7 +45,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Build => build::run().map(drop),
         Task::Lint => lint::run(),
-        Task::Test { args } => test::run(&args),
+        Task::Test(args) => test::run(&args),
         Task::Demo => demo::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

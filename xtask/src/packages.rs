@@ -12,11 +12,23 @@ use crate::command::{capture, find_program, has_sudo, is_root, say};
 pub(crate) const COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
 
 /// Programs that tests, demo and benchmarks call, and the packages that have them.
-pub(crate) const TOOLS: [(&str, &str); 2] = [
-    // Namespaces and veth pairs.
+pub(crate) const TOOLS: [(&str, &str); 4] = [
+    // Namespaces and veth pairs, and what is done to packets on the way.
     ("ip", "iproute2"),
+    ("tc", "iproute2"),
     // Commands inside a namespace with bpffs in sight (`ip netns exec` hides it).
     ("nsenter", "util-linux"),
+    // VLAN offloads of a veth pair.
+    ("ethtool", "ethtool"),
+];
+
+/// Programs that booting other kernels takes, and the packages that have them.
+pub(crate) const MACHINES: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    // Unpacks modules, and is what the guest has beside our own programs.
+    ("busybox", "busybox-static"),
+    ("strip", "binutils"),
+    ("dpkg-deb", "dpkg"),
 ];
 
 /// The LLVM that bpf-linker links with.
@@ -32,6 +44,11 @@ pub(crate) fn install_tools() -> Result<()> {
 /// Installs the C++ compiler if there is none: libFuzzer is written in C++.
 pub(crate) fn install_compiler_of_cpp() -> Result<()> {
     install_missing(&[("c++", "g++")])
+}
+
+/// Installs what booting other kernels takes and is not there.
+pub(crate) fn install_machines() -> Result<()> {
+    install_missing(&MACHINES)
 }
 
 fn install_missing(tools: &[(&str, &str)]) -> Result<()> {

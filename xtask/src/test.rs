@@ -5,14 +5,48 @@ use anyhow::{Result, bail};
 use crate::{
     build::{self, Build},
     command::{cargo, has_sudo, is_root, run as run_command, say},
+    kernels::{self, Version},
     packages,
 };
 
 /// Loads programs and makes network namespaces, hence runs as root.
 const KERNEL_TESTS: &str = "xdpfw-tests";
 
-/// Runs every test of the workspace, with `args` for the test binaries.
-pub(crate) fn run(args: &[String]) -> Result<()> {
+/// Run every test: unit, property, command line, kernel (these need root)
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Run the kernel tests on Debian's kernel of this version, 6.1 for example, in a
+    /// virtual machine, and no other tests; may be repeated
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<Version>,
+
+    /// Passed on to the test binaries
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+impl Args {
+    /// The kernel tests on these kernels.
+    pub(crate) fn on_kernels(kernels: &[Version]) -> Self {
+        Self {
+            kernels: kernels.to_vec(),
+            args: Vec::new(),
+        }
+    }
+}
+
+/// Runs every test of the workspace, or those of the kernel on other kernels.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.kernels.is_empty() {
+        return on_this_kernel(&args.args);
+    }
+    packages::install_tools()?;
+    packages::install_machines()?;
+    let build = build::run()?;
+    kernels::test(&args.kernels, &build, KERNEL_TESTS, &args.args)
+}
+
+fn on_this_kernel(args: &[String]) -> Result<()> {
     // Before the builds: nobody should wait minutes for this answer.
     check_privileges()?;
     packages::install_tools()?;
