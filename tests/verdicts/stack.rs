@@ -116,7 +116,7 @@ fn datagrams_from_mapped_addresses_are_delivered_unless_denied() -> Result<()> {
     for (is_denied, arrive) in [(false, BOTH), (true, &BOTH[1..])] {
         let lab = lab()?;
         if is_denied {
-            let rule = ["deny", "any", "--from", "::fffe:0:0/95", "--before", "r1"];
+            let rule = ["deny", "any", "--from", "::ffff:0:0/96", "--before", "r1"];
             lab.host.xdpfw(rule).ok();
         }
         let any = Ipv6Addr::UNSPECIFIED;

@@ -144,13 +144,17 @@ fn prefix_length(text: &str, address: IpAddr, length: &str, longest: u8) -> Resu
     ))
 }
 
-/// The IPv4 prefix that is written as a mapped IPv6 one.
+/// The IPv4 prefix that is written as a mapped IPv6 one. All of them at once are what
+/// they are: IPv6 packets with such addresses, which nobody should send (RFC 6890).
 fn unmapped(net: &IpNet) -> Option<Ipv4Net> {
     const BITS: u8 = 96;
     let IpNet::V6(net) = net else {
         return None;
     };
     let length = net.prefix_len().checked_sub(BITS)?;
+    if length == 0 {
+        return None;
+    }
     let net = Ipv4Net::new(net.addr().to_ipv4_mapped()?, length).ok()?;
     Some(net.trunc())
 }

@@ -174,10 +174,10 @@ pub(crate) fn mapped_addresses_denied() -> Section {
     .map(|address| address.to_ipv6_mapped());
     Section {
         title: "IPv4 addresses inside IPv6 packets, denied",
-        text: "The mapped addresses are ::ffff:0:0/96, which is no prefix that a rule takes: it \
-               would be read as IPv4. The one around it is.",
+        text: "Nobody should send from mapped addresses (RFC 6890). A rule for all of them at \
+               once keeps them out.",
         policies: &[r#"rule = [
-    { deny = "any", from = ["::fffe:0:0/95"] },                        # r1
+    { deny = "any", from = ["::ffff:0:0/96"] },                        # r1
     { allow = "tcp+udp any" },                                         # r2
 ]"#],
         programs: Programs::Ethernet,
