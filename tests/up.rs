@@ -140,7 +140,7 @@ fn what_was_detached_is_detached_when_the_command_ends() -> Result<()> {
     let host = &lab.host;
     // The kernel takes its time where others configure interfaces meanwhile.
     let busy = Host::new()?;
-    let script = "while :; do ip link add a type veth peer name b; ip link delete a; done";
+    let script = "while :; do ip link add v0 type veth peer name v1; ip link delete v0; done";
     let _others = busy.spawn("sh", ["-c", script])?;
     host.xdpfw(["up", "eth0", "eth1"]).ok();
     for attempt in 0..10 {
