@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use xdpfw_tests::{
     Host, Lab, assert_is_one_error, assert_nothing_is_left, ifindex, interfaces_up, is_dropped,
-    pinned, state, text, xdp,
+    is_dropped_on, link, pinned, state, text, xdp,
 };
 
 #[test]
@@ -107,6 +107,73 @@ fn an_interface_that_came_back_is_missed_and_filtered_again_by_up() -> Result<()
         assert_nothing_is_left(host, &["eth0"])?;
     }
     Ok(())
+}
+
+#[test]
+fn status_names_the_interfaces_of_the_policy_that_are_not_filtered() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    let warnings = || -> Result<String> { Ok(text(&host.xdpfw(["status"]).output()?.stderr)) };
+    host.xdpfw(["up", "eth0", "eth1"]).ok();
+    assert_eq!(warnings()?, "");
+    host.xdpfw(["down", "eth1"]).ok();
+    let unfiltered = "warning: eth1: in the policy, but not filtered (say `xdpfw up eth1`)\n";
+    assert_eq!(warnings()?, unfiltered);
+    host.run("ip", ["link", "delete", "eth1"])?;
+    let missing = "warning: eth1: in the policy, but there is no such interface \
+        (once it is there, say `xdpfw up eth1`)\n";
+    assert_eq!(warnings()?, missing);
+    // Nothing of it is on stdout, which is for programs.
+    let status = host.xdpfw(["--json", "status"]).output()?;
+    assert_eq!(text(&status.stderr), missing);
+    assert_eq!(interfaces_up(host), ["eth0"]);
+    Ok(())
+}
+
+#[test]
+fn a_rule_for_an_interface_that_comes_later_matches_after_up() -> Result<()> {
+    let mut lab = Lab::new()?;
+    lab.host.xdpfw(["up", "eth0"]).ok();
+    let later = ["allow", "tcp", "80", "--on", "eth1"];
+    lab.host.xdpfw(later).ok();
+    assert!(is_dropped(&lab, 80)?);
+
+    lab.links.push(link(&lab.host, &lab.peer)?);
+    lab.host.xdpfw(["up", "eth1"]).ok();
+    assert!(is_dropped(&lab, 80)? && !is_dropped_on(&lab, 1, 80)?);
+    assert!(is_dropped_on(&lab, 1, 81)?);
+
+    // The rule means the name, whatever interface has it.
+    lab.host.run("ip", ["link", "delete", "eth0"])?;
+    rename(&lab.host, "eth1", "eth0")?;
+    lab.host.xdpfw(["up", "eth0"]).ok();
+    assert!(is_dropped_on(&lab, 1, 80)?);
+    rename(&lab.host, "eth0", "eth1")?;
+    lab.host.xdpfw(["up", "eth1"]).ok();
+    assert!(!is_dropped_on(&lab, 1, 80)?);
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_moved_away_stays_filtered_until_down() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let (host, elsewhere) = (&lab.host, Host::new()?);
+    host.xdpfw(["up", "eth0", "eth1"]).ok();
+    let before = xdp(host, "eth0")?;
+    host.run("ip", ["link", "set", "eth0", "netns", elsewhere.name()])?;
+    let gone = text(&host.xdpfw(["status"]).output()?.stderr);
+    assert!(gone.starts_with("warning: eth0: "), "{gone}");
+    assert_eq!(interfaces_up(host), ["eth1"]);
+    assert_eq!(xdp(&elsewhere, "eth0")?, before);
+    // A stranger there, and no interface here.
+    let said = elsewhere.xdpfw(["up", "eth0"]).fails(5);
+    assert!(said.contains("eth0"), "{said}");
+    assert_is_one_error(&host.xdpfw(["up", "eth0"]).fails(5), "no interface `eth0`");
+    assert_eq!(xdp(&elsewhere, "eth0")?, before);
+
+    host.xdpfw(["down"]).ok();
+    assert_eq!(xdp(&elsewhere, "eth0")?, None);
+    assert_nothing_is_left(host, &["eth1"])
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! and its peer.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     path::Path,
     process::Command,
     sync::atomic::Ordering,
@@ -19,6 +19,11 @@ pub struct End {
     pub interface: String,
     /// Its address, in a /24 with the other end.
     pub address: Ipv4Addr,
+    /// Its IPv6 address once [`Lab::with_ipv6`] has given it one, in a /64 with the
+    /// other end.
+    pub address6: Ipv6Addr,
+    /// The same, link-local.
+    pub link_local: Ipv6Addr,
     /// Its Ethernet address.
     pub mac: [u8; 6],
 }
@@ -29,11 +34,18 @@ impl End {
         SocketAddrV4::new(self.address, port)
     }
 
+    /// A port at this end, over IPv6.
+    pub const fn at6(&self, port: u16) -> SocketAddrV6 {
+        SocketAddrV6::new(self.address6, port, 0, 0)
+    }
+
     /// The first (1) or second (2) end of the pair in 10.0.`subnet`.0/24.
     fn new(host: &Host, subnet: u8, end: u8) -> Self {
         Self {
             interface: host.next_interface(),
             address: Ipv4Addr::new(10, 0, subnet, end),
+            address6: Ipv6Addr::new(0x2001, 0xdb8, 0, subnet.into(), 0, 0, 0, end.into()),
+            link_local: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, subnet.into(), end.into()),
             // Locally administered, and telling which it is in a capture.
             mac: [0x02, 0, 10, 0, subnet, end],
         }
@@ -111,22 +123,68 @@ pub fn link(near: &Host, far: &Host) -> Result<Link> {
             ],
         )?;
         ip(host, &["link", "set", interface, "up"])?;
-        ip(
+        know_for_good(
             host,
-            &[
-                "neigh",
-                "replace",
-                &other.address.to_string(),
-                "lladdr",
-                &other.mac_text(), //
-                "nud",
-                "permanent",
-                "dev",
-                interface,
-            ],
+            interface,
+            &other.address.to_string(),
+            &other.mac_text(),
         )?;
     }
     Ok(Link { ends })
+}
+
+/// Tells a host a neighbour's Ethernet address, which it then never asks for.
+fn know_for_good(host: &Host, interface: &str, address: &str, mac: &str) -> Result<()> {
+    let words = [
+        "neigh",
+        "replace",
+        address,
+        "lladdr",
+        mac,
+        "nud",
+        "permanent",
+        "dev",
+        interface,
+    ];
+    ip(host, &words).map(drop)
+}
+
+/// Turns IPv6 on for both hosts and gives the link's ends their addresses of it:
+/// 2001:db8:0:N::1/64 at `near`, ::2 at `far`, and link-local ones.
+///
+/// Nobody asks for routers, for doubles, or for anybody's Ethernet address. Reports to
+/// multicast routers are all that the kernel still sends by itself.
+pub fn add_ipv6(link: &Link, near: &Host, far: &Host) -> Result<()> {
+    let ends = [
+        (near, link.near(), link.far()),
+        (far, link.far(), link.near()),
+    ];
+    for (host, own, other) in ends {
+        let interface = own.interface.as_str();
+        let mac = other.mac_text();
+        for (knob, value) in [
+            // No address of the kernel's making.
+            ("addr_gen_mode", "1"),
+            ("accept_ra", "0"),
+            ("router_solicitations", "0"),
+            ("accept_dad", "0"),
+            ("disable_ipv6", "0"),
+        ] {
+            host.sysctl(&format!("net/ipv6/conf/{interface}/{knob}"), value)?;
+        }
+        for (own, other) in [
+            (own.address6, other.address6),
+            (own.link_local, other.link_local),
+        ] {
+            let prefix = format!("{own}/64");
+            ip(
+                host,
+                &["address", "add", &prefix, "dev", interface, "nodad"],
+            )?;
+            know_for_good(host, interface, &other.to_string(), &mac)?;
+        }
+    }
+    Ok(())
 }
 
 fn ip(host: &Host, arguments: &[&str]) -> Result<String> {
@@ -154,6 +212,19 @@ impl Lab {
     /// So many veth pairs.
     pub fn with_links(links: u8) -> Result<Self> {
         Self::of(Host::new()?, Host::new()?, links)
+    }
+
+    /// So many veth pairs, with IPv6 addresses too.
+    pub fn with_ipv6(links: u8) -> Result<Self> {
+        let lab = Self::with_links(links)?;
+        for host in [&lab.host, &lab.peer] {
+            // Of the loopback interface, which has been there before.
+            host.sysctl("net/ipv6/conf/lo/disable_ipv6", "0")?;
+        }
+        for link in &lab.links {
+            add_ipv6(link, &lab.host, &lab.peer)?;
+        }
+        Ok(lab)
     }
 
     /// One veth pair; the host runs this xdpfw binary.

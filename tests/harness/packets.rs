@@ -1,9 +1,11 @@
-//! Owns the making of packets: IPv4 ones for [`Sender`](crate::Sender), frames
-//! for programs that are run on them directly.
+//! Owns the making of packets and frames, for [`Sender`](crate::Sender) and for
+//! programs that are run on them directly.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{EtherType, Ethernet2Header, PacketBuilder, TcpHeader};
+use etherparse::{
+    EtherType, Ethernet2Header, IpHeaders, IpNumber, PacketBuilder, PacketBuilderStep, TcpHeader,
+};
 
 use crate::End;
 
@@ -27,7 +29,8 @@ pub mod flags {
 const TTL: u8 = 64;
 
 /// A TCP segment without options and payload.
-pub fn tcp(from: SocketAddrV4, to: SocketAddrV4, bits: u8) -> Vec<u8> {
+pub fn tcp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>, bits: u8) -> Vec<u8> {
+    let (from, to) = (from.into(), to.into());
     let mut header = TcpHeader::new(from.port(), to.port(), 1, 65_535);
     let is_set = |flag| bits & flag != 0;
     header.fin = is_set(flags::FIN);
@@ -36,34 +39,81 @@ pub fn tcp(from: SocketAddrV4, to: SocketAddrV4, bits: u8) -> Vec<u8> {
     header.psh = is_set(flags::PSH);
     header.ack = is_set(flags::ACK);
     header.urg = is_set(flags::URG);
-    let builder = PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), TTL).tcp_header(header);
+    let builder = between(from.ip(), to.ip()).tcp_header(header);
     let mut packet = Vec::with_capacity(builder.size(0));
     written(builder.write(&mut packet, &[]));
     packet
 }
 
 /// A TCP segment that asks for a connection.
-pub fn syn(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
+pub fn syn(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Vec<u8> {
     tcp(from, to, flags::SYN)
 }
 
 /// A UDP datagram.
-pub fn udp(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
-    let builder =
-        PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), TTL).udp(from.port(), to.port());
+pub fn udp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>, payload: &[u8]) -> Vec<u8> {
+    let (from, to) = (from.into(), to.into());
+    let builder = between(from.ip(), to.ip()).udp(from.port(), to.port());
     let mut packet = Vec::with_capacity(builder.size(payload.len()));
     written(builder.write(&mut packet, payload));
     packet
 }
 
-/// The Ethernet frame with an IPv4 packet, as it travels from one end to another.
+/// An ICMP message of the addresses' family, without code and payload.
+pub fn icmp(from: impl Into<IpAddr>, to: impl Into<IpAddr>, kind: u8) -> Vec<u8> {
+    let (from, to) = (from.into(), to.into());
+    let mut packet = Vec::new();
+    let step = between(from, to);
+    written(match from {
+        IpAddr::V4(_) => step.icmpv4_raw(kind, 0, [0; 4]).write(&mut packet, &[]),
+        IpAddr::V6(_) => step.icmpv6_raw(kind, 0, [0; 4]).write(&mut packet, &[]),
+    });
+    packet
+}
+
+/// A packet of any protocol.
+pub fn ip(from: impl Into<IpAddr>, to: impl Into<IpAddr>, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let builder = between(from.into(), to.into());
+    let mut packet = Vec::with_capacity(builder.size(payload.len()));
+    written(builder.write(&mut packet, IpNumber(protocol), payload));
+    packet
+}
+
+/// The Ethernet frame with a packet, as it travels from one end to another.
 pub fn frame(from: &End, to: &End, packet: &[u8]) -> Vec<u8> {
     let header = Ethernet2Header {
         source: from.mac,
         destination: to.mac,
-        ether_type: EtherType::IPV4,
+        ether_type: match packet.first() {
+            Some(first) if first >> 4 == 6 => EtherType::IPV6,
+            _ => EtherType::IPV4,
+        },
     };
     [&header.to_bytes()[..], packet].concat()
+}
+
+/// A frame with VLAN tags of these kinds, the outermost first.
+pub fn tagged(frame: &[u8], tags: &[EtherType]) -> Vec<u8> {
+    const VLAN: u16 = 100;
+    let (addresses, rest) = frame.split_at(12);
+    let tags = tags
+        .iter()
+        .flat_map(|kind| [kind.0.to_be_bytes(), VLAN.to_be_bytes()].concat());
+    addresses
+        .iter()
+        .copied()
+        .chain(tags)
+        .chain(rest.iter().copied())
+        .collect()
+}
+
+/// The beginning of a packet.
+fn between(from: IpAddr, to: IpAddr) -> PacketBuilderStep<IpHeaders> {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => PacketBuilder::ipv4(from.octets(), to.octets(), TTL),
+        (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), TTL),
+        _ => panic!("{from} and {to} are of two families"),
+    }
 }
 
 #[expect(
@@ -76,6 +126,8 @@ fn written<E: std::fmt::Debug>(result: Result<(), E>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV4;
+
     use etherparse::{SlicedPacket, TransportSlice};
 
     use super::*;
@@ -110,6 +162,8 @@ mod tests {
         let end = |mac| End {
             interface: "eth0".into(),
             address: *TO.ip(),
+            address6: std::net::Ipv6Addr::LOCALHOST,
+            link_local: std::net::Ipv6Addr::LOCALHOST,
             mac: [mac; 6],
         };
         let frame = frame(&end(1), &end(2), &syn(FROM, TO));

@@ -7,15 +7,16 @@
 //! has processed counts as transmitted, what did not fit as dropped.
 
 use std::{
+    mem,
     net::{Ipv4Addr, SocketAddrV4},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use crate::{Counters, End, Host, device::Device};
+use crate::{Counters, End, Host, device::Device, kernel};
 
 /// Packets on the way at once; a quarter of the shortest queue there is, the rest
 /// is for whatever else the host sends.
@@ -25,11 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// `IPPROTO_RAW`: whole packets, headers included.
 const RAW: i32 = 255;
 
-/// Sends IPv4 packets from a host, any source address and any flags included.
-/// The kernel fills in total length and header checksum.
+/// Sends packets from a host, any source address and any flags included.
 #[derive(Debug)]
 pub struct Sender {
     socket: Socket,
+    /// Whether what is sent begins with an Ethernet header.
+    frames: bool,
     device: Device,
     /// The device's counters when `sent` was 0.
     before: Counters,
@@ -39,7 +41,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender on `host` for packets that leave through `end`.
+    /// A sender of IPv4 packets on `host` that leave through `end`. The kernel fills in
+    /// total length and header checksum.
     pub fn new(host: &Host, end: &End) -> Result<Self> {
         let socket = host.enter(|| {
             let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW)))
@@ -49,10 +52,32 @@ impl Sender {
             socket.bind_device(Some(end.interface.as_bytes()))?;
             Ok(socket)
         })?;
+        Self::over(socket, false, host, end)
+    }
+
+    /// A sender of Ethernet frames, sent as they are.
+    ///
+    /// Where IPv6 is on, the kernel's own packets count as arrived, too: the last of
+    /// ours may still be on the way when this says that all have arrived.
+    pub fn of_frames(host: &Host, end: &End) -> Result<Self> {
+        let address = packet_address(kernel::ifindex(host, &end.interface)?.try_into()?)?;
+        let socket = host.enter(|| {
+            // No protocol: it receives nothing.
+            let socket = Socket::new(Domain::PACKET, Type::RAW, None)
+                .context("cannot open a packet socket")?;
+            socket.set_send_buffer_size(1 << 20)?;
+            socket.bind(&address)?;
+            Ok(socket)
+        })?;
+        Self::over(socket, true, host, end)
+    }
+
+    fn over(socket: Socket, frames: bool, host: &Host, end: &End) -> Result<Self> {
         let device = Device::of(host, &end.interface)?;
         let before = device.counters()?;
         Ok(Self {
             socket,
+            frames,
             device,
             before,
             sent: 0,
@@ -62,14 +87,17 @@ impl Sender {
 
     /// Sends a packet. It may still be on the way on return: see [`settle`](Self::settle).
     pub fn send(&mut self, packet: &[u8]) -> Result<()> {
-        let Some(&[a, b, c, d]) = packet.get(16..20) else {
-            bail!("a packet of {} bytes has no IPv4 header", packet.len());
+        let written = if self.frames {
+            self.socket.send(packet).context("cannot send a frame")?
+        } else {
+            let Some(&[a, b, c, d]) = packet.get(16..20) else {
+                bail!("a packet of {} bytes has no IPv4 header", packet.len());
+            };
+            let destination = SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), 0);
+            self.socket
+                .send_to(packet, &destination.into())
+                .with_context(|| format!("cannot send a packet to {}", destination.ip()))?
         };
-        let destination = SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), 0);
-        let written = self
-            .socket
-            .send_to(packet, &destination.into())
-            .with_context(|| format!("cannot send a packet to {}", destination.ip()))?;
         ensure!(written == packet.len(), "a packet was sent in part");
         self.sent += 1;
         if self.sent - self.arrived >= BATCH {
@@ -110,6 +138,24 @@ impl Sender {
         self.settle()?;
         Ok(self.sent - before)
     }
+}
+
+/// An interface as the address of a packet socket.
+fn packet_address(ifindex: i32) -> Result<SockAddr> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: ifindex,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: a packet address is a socket address, and fits into the room for any.
+    unsafe { *storage.view_as::<libc::sockaddr_ll>() = address };
+    // SAFETY: the address stands at the beginning, in this length.
+    Ok(unsafe { SockAddr::new(storage, mem::size_of::<libc::sockaddr_ll>() as u32) })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -40,11 +40,34 @@ pub struct TcpServer {
 }
 
 impl TcpServer {
-    /// Starts one on `port` of all the host's addresses.
+    /// Starts one on `port` of all the host's IPv4 addresses.
     pub fn start(host: &Host, port: u16, text: &str) -> Result<Self> {
+        Self::start_at(host, (Ipv4Addr::UNSPECIFIED, port).into(), text)
+    }
+
+    /// Starts one on an address; `[::]` is all addresses of both families.
+    pub fn start_at(host: &Host, address: SocketAddr, text: &str) -> Result<Self> {
+        Self::answering(host, address, text, "")
+    }
+
+    /// Starts an HTTP server on an address, which has but one document.
+    pub fn http(host: &Host, address: SocketAddr, document: &str) -> Result<Self> {
+        let len = document.len();
+        let text = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{document}"
+        );
+        Self::answering(host, address, &text, "\r\n\r\n")
+    }
+
+    /// Starts one that answers what ends in `after`.
+    fn answering(
+        host: &Host,
+        address: SocketAddr,
+        text: &str,
+        after: &'static str,
+    ) -> Result<Self> {
         let listener = Arc::new(host.enter(|| {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
-                .with_context(|| format!("cannot listen on tcp {port}"))
+            TcpListener::bind(address).with_context(|| format!("cannot listen on tcp {address}"))
         })?);
         let state = Arc::new(State::default());
         let thread = thread::spawn({
@@ -54,7 +77,7 @@ impl TcpServer {
                     if let Ok((stream, _)) = listener.accept() {
                         state.served.fetch_add(1, Ordering::SeqCst);
                         // A client that does not take its answer harms only itself.
-                        let _ = answer(stream, &text);
+                        let _ = answer(stream, &text, after);
                     }
                 }
             }
@@ -82,7 +105,14 @@ impl Drop for TcpServer {
     }
 }
 
-fn answer(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, text: &str, after: &str) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    stream.set_read_timeout(Some(PATIENCE))?;
+    while !request.ends_with(after.as_bytes()) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        request.extend(byte);
+    }
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(text.as_bytes())
 }
@@ -95,11 +125,15 @@ pub struct UdpEcho {
 }
 
 impl UdpEcho {
-    /// Starts one on `port` of all the host's addresses.
+    /// Starts one on `port` of all the host's IPv4 addresses.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
+        Self::start_at(host, (Ipv4Addr::UNSPECIFIED, port).into())
+    }
+
+    /// Starts one on an address; `[::]` is all addresses of both families.
+    pub fn start_at(host: &Host, address: SocketAddr) -> Result<Self> {
         let socket = host.enter(|| {
-            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
-                .with_context(|| format!("cannot bind udp {port}"))
+            UdpSocket::bind(address).with_context(|| format!("cannot bind udp {address}"))
         })?;
         socket.set_read_timeout(Some(NOTICE))?;
         let state = Arc::new(State::default());
@@ -145,7 +179,7 @@ fn stop(state: &State, thread: Option<JoinHandle<()>>) {
 }
 
 /// Connects from `host` and returns all that the server says.
-pub fn fetch(host: &Host, server: SocketAddrV4, timeout: Duration) -> Result<String> {
+pub fn fetch(host: &Host, server: impl Into<SocketAddr>, timeout: Duration) -> Result<String> {
     fetch_from(host, 0, server, timeout)
 }
 
@@ -153,14 +187,15 @@ pub fn fetch(host: &Host, server: SocketAddrV4, timeout: Duration) -> Result<Str
 pub fn fetch_from(
     host: &Host,
     port: u16,
-    server: SocketAddrV4,
+    server: impl Into<SocketAddr>,
     timeout: Duration,
 ) -> Result<String> {
+    let server = server.into();
     host.enter(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket
-            .bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())
+            .bind(&SocketAddr::new(any_address(server), port).into())
             .with_context(|| format!("cannot bind tcp {port}"))?;
         socket
             .connect_timeout(&server.into(), timeout)
@@ -180,12 +215,13 @@ pub fn fetch_from(
 pub fn exchange(
     host: &Host,
     port: u16,
-    server: SocketAddrV4,
+    server: impl Into<SocketAddr>,
     text: &str,
     timeout: Duration,
 ) -> Result<String> {
+    let server = server.into();
     host.enter(|| {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
+        let socket = UdpSocket::bind((any_address(server), port))
             .with_context(|| format!("cannot bind udp {port}"))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(timeout))?;
@@ -196,6 +232,14 @@ pub fn exchange(
             .with_context(|| format!("no answer from {server}"))?;
         Ok(String::from_utf8_lossy(&datagram[..len]).into_owned())
     })
+}
+
+/// Any address of the server's family.
+fn any_address(server: SocketAddr) -> IpAddr {
+    match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 #[cfg(test)]

@@ -12,14 +12,19 @@ use crate::command::{capture, find_program, has_sudo, is_root, say};
 pub(crate) const COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
 
 /// Programs that tests, demo and benchmarks call, and the packages that have them.
-pub(crate) const TOOLS: [(&str, &str); 4] = [
-    // Namespaces and veth pairs, and what is done to packets on the way.
+pub(crate) const TOOLS: [(&str, &str); 8] = [
+    // Namespaces, veth pairs and other interfaces, and what is done to packets on the way.
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     // Commands inside a namespace with bpffs in sight (`ip netns exec` hides it).
     ("nsenter", "util-linux"),
-    // VLAN offloads of a veth pair.
+    // The offloads of interfaces.
     ("ethtool", "ethtool"),
+    // What everybody tries a host with.
+    ("nmap", "nmap"),
+    ("ping", "iputils-ping"),
+    ("curl", "curl"),
+    ("iperf3", "iperf3"),
 ];
 
 /// Programs that booting other kernels takes, and the packages that have them.
@@ -60,7 +65,8 @@ fn install_missing(tools: &[(&str, &str)]) -> Result<()> {
         say(format_args!("tools: {} are there", names.join(", ")));
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
     install(&packages)
 }
 

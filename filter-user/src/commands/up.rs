@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use super::{Context, lockout, require_root, warnings};
 use crate::{
     exit::{Exit, Failure},
-    kernel::{Attached, Counters, Interface, Live, Lock, Mode, Store, interfaces},
+    kernel::{Attached, Counters, Interface, Live, Lock, Mode, Refusal, Store, interfaces},
     policy::{Policy, PolicyFile},
     view::Printer,
 };
@@ -255,14 +255,20 @@ fn attach(
     let Err(error) = store.attach(interface, mode) else {
         return Ok(mode);
     };
+    let refusal = error.downcast::<Refusal>()?;
     // Whatever else is attached would be in the way of generic mode, too.
-    if wanted != Wanted::Auto || interface.xdp.is_some() {
-        return Err(error);
+    if wanted != Wanted::Auto
+        || interface.xdp.is_some()
+        || store.attach(interface, Mode::Generic).is_err()
+    {
+        return Err(Failure::kernel(refusal).into());
     }
-    store.attach(interface, Mode::Generic).map_err(|_| error)?;
+    let remedy = refusal
+        .remedy
+        .map_or_else(String::new, |remedy| format!("; {remedy}"));
     printer.warning(&format!(
-        "{}: no native XDP here, so packets are dropped later, in the network stack",
-        interface.name
+        "{}: no native XDP here ({}{remedy}), so packets are dropped later, in the network stack",
+        interface.name, refusal.why
     ));
     Ok(Mode::Generic)
 }

@@ -6,17 +6,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     maps::{Array, Map, MapData},
-    programs::{
-        ProgramError, ProgramInfo, Xdp, XdpMode, links::FdLink, loaded_programs, xdp::XdpLink,
-    },
-    sys::SyscallError,
+    programs::{ProgramInfo, Xdp, XdpMode, links::FdLink, loaded_programs, xdp::XdpLink},
 };
 use aya_obj::programs::XdpAttachType;
 use jiff::Timestamp;
 use xdpfw_common::abi::names;
 
 use super::{
-    Generation, Interface, LinkLayer, Mode, Record, bpffs, environment,
+    Generation, Interface, LinkLayer, Mode, Record, Refusal, bpffs, environment,
     generation::{self, Built},
     interface::{detach_unlinked, interfaces},
     link, object,
@@ -220,7 +217,10 @@ impl Store {
                     Mode::Offloaded => XdpMode::Hardware,
                 },
             )
-            .map_err(|error| refusal(interface, mode, &error))?;
+            .map_err(|error| {
+                let joined_late = mode == Mode::Native && self.is_joined_late(interface);
+                Refusal::of(interface, mode, joined_late, &error)
+            })?;
         let link: XdpLink = dispatcher.take_link(id)?;
         let Ok(link) = FdLink::try_from(link) else {
             // Where links are unknown, aya attaches by netlink, which nothing
@@ -245,6 +245,15 @@ impl Store {
             interface.name
         );
         Ok(())
+    }
+
+    /// Whether native mode would take an interface's large packets, had the filter been
+    /// brought up with it: the flavour of the program stays what it was then.
+    fn is_joined_late(&self, interface: &Interface) -> bool {
+        let has_one_buffer = self
+            .current()
+            .is_ok_and(|current| current.is_some_and(|generation| !generation.record().frags));
+        has_one_buffer && wants_frags_for(interface) && object::takes_frags().is_ok_and(|yes| yes)
     }
 
     /// Detaches the filter from an interface, or does nothing.
@@ -401,13 +410,14 @@ impl Drop for Change<'_> {
 /// Whether this host has interfaces whose packets may come in several buffers, filtered
 /// or not: one of them may be joined later.
 fn wants_frags() -> Result<bool> {
+    Ok(interfaces()?.iter().any(wants_frags_for))
+}
+
+fn wants_frags_for(interface: &Interface) -> bool {
     // Drivers put up to about 3 KiB into one buffer under XDP, the least 2 KiB.
     const ONE_BUFFER: u32 = 2000;
-    let all = interfaces()?;
     // Loopback has a large MTU everywhere, and its own kind of buffers.
-    Ok(all
-        .iter()
-        .any(|interface| interface.mtu > ONE_BUFFER && interface.name != "lo"))
+    interface.mtu > ONE_BUFFER && interface.name != "lo"
 }
 
 /// Refuses to take a filter for none whose pins are out of sight.
@@ -430,35 +440,4 @@ fn refuse_hidden_filter() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Why an interface cannot be filtered.
-fn refusal(interface: &Interface, mode: Mode, error: &ProgramError) -> anyhow::Error {
-    let name = &interface.name;
-    let io = match error {
-        ProgramError::SyscallError(SyscallError { io_error, .. }) => Some(io_error),
-        _ => None,
-    };
-    let errno = io
-        .and_then(std::io::Error::raw_os_error)
-        .map(rustix::io::Errno::from_raw_os_error);
-    let message = match (errno, &interface.xdp) {
-        (_, Some((program, _))) => format!(
-            "{name}: another XDP program (id {program}) is attached; remove it first, with what attached it or `ip link set dev {name} xdp off`"
-        ),
-        (Some(rustix::io::Errno::OPNOTSUPP), _) if mode == Mode::Native => format!(
-            "{name}: its driver{} has no native XDP; say --mode generic",
-            interface
-                .driver
-                .as_ref()
-                .map(|driver| format!(" ({driver})"))
-                .unwrap_or_default()
-        ),
-        (Some(rustix::io::Errno::RANGE), _) => format!(
-            "{name}: its MTU is too large for native XDP; say `ip link set dev {name} mtu 1500` or --mode generic"
-        ),
-        (Some(errno), _) => format!("{name}: the kernel refused XDP: {errno}"),
-        (None, _) => format!("{name}: the kernel refused XDP: {error}"),
-    };
-    Failure::kernel(message).into()
 }
