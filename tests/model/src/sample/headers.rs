@@ -216,8 +216,13 @@ pub(super) fn other(random: &mut Random, protocol: u8) -> Payload {
 }
 
 impl Payload {
-    /// Makes more of it than fits into one of a driver's buffers.
+    /// Makes more of it than fits into one of a driver's buffers. What follows is then no
+    /// extension header, as chains of them could go on where the filter does not read:
+    /// behind the first buffer and the first 512 bytes.
     pub(super) fn enlarge(&mut self, random: &mut Random) {
+        if matches!(self.protocol, 0 | 43 | 44 | 51 | 60) {
+            self.protocol = 47;
+        }
         let more = random.random_range(1400..8000);
         self.bytes.extend(bytes(random, more));
         if self.protocol == 17 {
