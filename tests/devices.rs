@@ -403,7 +403,7 @@ fn vlan(lab: &Lab, near: &End, far: &End, id: u8) -> Result<[End; 2]> {
         // A name of them all would be too long.
         interface: format!("vlan.{id}"),
         address: Ipv4Addr::new(10, 9, id - 100, number),
-        mac: below.mac,
+        ..below.clone()
     };
     let ends = [end(near, 1), end(far, 2)];
     for (host, below, own, other) in [
@@ -426,6 +426,7 @@ fn macvlan(lab: &Lab) -> Result<[End; 2]> {
         interface: "mac0".into(),
         address: Ipv4Addr::new(10, 9, 0, 1),
         mac: [2, 0, 10, 9, 0, 1],
+        ..lab.link().near().clone()
     };
     let far = End {
         address: Ipv4Addr::new(10, 9, 0, 2),
