@@ -1,10 +1,7 @@
 //! Proves what nmap, the scanner that everybody has, sees of a filtered host, and that
 //! each of its probes is counted: by reason, by port and by rule.
 
-use std::{
-    net::{IpAddr, Ipv6Addr, TcpListener},
-    time::{Duration, Instant},
-};
+use std::net::{IpAddr, Ipv6Addr, TcpListener};
 
 use anyhow::{Context as _, Result};
 use xdpfw_tests::{Lab, Tally, servers::UdpEcho};
@@ -13,8 +10,6 @@ use xdpfw_tests::{Lab, Tally, servers::UdpEcho};
 const POLICY: &str = "rule = [{ allow = 'tcp 2001-2002' }, { allow = 'udp 2001-2002' }]";
 const PORTS: &str = "2000-2003";
 const OPEN: u16 = 2001;
-/// How long the last packets may take to be counted.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A kind of scan.
 struct Scan {
@@ -178,8 +173,7 @@ fn scanned() -> Result<(Lab, (TcpListener, UdpEcho))> {
 #[track_caller]
 fn judge(lab: &Lab, address: IpAddr, scan: &Scan) -> Result<()> {
     let case = scan.options.join(" ");
-    let before = Tally::of(&lab.host)?;
-    let received = lab.host.counters("eth0")?.rx_packets;
+    let (before, received) = Tally::settled(&lab.host, "eth0")?;
     let address = address.to_string();
     let mut arguments = scan.options.to_vec();
     // After a second, the kernel would ask again where nmap has it connect.
@@ -198,16 +192,13 @@ fn judge(lab: &Lab, address: IpAddr, scan: &Scan) -> Result<()> {
     Tally::assert_moved(&lab.host, &before, scan.counted)
         .with_context(|| format!("after nmap {case}"))?;
 
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let judged = Tally::of(&lab.host)?.since(&before).judged();
-        let received = lab.host.counters("eth0")?.rx_packets - received;
-        // Between the two readings, the kernel may have sent something by itself.
-        if judged == received || Instant::now() > deadline {
-            assert_eq!(judged, received, "{case}: packets judged and received");
-            return Ok(());
-        }
-    }
+    let (after, now) = Tally::settled(&lab.host, "eth0")?;
+    assert_eq!(
+        after.since(&before).judged(),
+        now.rx_packets - received.rx_packets,
+        "{case}: packets judged and received"
+    );
+    Ok(())
 }
 
 /// The ports' states in nmap's report for programs:

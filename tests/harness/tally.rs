@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::Host;
+use crate::{Counters, Host};
 
 /// How long the last packets may take to be counted.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +53,24 @@ impl Tally {
                 .insert(word(&row["id"])?.to_owned(), number(&row["packets"])?);
         }
         Ok(tally)
+    }
+
+    /// The same, with what the one filtered interface has received: of one moment, at
+    /// which nothing is on the way.
+    #[track_caller]
+    pub fn settled(host: &Host, interface: &str) -> Result<(Self, Counters)> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let before = host.counters(interface)?;
+            let tally = Self::of(host)?;
+            // What was judged just now, the device may count in a moment.
+            thread::sleep(Duration::from_millis(5));
+            let after = host.counters(interface)?;
+            if before == after {
+                return Ok((tally, after));
+            }
+            ensure!(Instant::now() < deadline, "packets come in all the time");
+        }
     }
 
     /// What has been counted since `before`.
