@@ -58,19 +58,26 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
             fragment: 0,
         },
     };
-    let mut headers = 0;
-    while is_extension(ip.protocol) {
-        if headers == MAX_HEADERS {
-            return Err(Malformation::TooManyHeaders);
-        }
-        headers += 1;
-        let len = step_over(frame, &mut ip)?;
-        if ip.later_fragment {
-            break;
-        }
-        // At most 16 KiB, with as many and as long headers as there can be.
-        ip.payload.offset = frame.settle(ip.payload.offset + len);
-        ip.payload.len -= len;
+    // One after the other instead of in a loop: before Linux 6.5 or so, the verifier takes
+    // no loop whose end falls through to its beginning (`check_cfg` in
+    // kernel/bpf/verifier.c), and the compiler lays them out as it likes.
+    macro_rules! headers {
+        ($($number:literal)+) => {
+            $(
+                if !is_extension(ip.protocol) {
+                    return Ok(ip);
+                }
+                const { assert!($number <= MAX_HEADERS) };
+                step_over(frame, &mut ip)?;
+                if ip.later_fragment {
+                    return Ok(ip);
+                }
+            )+
+        };
+    }
+    headers!(1 2 3 4 5 6 7 8);
+    if is_extension(ip.protocol) {
+        return Err(Malformation::TooManyHeaders);
     }
     Ok(ip)
 }
@@ -81,10 +88,9 @@ const fn is_extension(protocol: u8) -> bool {
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AH | DESTINATION)
 }
 
-/// Reads the extension header in front of the payload. Returns its length, which is
-/// within the payload's.
+/// Reads the extension header in front of the payload, which then begins behind it.
 #[inline(always)]
-fn step_over<F: Frame + ?Sized>(frame: &F, ip: &mut Ip<'_>) -> Result<usize, Malformation> {
+fn step_over<F: Frame + ?Sized>(frame: &F, ip: &mut Ip<'_>) -> Result<(), Malformation> {
     if ip.payload.len < LEN {
         return Err(Malformation::ExtensionTruncated);
     }
@@ -110,5 +116,8 @@ fn step_over<F: Frame + ?Sized>(frame: &F, ip: &mut Ip<'_>) -> Result<usize, Mal
     if len > ip.payload.len {
         return Err(Malformation::ExtensionTruncated);
     }
-    Ok(len)
+    // At most 16 KiB, with as many and as long headers as there can be.
+    ip.payload.offset = frame.settle(ip.payload.offset + len);
+    ip.payload.len -= len;
+    Ok(())
 }
