@@ -33,6 +33,8 @@ impl<'a> Copy<'a> {
         }
         let bytes = SCRATCH.get_ptr_mut(0)?;
         let valid = if len < COPIED { len } else { COPIED };
+        // For the verifier, which otherwise may not see that it is 1 to COPIED.
+        let valid = (opaque(valid - 1) & (COPIED - 1)) + 1;
         // SAFETY: the buffer is at least as long as what is copied into it.
         let result = unsafe { bpf_xdp_load_bytes(packet.ctx.ctx, 0, bytes.cast(), valid as u32) };
         if result != 0 {

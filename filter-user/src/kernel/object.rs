@@ -191,8 +191,19 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Err
     }
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
+    // Of the verifier's pages, what it says last, in front of its statistics.
+    let reason = text
+        .lines()
+        .skip(1)
+        .take_while(|line| {
+            !["verification time", "processed"]
+                .iter()
+                .any(|s| line.starts_with(s))
+        })
+        .last()
+        .map_or_else(String::new, |line| format!(", {}", line.trim()));
     Failure::kernel(format!(
-        "the kernel refused the program: {first} (needs Linux 5.15 with BPF and XDP)"
+        "the kernel refused the program: {first}{reason} (needs Linux 5.15 with BPF and XDP)"
     ))
     .into()
 }

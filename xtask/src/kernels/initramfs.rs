@@ -22,6 +22,13 @@ use crate::{
 const PROGRAMS: [&str; 9] = [
     "cp", "env", "grep", "mkdir", "mount", "script", "sh", "umount", "unshare",
 ];
+/// What nmap reads, whatever it is asked.
+const DATA: [&str; 4] = [
+    "/usr/share/nmap/nmap-mac-prefixes",
+    "/usr/share/nmap/nmap-payloads",
+    "/usr/share/nmap/nmap-protocols",
+    "/usr/share/nmap/nmap-services",
+];
 /// The script that the kernel starts.
 const INIT: &str = include_str!("init.sh");
 /// Users that programs ask for by name.
@@ -58,6 +65,9 @@ pub(super) fn write(
     for name in tools.chain(PROGRAMS) {
         let program = installed(name)?;
         add_program(&mut archive, &program, &program)?;
+    }
+    for file in DATA {
+        add_file(&mut archive, file.as_ref(), file.as_ref())?;
     }
     add_program(&mut archive, &build.binary, BINARY.as_ref())?;
 
