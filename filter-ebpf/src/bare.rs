@@ -26,11 +26,15 @@ pub fn mark(ctx: &XdpContext) -> bool {
 /// Whether a packet is so marked. Hardly any has metadata at all.
 #[inline(always)]
 pub fn is_marked(ctx: &XdpContext) -> bool {
-    match place(ctx) {
-        // SAFETY: within the metadata.
-        Some(place) => unsafe { place.read_unaligned() == BARE },
-        None => false,
-    }
+    place(ctx).is_some_and(says_so)
+}
+
+/// Whether it is the mark that stands there.
+#[cold]
+#[inline(always)]
+fn says_so(place: *mut u32) -> bool {
+    // SAFETY: within the metadata.
+    unsafe { place.read_unaligned() == BARE }
 }
 
 /// Where the mark stands, if there is so much metadata.

@@ -63,14 +63,14 @@ pub fn dispatcher_l3_frags(ctx: XdpContext) -> u32 {
 /// A generation.
 #[xdp]
 pub fn filter(ctx: XdpContext) -> u32 {
-    let packet = Packet::<false>::new(&ctx, !bare::is_marked(&ctx));
+    let packet = frame::<false>(&ctx);
     judge(&packet, &packet)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 pub fn filter_frags(ctx: XdpContext) -> u32 {
-    let packet = Packet::<true>::new(&ctx, !bare::is_marked(&ctx));
+    let packet = frame::<true>(&ctx);
     match Copy::of(&packet) {
         Some(copy) => judge(&packet, &copy),
         None => judge(&packet, &packet),
@@ -80,14 +80,14 @@ pub fn filter_frags(ctx: XdpContext) -> u32 {
 /// The same generation, telling of each packet what became of it and why.
 #[xdp]
 pub fn filter_traced(ctx: XdpContext) -> u32 {
-    let packet = Packet::<false>::new(&ctx, !bare::is_marked(&ctx));
+    let packet = frame::<false>(&ctx);
     judge_aloud(&packet, &packet)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 pub fn filter_traced_frags(ctx: XdpContext) -> u32 {
-    let packet = Packet::<true>::new(&ctx, !bare::is_marked(&ctx));
+    let packet = frame::<true>(&ctx);
     match Copy::of(&packet) {
         Some(copy) => judge_aloud(&packet, &copy),
         None => judge_aloud(&packet, &packet),
@@ -112,6 +112,14 @@ fn dispatch_l3(ctx: &XdpContext) -> u32 {
         // Read as Ethernet, the packet could be anything.
         xdp_action::XDP_DROP
     }
+}
+
+/// The frame, as the dispatcher has marked it.
+#[inline(always)]
+fn frame<const FRAGS: bool>(ctx: &XdpContext) -> Packet<'_, FRAGS> {
+    let mut packet = Packet::new(ctx);
+    packet.has_ethernet = !bare::is_marked(ctx);
+    packet
 }
 
 #[inline(always)]

@@ -11,13 +11,14 @@ pub struct Packet<'a, const FRAGS: bool> {
     pub ctx: &'a XdpContext,
     start: usize,
     end: usize,
-    has_ethernet: bool,
+    /// Whether it begins with an Ethernet header.
+    pub has_ethernet: bool,
 }
 
 impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
-    /// The frame of this run of the program, with an Ethernet header or without.
+    /// The frame of this run of the program, with an Ethernet header.
     #[inline(always)]
-    pub fn new(ctx: &'a XdpContext, has_ethernet: bool) -> Self {
+    pub fn new(ctx: &'a XdpContext) -> Self {
         let start = ctx.data();
         // SAFETY: drivers start frames at even addresses. All headers are of even
         // length: told this, the compiler sees that it may load two-byte fields at
@@ -27,7 +28,7 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
             ctx,
             start,
             end: ctx.data_end(),
-            has_ethernet,
+            has_ethernet: true,
         }
     }
 }

@@ -43,7 +43,7 @@ pub fn noop(_ctx: XdpContext) -> u32 {
 /// Parses down to the ports, counts packets and bytes, and drops.
 #[xdp]
 pub fn floor(ctx: XdpContext) -> u32 {
-    let packet = Packet::<false>::new(&ctx, true);
+    let packet = Packet::<false>::new(&ctx);
     match parse_and_count(&packet) {
         Some(()) => xdp_action::XDP_DROP,
         None => xdp_action::XDP_PASS,
