@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 /// The devices that the tests make, and what they do to packets there.
-const WANTED: [&str; 14] = [
+const WANTED: [&str; 15] = [
     "veth",
     "8021q",
     "bonding",
@@ -24,6 +24,7 @@ const WANTED: [&str; 14] = [
     "wireguard",
     "act_mirred",
     "cls_matchall",
+    "cls_u32",
     "sch_ingress",
     "sch_netem",
 ];
