@@ -36,7 +36,7 @@ struct Excluded {
 }
 
 /// The files of tests that do not run in a guest.
-const EXCLUDED: [Excluded; 11] = {
+const EXCLUDED: [Excluded; 12] = {
     const WORDS: &str = "about words and files, which are no kernel's business";
     const SLOW: &str = "takes a quarter of an hour under emulation";
     const CLOCK: &str = "waits for less than emulation takes";
@@ -52,6 +52,7 @@ const EXCLUDED: [Excluded; 11] = {
         excluded("rules", WORDS),
         excluded("differential", SLOW),
         excluded("swap", SLOW),
+        excluded("verdicts", SLOW),
         excluded("nmap", CLOCK),
         excluded("stacks", CLOCK),
         excluded("watch", CLOCK),
