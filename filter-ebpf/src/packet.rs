@@ -76,8 +76,7 @@ impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
     }
 }
 
-/// Returns `len`, of which the compiler then knows nothing, not even that it has made
-/// the same number unknown before.
+/// Returns `len`, of which the compiler then knows nothing.
 ///
 /// The verifier believes only comparisons with the packet's end. Left to
 /// itself, the compiler proves some of them from lengths that were compared
@@ -94,7 +93,7 @@ pub fn opaque(len: usize) -> usize {
                 "{copy} = {len}",
                 len = in(reg) len,
                 copy = lateout(reg) copy,
-                options(nomem, nostack, preserves_flags),
+                options(pure, nomem, nostack, preserves_flags),
             );
         }
         copy

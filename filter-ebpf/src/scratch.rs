@@ -68,11 +68,34 @@ impl Frame for Copy<'_> {
     #[inline(always)]
     fn read<T: Header>(&self, offset: usize) -> Option<&T> {
         // What the verifier believes is the first comparison, what is true the second.
-        let offset = opaque(offset);
+        let offset = afresh(offset);
         if offset > COPIED - size_of::<T>() || offset + size_of::<T>() > self.valid {
             return None;
         }
         // SAFETY: all of `T` lies within the bytes, and `T: Header` takes any bits.
         Some(unsafe { &*self.bytes.as_ptr().add(offset).cast::<T>() })
     }
+}
+
+/// Returns `offset`, of which the compiler then does not even know that it has seen it
+/// before: else it would take a pointer from a read at the same place, whose comparison
+/// was with another length.
+#[inline(always)]
+fn afresh(offset: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let copy;
+        // SAFETY: a move between registers. Not `pure`, so that each is its own.
+        unsafe {
+            core::arch::asm!(
+                "{copy} = {offset}",
+                offset = in(reg) offset,
+                copy = lateout(reg) copy,
+                options(nomem, nostack, preserves_flags),
+            );
+        }
+        copy
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    offset
 }
