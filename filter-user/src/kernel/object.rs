@@ -38,7 +38,6 @@ pub(super) fn flavour(program: &str, frags: bool) -> String {
 }
 
 /// Pins of maps that the object is to share rather than to create.
-#[derive(Default)]
 pub(super) struct Shared<'a> {
     /// Counters of totals and ports.
     pub(super) counters: Option<&'a Path>,

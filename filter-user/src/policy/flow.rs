@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{Action, DefaultAction, Policy, Protocol, Rule, What};
+use super::{Policy, Protocol, Rule, What};
 use crate::ports::PortRange;
 
 /// A packet on its way in, as far as rules can see it.
@@ -94,14 +94,5 @@ impl Policy {
         self.rules
             .iter()
             .find(|rule| rule.what.matches(flow, ephemeral))
-    }
-
-    /// Whether a packet that answers nothing gets through: by the first rule that
-    /// matches, or by default. What passes by itself is not considered.
-    pub fn admits(&self, flow: &Flow<'_>, ephemeral: PortRange) -> bool {
-        match self.first_match(flow, ephemeral) {
-            Some(rule) => rule.action == Action::Allow,
-            None => self.default == DefaultAction::Pass,
-        }
     }
 }
