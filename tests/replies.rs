@@ -2,14 +2,13 @@
 //! ways, and that nobody gets in by pretending to be part of one.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::ErrorKind,
     net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 use xdpfw_tests::{
     Host, Lab, Sender,
     packets::{self, flags},
@@ -81,7 +80,7 @@ fn a_connected_udp_socket_is_open_to_its_peer_alone() -> Result<()> {
     let lab = filtered("")?;
     let (near, far) = (lab.link().near(), lab.link().far());
     for port in [5353, 50_000] {
-        let socket = bound(&lab.host, near.at(port))?;
+        let socket = servers::bind(&lab.host, near.at(port))?;
         socket.connect(far.at(53))?;
         let mut sender = Sender::new(&lab.peer, far)?;
         let stranger = SocketAddrV4::new([10, 0, 0, 77].into(), 53);
@@ -91,7 +90,7 @@ fn a_connected_udp_socket_is_open_to_its_peer_alone() -> Result<()> {
             datagram(stranger, "another host"),
             datagram(far.at(53), "peer"),
         ])?;
-        assert_eq!(received(&socket)?, "peer");
+        assert_eq!(servers::received(&socket)?, "peer");
         wait_for_drops(&lab.host, &format!("udp/{port}"), 2)?;
     }
     Ok(())
@@ -104,11 +103,11 @@ fn an_unconnected_udp_socket_is_open_only_by_udp_replies_bound() -> Result<()> {
     for (knob, expected) in [("connected", None), ("off", None), ("bound", Some("hello"))] {
         let lab = filtered(&format!("udp_replies = '{knob}'"))?;
         let (near, far) = (lab.link().near(), lab.link().far());
-        let socket = bound(&lab.host, near.at(PORT))?;
+        let socket = servers::bind(&lab.host, near.at(PORT))?;
         let hello = packets::udp(far.at(40_000), near.at(PORT), b"hello");
         Sender::new(&lab.peer, far)?.send_all([&hello])?;
         if let Some(expected) = expected {
-            assert_eq!(received(&socket)?, expected, "{knob}");
+            assert_eq!(servers::received(&socket)?, expected, "{knob}");
             wait_for_drops(&lab.host, "udp/51820", 0)?;
         } else {
             wait_for_drops(&lab.host, "udp/51820", 1)?;
@@ -155,7 +154,7 @@ fn a_connection_opens_its_port_to_its_peer_alone() -> Result<()> {
     let lab = filtered("")?;
     let (near, far) = (lab.link().near(), lab.link().far());
     let listener = lab.peer.enter(|| Ok(TcpListener::bind(far.at(80))?))?;
-    let client = connected(&lab.host, near.at(5000), far.at(80))?;
+    let client = servers::connect(&lab.host, 5000, far.at(80), PATIENCE)?;
     let (server, _) = listener.accept()?;
 
     let stranger = SocketAddrV4::new([10, 0, 0, 77].into(), 80);
@@ -169,7 +168,7 @@ fn a_connection_opens_its_port_to_its_peer_alone() -> Result<()> {
         from(far.at(80), flags::SYN),
     ])?;
     wait_for_drops(&lab.host, "tcp/5000", 5)?;
-    assert_alive(client, server)
+    servers::assert_alive(client, server)
 }
 
 #[test]
@@ -177,14 +176,14 @@ fn an_inbound_connection_survives_the_deletion_of_its_rule() -> Result<()> {
     let lab = filtered("rule = [{ allow = 'tcp 443' }]")?;
     let (near, far) = (lab.link().near(), lab.link().far());
     let listener = lab.host.enter(|| Ok(TcpListener::bind(near.at(443))?))?;
-    let client = connected(&lab.peer, far.at(40_001), near.at(443))?;
+    let client = servers::connect(&lab.peer, 40_001, near.at(443), PATIENCE)?;
     let (server, _) = listener.accept()?;
 
     lab.host.xdpfw(["delete", "r1"]).ok();
     let syn = packets::syn(far.at(40_002), near.at(443));
     Sender::new(&lab.peer, far)?.send_all([&syn])?;
     wait_for_drops(&lab.host, "tcp/443", 1)?;
-    assert_alive(client, server)?;
+    servers::assert_alive(client, server)?;
     let status = lab.host.xdpfw(["status"]).json();
     assert!(reason(&status, "pass", "reply")? > 0);
     assert_eq!(status["totals"]["dropped"]["packets"], 1);
@@ -230,46 +229,6 @@ fn filtered(policy: &str) -> Result<Lab> {
         .stdin(format!("version = 1\ninterfaces = ['eth0']\n{policy}"))
         .ok();
     Ok(lab)
-}
-
-/// A connection from a fixed local port.
-fn connected(host: &Host, from: SocketAddrV4, to: SocketAddrV4) -> Result<TcpStream> {
-    host.enter(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&from.into())?;
-        socket
-            .connect_timeout(&to.into(), PATIENCE)
-            .with_context(|| format!("cannot connect to {to}"))?;
-        Ok(socket.into())
-    })
-}
-
-/// Claims that both ends of a connection still hear each other, to its end.
-#[track_caller]
-fn assert_alive(client: TcpStream, server: TcpStream) -> Result<()> {
-    for (mut from, mut to) in [(&client, &server), (&server, &client)] {
-        from.write_all(b"still here")?;
-        to.set_read_timeout(Some(PATIENCE))?;
-        let mut text = [0; 10];
-        to.read_exact(&mut text)?;
-        assert_eq!(&text, b"still here");
-    }
-    drop(client);
-    assert_eq!((&server).read(&mut [0])?, 0);
-    Ok(())
-}
-
-fn bound(host: &Host, address: SocketAddrV4) -> Result<UdpSocket> {
-    let socket = host
-        .enter(|| UdpSocket::bind(address).with_context(|| format!("cannot bind udp {address}")))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    Ok(socket)
-}
-
-fn received(socket: &UdpSocket) -> Result<String> {
-    let mut datagram = [0; 64];
-    let len = socket.recv(&mut datagram).context("nothing received")?;
-    Ok(String::from_utf8_lossy(&datagram[..len]).into_owned())
 }
 
 /// Whether nothing has come in.

@@ -3,13 +3,12 @@
 //! in by pretending to be part of one.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket},
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use socket2::{Domain, Socket, Type};
 use xdpfw_tests::{
     End, Host, Lab, Sender, Tally, ifindex,
     packets::{self, flags},
@@ -119,7 +118,7 @@ fn a_connected_udp_socket_is_open_to_its_peer_alone() -> Result<()> {
     let (near, far) = (lab.link().near(), lab.link().far());
     for kind in KINDS {
         for port in [5353, 50_000] {
-            let socket = bound(&lab.host, port)?;
+            let socket = servers::bind(&lab.host, (Ipv6Addr::UNSPECIFIED, port))?;
             socket.connect(kind.at(&lab.host, far, 53)?)?;
             let before = Tally::of(&lab.host)?;
             let to = kind.on_wire(near, port);
@@ -131,7 +130,7 @@ fn a_connected_udp_socket_is_open_to_its_peer_alone() -> Result<()> {
                 datagram(kind.stranger(53), "another host"),
                 datagram(kind.on_wire(far, 53), "peer"),
             ])?;
-            assert_eq!(received(&socket)?, "peer", "{kind:?}");
+            assert_eq!(servers::received(&socket)?, "peer", "{kind:?}");
             let at_port = format!("udp/{port}");
             Tally::assert_moved(
                 &lab.host,
@@ -150,7 +149,7 @@ fn an_unconnected_udp_socket_is_open_only_by_udp_replies_bound() -> Result<()> {
     for (knob, is_open) in [("connected", false), ("off", false), ("bound", true)] {
         let lab = filtered(&format!("udp_replies = '{knob}'"))?;
         let (near, far) = (lab.link().near(), lab.link().far());
-        let _socket = bound(&lab.host, PORT)?;
+        let _socket = servers::bind(&lab.host, (Ipv6Addr::UNSPECIFIED, PORT))?;
         for kind in KINDS {
             let before = Tally::of(&lab.host)?;
             let hello = |port| {
@@ -206,7 +205,7 @@ fn a_connection_opens_its_port_to_its_peer_alone() -> Result<()> {
     let any = (Ipv6Addr::UNSPECIFIED, 80);
     let listener = lab.peer.enter(|| Ok(TcpListener::bind(any)?))?;
     for (kind, port) in KINDS.into_iter().zip(5000..) {
-        let client = connected(&lab.host, port, kind.at(&lab.host, far, 80)?)?;
+        let client = servers::connect(&lab.host, port, kind.at(&lab.host, far, 80)?, PATIENCE)?;
         let (server, _) = listener.accept()?;
         let before = Tally::of(&lab.host)?;
         let to = kind.on_wire(near, port);
@@ -221,7 +220,7 @@ fn a_connection_opens_its_port_to_its_peer_alone() -> Result<()> {
         ])?;
         let at_port = format!("tcp/{port}");
         Tally::assert_moved(&lab.host, &before, &[("drop default", 4), (&at_port, 4)])?;
-        assert_alive(client, server)?;
+        servers::assert_alive(client, server)?;
     }
     Ok(())
 }
@@ -234,13 +233,13 @@ fn an_inbound_connection_survives_the_deletion_of_its_rule() -> Result<()> {
     let mut pairs = Vec::new();
     for (kind, port) in KINDS.into_iter().zip(40_001..) {
         let near = kind.at(&lab.peer, lab.link().near(), 443)?;
-        let client = connected(&lab.peer, port, near)?;
+        let client = servers::connect(&lab.peer, port, near, PATIENCE)?;
         pairs.push((client, listener.accept()?.0));
     }
     lab.host.xdpfw(["delete", "r1"]).ok();
     let before = Tally::of(&lab.host)?;
     for (client, server) in pairs {
-        assert_alive(client, server)?;
+        servers::assert_alive(client, server)?;
     }
     let moved = Tally::of(&lab.host)?.since(&before);
     assert!(moved.packets("pass reply") > 0, "{moved:?}");
@@ -292,44 +291,4 @@ fn filtered(policy: &str) -> Result<Lab> {
         .stdin(format!("version = 1\ninterfaces = ['eth0']\n{policy}"))
         .ok();
     Ok(lab)
-}
-
-/// A connection from a fixed local port, by a socket for both families.
-fn connected(host: &Host, port: u16, to: SocketAddrV6) -> Result<TcpStream> {
-    host.enter(|| {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
-        socket.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into())?;
-        socket
-            .connect_timeout(&to.into(), PATIENCE)
-            .with_context(|| format!("cannot connect to {to}"))?;
-        Ok(socket.into())
-    })
-}
-
-/// Claims that both ends of a connection still hear each other, to its end.
-#[track_caller]
-fn assert_alive(client: TcpStream, server: TcpStream) -> Result<()> {
-    for (mut from, mut to) in [(&client, &server), (&server, &client)] {
-        from.write_all(b"still here")?;
-        to.set_read_timeout(Some(PATIENCE))?;
-        let mut text = [0; 10];
-        to.read_exact(&mut text)?;
-        assert_eq!(&text, b"still here");
-    }
-    drop(client);
-    assert_eq!((&server).read(&mut [0])?, 0);
-    Ok(())
-}
-
-/// A socket for both families.
-fn bound(host: &Host, port: u16) -> Result<UdpSocket> {
-    let socket = host.enter(|| Ok(UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    Ok(socket)
-}
-
-fn received(socket: &UdpSocket) -> Result<String> {
-    let mut datagram = [0; 64];
-    let len = socket.recv(&mut datagram).context("nothing received")?;
-    Ok(String::from_utf8_lossy(&datagram[..len]).into_owned())
 }

@@ -191,6 +191,23 @@ pub fn fetch_from(
     timeout: Duration,
 ) -> Result<String> {
     let server = server.into();
+    let mut stream = connect(host, port, server, timeout)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut text = String::new();
+    stream
+        .read_to_string(&mut text)
+        .with_context(|| format!("no answer from {server}"))?;
+    Ok(text)
+}
+
+/// Connects from `host` and a local port of choice; 0 is any.
+pub fn connect(
+    host: &Host,
+    port: u16,
+    server: impl Into<SocketAddr>,
+    timeout: Duration,
+) -> Result<TcpStream> {
+    let server = server.into();
     host.enter(|| {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
@@ -200,14 +217,39 @@ pub fn fetch_from(
         socket
             .connect_timeout(&server.into(), timeout)
             .with_context(|| format!("cannot connect to {server}"))?;
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut text = String::new();
-        stream
-            .read_to_string(&mut text)
-            .with_context(|| format!("no answer from {server}"))?;
-        Ok(text)
+        Ok(socket.into())
     })
+}
+
+/// Claims that both ends of a connection still hear each other, to its end.
+#[track_caller]
+pub fn assert_alive(client: TcpStream, server: TcpStream) -> Result<()> {
+    for (mut from, mut to) in [(&client, &server), (&server, &client)] {
+        from.write_all(b"still here")?;
+        to.set_read_timeout(Some(PATIENCE))?;
+        let mut text = [0; 10];
+        to.read_exact(&mut text)?;
+        assert_eq!(&text, b"still here");
+    }
+    drop(client);
+    assert_eq!((&server).read(&mut [0])?, 0);
+    Ok(())
+}
+
+/// A UDP socket of `host`, which waits some time for what is to come.
+pub fn bind(host: &Host, address: impl Into<SocketAddr>) -> Result<UdpSocket> {
+    let address = address.into();
+    let socket = host
+        .enter(|| UdpSocket::bind(address).with_context(|| format!("cannot bind udp {address}")))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// The next datagram, as text.
+pub fn received(socket: &UdpSocket) -> Result<String> {
+    let mut datagram = vec![0; DATAGRAM];
+    let len = socket.recv(&mut datagram).context("nothing received")?;
+    Ok(String::from_utf8_lossy(&datagram[..len]).into_owned())
 }
 
 /// Sends a datagram from a socket that is connected to `server`, as a DNS client
