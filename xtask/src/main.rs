@@ -15,6 +15,7 @@ mod packages;
 mod services;
 mod setup;
 mod test;
+mod verifier;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ enum Task {
     Demo,
     Bench(bench::Args),
     Fuzz(fuzz::Args),
+    Verifier(verifier::Args),
     /// What continuous integration runs: lint, test, fuzz, demo, tests on other kernels
     Ci,
     Services(services::Args),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Verifier(args) => verifier::run(&args),
         Task::Ci => ci::run(),
         Task::Services(args) => services::run(&args),
     };
