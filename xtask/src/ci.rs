@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 
-use crate::{demo, fuzz, kernels, lint, test};
+use crate::{demo, fuzz, kernels, lint, test, verifier};
 
-/// Lint, all tests, the fuzzer for a moment, the demo, the kernel tests on other kernels;
-/// the first failure ends it.
+/// Lint, all tests, the bounds of what the verifier walks, the fuzzer for a moment, the
+/// demo, the kernel tests on other kernels; the first failure ends it.
 pub(crate) fn run() -> Result<()> {
     lint::run()?;
     test::run(&test::Args::default())?;
+    verifier::run(&verifier::Args::default())?;
     fuzz::briefly()?;
     demo::run()?;
     test::run(&test::Args::on_kernels(&kernels::STABLE))

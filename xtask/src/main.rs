@@ -37,7 +37,7 @@ enum Task {
     Bench(bench::Args),
     Fuzz(fuzz::Args),
     Verifier(verifier::Args),
-    /// What continuous integration runs: lint, test, fuzz, demo, tests on other kernels
+    /// What continuous integration runs: lint, test, verifier, fuzz, demo, tests on other kernels
     Ci,
     Services(services::Args),
 }

@@ -35,7 +35,7 @@ const EVERY: &str = "every policy";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Show what the kernel's verifier makes of each program, and hold it to bounds (needs root)
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Write the numbers as JSON
     #[arg(long)]
