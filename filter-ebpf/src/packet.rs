@@ -11,6 +11,8 @@ pub struct Packet<'a, const FRAGS: bool> {
     pub ctx: &'a XdpContext,
     start: usize,
     end: usize,
+    /// Its length in all buffers, asked for once: that is a call. Without `FRAGS`, 0.
+    whole: usize,
     /// Whether it begins with an Ethernet header.
     pub has_ethernet: bool,
 }
@@ -24,10 +26,17 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
         // length: told this, the compiler sees that it may load two-byte fields at
         // once, where it would otherwise assemble them from bytes.
         unsafe { core::hint::assert_unchecked(start.is_multiple_of(2)) };
+        let whole = if FRAGS {
+            // SAFETY: the context lives as long as the run of the program.
+            unsafe { bpf_xdp_get_buff_len(ctx.ctx) as usize }
+        } else {
+            0
+        };
         Self {
             ctx,
             start,
             end: ctx.data_end(),
+            whole,
             has_ethernet: true,
         }
     }
@@ -50,9 +59,7 @@ impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
     #[inline(always)]
     fn len(&self) -> usize {
         if FRAGS {
-            // SAFETY: the context lives as long as the run of the program.
-            let len = unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) };
-            len as usize
+            self.whole
         } else {
             opaque(self.first_buffer())
         }
