@@ -2,6 +2,7 @@
 //! one run with programs that do less. It measures and reports; it never fails
 //! for a number.
 
+mod chapter;
 mod control;
 mod growth;
 mod live;

@@ -1,14 +1,14 @@
 //! Owns what one thing measured in every round amounts to.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One number per round.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(into = "Written")]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Written", from = "Written")]
 pub(super) struct Series(Vec<f64>);
 
 /// How a series is written.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Written {
     median: f64,
     rounds: Vec<f64>,
@@ -21,20 +21,41 @@ impl Series {
 
     /// The number in the middle; not a number if there is none.
     pub(super) fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// How much the rounds differ: the distance between the quartiles, to the median.
+    pub(super) fn scatter(&self) -> f64 {
+        (self.quantile(0.75) - self.quantile(0.25)) / self.median()
+    }
+
+    /// The number that this part of all numbers are not above, taking the line between
+    /// two neighbours; not a number if there is none.
+    fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        match (sorted.len() % 2, sorted.get(middle)) {
-            (_, None) => f64::NAN,
-            (0, Some(upper)) => f64::midpoint(sorted[middle - 1], *upper),
-            (_, Some(value)) => *value,
-        }
+        let Some(last) = sorted.len().checked_sub(1) else {
+            return f64::NAN;
+        };
+        let place = part * last as f64;
+        let (below, above) = (sorted[place as usize], sorted[place.ceil() as usize]);
+        below + (above - below) * place.fract()
     }
 
     /// The ratio to another series, round by round: a slow moment of the machine
     /// hits both.
     pub(super) fn over(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
+        self.with(other, |a, b| a / b)
+    }
+
+    /// The difference to another series, round by round.
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        self.with(other, |a, b| a - b)
+    }
+
+    fn with(&self, other: &Self, join: impl Fn(f64, f64) -> f64) -> Self {
+        let pairs = self.0.iter().zip(&other.0);
+        pairs.map(|(a, b)| join(*a, *b)).collect()
     }
 }
 
@@ -55,25 +76,47 @@ impl From<Series> for Written {
     }
 }
 
+impl From<Written> for Series {
+    fn from(written: Written) -> Self {
+        // The median follows from the rounds.
+        Self(written.rounds)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn median_is_in_the_middle() {
-        let median = |values: &[f64]| values.iter().copied().collect::<Series>().median();
-        assert!(median(&[]).is_nan());
-        assert_eq!(median(&[3.0]), 3.0);
-        assert_eq!(median(&[3.0, 1.0, 100.0]), 3.0);
-        assert_eq!(median(&[4.0, 1.0, 100.0, 2.0]), 3.0);
+    fn series(values: &[f64]) -> Series {
+        values.iter().copied().collect()
     }
 
     #[test]
-    fn ratio_is_of_each_round() {
-        let (a, b): (Series, Series) = (
-            [2.0, 200.0, 6.0].into_iter().collect(),
-            [1.0, 100.0, 2.0].into_iter().collect(),
-        );
-        assert_eq!(a.over(&b).median(), 2.0);
+    fn median_is_in_the_middle() {
+        assert!(series(&[]).median().is_nan());
+        assert_eq!(series(&[3.0]).median(), 3.0);
+        assert_eq!(series(&[3.0, 1.0, 100.0]).median(), 3.0);
+        assert_eq!(series(&[4.0, 1.0, 100.0, 2.0]).median(), 3.0);
+    }
+
+    #[test]
+    fn scatter_leaves_out_the_outliers() {
+        assert_eq!(series(&[2.0, 2.0, 2.0, 2.0, 100.0]).scatter(), 0.0);
+        assert_eq!(series(&[1.0, 2.0, 3.0]).scatter(), 0.5);
+    }
+
+    #[test]
+    fn series_are_compared_round_by_round() {
+        let (a, b) = (series(&[2.0, 200.0, 6.0]), series(&[1.0, 100.0, 2.0]));
+        assert_eq!(a.over(&b), series(&[2.0, 2.0, 3.0]));
+        assert_eq!(a.minus(&b), series(&[1.0, 100.0, 4.0]));
+    }
+
+    #[test]
+    fn series_are_read_as_written() -> anyhow::Result<()> {
+        let text = serde_json::to_string(&series(&[1.0, 2.5]))?;
+        assert_eq!(text, r#"{"median":1.75,"rounds":[1.0,2.5]}"#);
+        assert_eq!(serde_json::from_str::<Series>(&text)?, series(&[1.0, 2.5]));
+        Ok(())
     }
 }
