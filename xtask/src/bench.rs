@@ -1,115 +1,128 @@
-//! Owns the bench: what the filter costs per packet and per command, compared in
-//! one run with programs that do less. It measures and reports; it never fails
-//! for a number.
+//! Owns the bench: what the filter costs, compared in one run with programs that do less
+//! and with what else one might use. It measures, reports, publishes and compares; it
+//! fails for a number only when asked whether that got worse.
 
 mod chapter;
+mod compare;
 mod control;
+mod goals;
 mod growth;
 mod live;
 mod machine;
+mod measure;
+mod names;
+mod number;
+mod page;
+mod plot;
 mod programs;
 mod report;
+#[cfg(test)]
+mod sample;
 mod series;
 mod subject;
+mod table;
+mod terminal;
 mod test_run;
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use anyhow::{Result, ensure};
+use clap::builder::PossibleValuesParser;
 
-use self::{
-    growth::Growth, live::Live, machine::Machine, programs::Yardsticks, report::Report,
-    subject::Subject, test_run::TestRun,
-};
+use self::report::Report;
 use crate::{
-    build::{self, Build},
+    build,
     command::{is_root, say},
     interrupt::Interrupted,
     packages,
 };
 
-/// Measure what the filter costs per packet and per command (needs root)
+/// Measure what the filter costs, and what others cost (needs root)
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Rounds; results are the medians over them
     #[arg(long, value_name = "N", default_value_t = 15,
           value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// Measure only these chapters
+    #[arg(long, value_name = "CHAPTER,…", value_delimiter = ',',
+          value_parser = PossibleValuesParser::new(names::ids()))]
+    only: Vec<String>,
+    /// Take the numbers from what an earlier run wrote, instead of measuring (no root
+    /// needed)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rounds", "only"])]
+    from: Option<PathBuf>,
     /// Also write all numbers to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write docs/PERFORMANCE.md with plots and numbers
+    #[arg(long, conflicts_with = "only")]
+    page: bool,
+    /// Compare with an earlier run, perhaps on another machine: only with what it says
+    /// about others in the same run. Exit code 1 if xdpfw got worse
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
+    /// How much worse is no regression yet
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, requires = "compare",
+          value_parser = tolerance)]
+    tolerance: f64,
 }
 
-/// Builds, measures and reports.
+/// Gets the numbers and does with them what is asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // Before the builds: nobody should wait minutes for this answer.
+    // Before the measurements: nobody should wait minutes for this answer.
+    let old = args.compare.as_deref().map(Report::read).transpose()?;
+    let report = match &args.from {
+        Some(path) => Report::read(path)?,
+        None => measured(args)?,
+    };
+    terminal::show(&report)?;
+    if let Some(path) = &args.json {
+        report.write(path)?;
+        say(format_args!("bench: {} has all numbers", path.display()));
+    }
+    if args.page {
+        let path = page::publish(&report)?;
+        say(format_args!("bench: wrote {}", path.display()));
+    }
+    match (&args.compare, old) {
+        (Some(path), Some(old)) => compare::run(&old, &report, args.tolerance, path),
+        _ => Ok(()),
+    }
+}
+
+/// Builds and measures.
+fn measured(args: &Args) -> Result<Report> {
     ensure!(
         is_root(),
         "the bench needs root; run `sudo -E env \"PATH=$PATH\" cargo xtask bench`"
     );
     packages::install_tools()?;
     let build = build::run()?;
-    Interrupted::watch("bench", |interrupted| measure(args, &build, interrupted))
+    Interrupted::watch("bench", |interrupted| {
+        measure::measure(args, &build, interrupted)
+    })
 }
 
-/// Measures everything and reports it.
-fn measure(args: &Args, build: &Build, interrupted: &Interrupted) -> Result<()> {
-    let cpu = pin_to_one_cpu()?;
-    let subject = Subject::new(build)?;
-    say(format_args!(
-        "bench: {} rounds of packets on CPU {cpu}",
-        args.rounds
-    ));
-    let load = || Yardsticks::load(&build.objects.yardsticks);
-    let mut live = Live::default();
-    let mut test_run = TestRun::new(&subject);
-    for round in 0..args.rounds.into() {
-        interrupted.check()?;
-        // Each round loads all programs anew: where the kernel happens to put a
-        // program's machine code changes its time by a nanosecond or so.
-        let mut yardsticks = load()?;
-        live.measure(&subject, &mut yardsticks, round)?;
-        test_run.measure(&subject, &yardsticks)?;
+impl Args {
+    /// Whether this chapter is to be measured.
+    fn wants(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == id)
     }
-    say(format_args!("bench: {} rounds of commands", args.rounds));
-    // Statistics of ports without drops would be quickly told.
-    live::scan(&subject, &mut load()?)?;
-    let control = control::measure(&subject, args.rounds, interrupted)?;
-    say(format_args!(
-        "bench: {} rounds of large policies",
-        args.rounds
-    ));
-    let mut growth = Growth::new(build)?;
-    growth.measure(args.rounds, interrupted)?;
 
-    let report = Report::new(
-        Machine::inspect(&subject, cpu, args.rounds)?,
-        test_run,
-        live,
-        control,
-        growth.policies,
-    );
-    report.show()?;
-    if let Some(path) = &args.json {
-        let mut text = serde_json::to_string_pretty(&report)?;
-        text.push('\n');
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        say(format_args!("bench: {} has all numbers", path.display()));
+    /// What measures the same once more.
+    fn command(&self) -> String {
+        let mut command = format!("cargo xtask bench --rounds {}", self.rounds);
+        if !self.only.is_empty() {
+            command += &format!(" --only {}", self.only.join(","));
+        }
+        command
     }
-    Ok(())
 }
 
-/// Keeps this process, its threads and what it starts on one CPU: the last that it
-/// may use, as the first ones serve most interrupts.
-fn pin_to_one_cpu() -> Result<usize> {
-    let allowed = sched_getaffinity(None).context("cannot read the CPU affinity")?;
-    let cpu = (0..CpuSet::MAX_CPU)
-        .rev()
-        .find(|&cpu| allowed.is_set(cpu))
-        .context("no CPU to run on")?;
-    let mut one = CpuSet::new();
-    one.set(cpu);
-    sched_setaffinity(None, &one).context("cannot set the CPU affinity")?;
-    Ok(cpu)
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..1e6).contains(&percent) => Ok(percent),
+        _ => Err("a tolerance is a percentage like 10".into()),
+    }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Interrupted(Arc<AtomicBool>);
 impl Interrupted {
     /// Does `work`, the part of `task` that makes something; what it makes must go
     /// when it returns.
-    pub(crate) fn watch(task: &str, work: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+    pub(crate) fn watch<T>(task: &str, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         let interrupted = Self::register()?;
         match work(&interrupted) {
             // A signal reaches what we run, too: whatever failed, that is why.

@@ -123,6 +123,17 @@ impl Chapter {
         Some(self.series(subject, case)?.over(reference))
     }
 
+    /// The time that a packet takes beyond what it takes of the reference, in ns.
+    pub(super) fn beyond(&self, subject: &str, case: &str) -> Option<Series> {
+        let reference = self.series(self.reference.as_deref()?, case)?;
+        let series = self.series(subject, case)?;
+        match self.unit {
+            Unit::NanosecondsPerPacket => Some(series.minus(reference)),
+            Unit::MegapacketsPerSecond => Some(series.inverse(1e3).minus(&reference.inverse(1e3))),
+            _ => None,
+        }
+    }
+
     /// The cases as numbers, if they are a scale.
     pub(super) fn scale(&self) -> Option<Vec<f64>> {
         let number = |case: &String| case.replace(',', "").parse().ok();
@@ -169,6 +180,18 @@ mod tests {
         let relative = |case| Some(chapter.relative("xdpfw", case)?.median());
         assert_eq!(relative("1"), Some(1.2));
         assert_eq!(relative("1,000"), None);
+    }
+
+    #[test]
+    fn what_is_beyond_the_reference_is_a_time() {
+        let mut chapter = chapter();
+        let beyond = |chapter: &Chapter| Some(chapter.beyond("xdpfw", "1")?.median());
+        assert_eq!(beyond(&chapter), Some(2.0));
+        chapter.unit = Unit::MegapacketsPerSecond;
+        // 12 Mpps are 83.3 ns, 10 Mpps are 100.
+        assert!(beyond(&chapter).is_some_and(|ns| (ns + 16.67).abs() < 0.01));
+        chapter.unit = Unit::Milliseconds;
+        assert_eq!(beyond(&chapter), None);
     }
 
     #[test]

@@ -26,9 +26,6 @@ const TURNS: usize = 3;
 #[derive(Debug, Serialize)]
 pub(super) struct Command {
     pub(super) name: &'static str,
-    /// The goal: at most.
-    #[serde(skip)]
-    pub(super) goal: f64,
     pub(super) milliseconds: Series,
 }
 
@@ -43,15 +40,8 @@ pub(super) fn measure(
         .with_context(|| format!("cannot write {}", file.display()))?;
     subject.xdpfw(&["apply", &file.to_string_lossy()])?;
 
-    let mut commands = [
-        ("status", 30.0),
-        ("list", 30.0),
-        ("stats --json", 30.0),
-        ("allow tcp 9999", 300.0),
-    ]
-    .map(|(name, goal)| Command {
+    let mut commands = ["status", "list", "stats --json", "allow tcp 9999"].map(|name| Command {
         name,
-        goal,
         milliseconds: Series::default(),
     });
     let added = ADDED.to_string();

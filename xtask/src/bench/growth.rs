@@ -28,15 +28,6 @@ pub(super) struct Policy {
     pub(super) name: &'static str,
     #[serde(skip)]
     text: String,
-    /// Whether its drops are to cost what those under one rule do.
-    #[serde(skip)]
-    pub(super) judged: bool,
-    /// The goal for what it allows, as a multiple of one rule's cost.
-    #[serde(skip)]
-    pub(super) pass_goal: Option<f64>,
-    /// The goal for `apply`, in ms.
-    #[serde(skip)]
-    pub(super) apply_goal: Option<f64>,
     /// A SYN to a closed port, ns.
     pub(super) drop: Series,
     /// A SYN that a rule allows, ns.
@@ -57,9 +48,6 @@ fn policies() -> Vec<Policy> {
     let policy = |name, text: String| Policy {
         name,
         text,
-        judged: true,
-        pass_goal: None,
-        apply_goal: None,
         drop: Series::default(),
         pass: Series::default(),
         apply: Series::default(),
@@ -72,22 +60,11 @@ fn policies() -> Vec<Policy> {
     let denied = rule("deny", "any", &prefixes(false));
     vec![
         policy("1 rule", one.clone()),
-        Policy {
-            pass_goal: Some(2.0),
-            apply_goal: Some(500.0),
-            ..policy("10,000 rules with prefixes", rules())
-        },
+        policy("10,000 rules with prefixes", rules()),
         policy("65,534 ports", rule("allow", &all_but_closed, "")),
-        Policy {
-            apply_goal: Some(2000.0),
-            ..policy("100,000 prefixes", from_prefixes)
-        },
+        policy("100,000 prefixes", from_prefixes),
         // Every packet may match it, so every packet pays for it.
-        Policy {
-            judged: false,
-            apply_goal: Some(2000.0),
-            ..policy("100,000 prefixes denied any", denied + &one)
-        },
+        policy("100,000 prefixes denied any", denied + &one),
     ]
 }
 

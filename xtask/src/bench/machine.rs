@@ -3,19 +3,26 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
 
-use super::subject::Subject;
 use crate::command::{capture, root_dir};
 
 /// The machine and the versions.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Machine {
+    /// The day of the run (UTC), and what was called.
+    pub(super) date: String,
+    pub(super) command: String,
+    pub(super) rounds: u16,
     pub(super) cpu_model: String,
-    /// How many there are, and which one was used.
-    cpus: usize,
-    pub(super) cpu: usize,
+    pub(super) cpus: usize,
+    /// Whether there is a hypervisor below.
+    pub(super) is_virtual: bool,
     pub(super) kernel: String,
+    /// What the kernel does against Spectre v2: it makes indirect calls slower, of which
+    /// some filters make more than others.
+    pub(super) spectre_v2: Option<String>,
     /// `net.core.bpf_jit_enable`; anything but 1 makes programs slower.
     pub(super) bpf_jit: Option<String>,
     /// `kernel.bpf_stats_enabled`; 1 makes programs slower.
@@ -23,30 +30,35 @@ pub(super) struct Machine {
     pub(super) xdpfw: String,
     /// The commit, with a `+` when the working tree differs from it.
     pub(super) revision: Option<String>,
-    pub(super) rounds: u16,
+    /// The names and versions of what xdpfw was compared with.
+    pub(super) peers: Vec<(String, String)>,
 }
 
 impl Machine {
-    /// Looks at this machine.
-    pub(super) fn inspect(subject: &Subject, cpu: usize, rounds: u16) -> Result<Self> {
+    /// Looks at this machine, for a run of `command` with the xdpfw of this version. The
+    /// peers are left to those who call them.
+    pub(super) fn inspect(xdpfw: &str, command: String, rounds: u16) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
-        let sysctl = |name: &str| {
-            let value = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
-            Some(value.trim().to_owned())
-        };
+        let read = |path: String| Some(fs::read_to_string(path).ok()?.trim().to_owned());
+        let sysctl = |name: &str| read(format!("/proc/sys/{name}"));
+        let cpus = cpuinfo.lines().filter(|line| line.starts_with("processor"));
         Ok(Self {
-            cpu_model: cpu_model(&cpuinfo).unwrap_or("unknown CPU").to_owned(),
-            cpus: cpuinfo
-                .lines()
-                .filter(|line| line.starts_with("processor"))
-                .count(),
-            cpu,
+            date: Timestamp::now().to_zoned(TimeZone::UTC).date().to_string(),
+            command,
+            rounds,
+            cpu_model: field(&cpuinfo, "model name")
+                .unwrap_or("unknown CPU")
+                .to_owned(),
+            cpus: cpus.count(),
+            is_virtual: field(&cpuinfo, "flags")
+                .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
             kernel: sysctl("kernel/osrelease").context("cannot read the kernel's version")?,
+            spectre_v2: read("/sys/devices/system/cpu/vulnerabilities/spectre_v2".into()),
             bpf_jit: sysctl("net/core/bpf_jit_enable"),
             bpf_stats: sysctl("kernel/bpf_stats_enabled"),
-            xdpfw: subject.xdpfw(&["--version"])?.trim().to_owned(),
+            xdpfw: xdpfw.trim().to_owned(),
             revision: revision(),
-            rounds,
+            peers: Vec::new(),
         })
     }
 
@@ -68,13 +80,20 @@ impl Machine {
         .filter_map(|(is_so, warning)| is_so.then_some(warning))
         .collect()
     }
+
+    /// xdpfw's version and commit.
+    pub(super) fn version(&self) -> String {
+        let revision = self.revision.as_deref().unwrap_or("no commit");
+        format!("{} ({revision})", self.xdpfw)
+    }
 }
 
-/// The model's name; other architectures than x86 have none.
-fn cpu_model(cpuinfo: &str) -> Option<&str> {
+/// What the first CPU's line of this name says; other architectures than x86 have other
+/// lines.
+fn field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
     cpuinfo.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
-        (key.trim() == "model name").then_some(value.trim())
+        (key.trim() == name).then_some(value.trim())
     })
 }
 
@@ -96,7 +115,7 @@ mod tests {
     #[test]
     fn cpu_model_is_found() {
         let cpuinfo = "processor\t: 0\nvendor_id\t: X\nmodel\t\t: 7\nmodel name\t: AMD EPYC 7B13\n";
-        assert_eq!(cpu_model(cpuinfo), Some("AMD EPYC 7B13"));
-        assert_eq!(cpu_model("processor\t: 0\n"), None);
+        assert_eq!(field(cpuinfo, "model name"), Some("AMD EPYC 7B13"));
+        assert_eq!(field("processor\t: 0\n", "model name"), None);
     }
 }

@@ -19,6 +19,11 @@ impl Series {
         self.0.push(value);
     }
 
+    /// What each round measured.
+    pub(super) fn rounds(&self) -> &[f64] {
+        &self.0
+    }
+
     /// The number in the middle; not a number if there is none.
     pub(super) fn median(&self) -> f64 {
         self.quantile(0.5)
@@ -39,7 +44,12 @@ impl Series {
         };
         let place = part * last as f64;
         let (below, above) = (sorted[place as usize], sorted[place.ceil() as usize]);
-        below + (above - below) * place.fract()
+        // Two that are infinite have no distance.
+        if below == above {
+            below
+        } else {
+            below + (above - below) * place.fract()
+        }
     }
 
     /// The ratio to another series, round by round: a slow moment of the machine
@@ -51,6 +61,11 @@ impl Series {
     /// The difference to another series, round by round.
     pub(super) fn minus(&self, other: &Self) -> Self {
         self.with(other, |a, b| a - b)
+    }
+
+    /// `whole` in parts of each number: from packets per time to time per packet.
+    pub(super) fn inverse(&self, whole: f64) -> Self {
+        self.0.iter().map(|value| whole / value).collect()
     }
 
     fn with(&self, other: &Self, join: impl Fn(f64, f64) -> f64) -> Self {

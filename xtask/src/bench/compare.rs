@@ -1,0 +1,407 @@
+//! Owns the comparison of two runs, which may be of different machines. So a number is
+//! seen against the reference of its chapter in the same run, and never as a time.
+
+use std::{fmt::Write as _, path::Path};
+
+use anyhow::{Result, bail};
+
+use super::{
+    chapter::{Chapter, Row, Unit},
+    names::subjects::XDPFW,
+    number::{percent, ratio},
+    report::Report,
+    series::Series,
+    terminal,
+};
+
+/// Tells what changed since `old`, the report in the file `path`. An error if xdpfw got
+/// worse by more than `tolerance` percent.
+pub(super) fn run(old: &Report, new: &Report, tolerance: f64, path: &Path) -> Result<()> {
+    let comparison = Comparison::new(old, new, tolerance / 100.0);
+    terminal::print(&comparison.text()?)?;
+    let shown = path.display();
+    match comparison.regressions().count() {
+        0 => Ok(()),
+        number => {
+            let which: Vec<_> = comparison
+                .regressions()
+                .map(|change| {
+                    let by = percent(change.change);
+                    format!(
+                        "{}, {}, {}: {by}",
+                        change.chapter, change.subject, change.case
+                    )
+                })
+                .collect();
+            let plural = if number == 1 { "" } else { "s" };
+            bail!(
+                "{number} regression{plural} of more than {tolerance} % against {shown}: {}",
+                which.join("; ")
+            )
+        }
+    }
+}
+
+/// Two runs, side by side.
+struct Comparison {
+    changes: Vec<Change>,
+    /// What is in one of them only.
+    unmatched: Vec<String>,
+    /// 0.1 is 10 %.
+    tolerance: f64,
+}
+
+/// A number that both runs have.
+#[derive(Debug)]
+struct Change {
+    chapter: String,
+    subject: String,
+    case: String,
+    old: f64,
+    new: f64,
+    /// 0.1 is 10 % more.
+    change: f64,
+    /// How much of it is for the worse.
+    worse: f64,
+    /// How much of it the scatter of both explains.
+    scatter: f64,
+}
+
+impl Comparison {
+    fn new(old: &Report, new: &Report, tolerance: f64) -> Self {
+        let mut changes = Vec::new();
+        let mut unmatched = Vec::new();
+        for chapter in &new.chapters {
+            match old.chapter(&chapter.id) {
+                None => unmatched.push(format!("the chapter {} is new", chapter.id)),
+                Some(earlier) if !is_alike(earlier, chapter) => {
+                    unmatched.push(format!("the chapter {} has another form", chapter.id));
+                }
+                Some(earlier) => {
+                    changes.extend(of_cases(earlier, chapter));
+                    changes.extend(of_growth(earlier, chapter));
+                    unmatched.extend(ours_missing(earlier, chapter));
+                }
+            }
+        }
+        let gone = old.chapters.iter().map(|chapter| &chapter.id);
+        let gone = gone.filter(|id| new.chapter(id).is_none());
+        unmatched.extend(gone.map(|id| format!("the chapter {id} is in the old run only")));
+        // The worst first.
+        changes.sort_by(|a, b| b.worse.total_cmp(&a.worse));
+        Self {
+            changes,
+            unmatched,
+            tolerance,
+        }
+    }
+
+    fn regressions(&self) -> impl Iterator<Item = &Change> {
+        let ours = self.changes.iter().filter(|change| change.is_ours());
+        ours.filter(|change| change.worse > self.tolerance && change.worse > change.scatter)
+    }
+
+    fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        let ours: Vec<_> = self
+            .changes
+            .iter()
+            .filter(|change| change.is_ours())
+            .collect();
+        writeln!(
+            text,
+            "\nxdpfw since the old run, as multiples of each chapter's reference, the worst first"
+        )?;
+        text += &table(&ours);
+        // Where these changed, it is the peers or the machine that are others.
+        let others: Vec<_> = self
+            .changes
+            .iter()
+            .filter(|change| !change.is_ours() && change.worse.abs() > self.tolerance)
+            .filter(|change| change.worse.abs() > change.scatter)
+            .collect();
+        if !others.is_empty() {
+            writeln!(text, "\nOthers that changed by more, which are not judged")?;
+            text += &table(&others);
+        }
+        writeln!(text)?;
+        for unmatched in &self.unmatched {
+            writeln!(text, "not compared: {unmatched}")?;
+        }
+        let percent = self.tolerance * 100.0;
+        for change in self.regressions() {
+            let Change {
+                chapter,
+                subject,
+                case,
+                ..
+            } = change;
+            writeln!(text, "REGRESSION: {chapter}, {subject}, {case}")?;
+        }
+        match self.regressions().count() {
+            0 => writeln!(text, "No regression of more than {percent} %.")?,
+            1 => writeln!(text, "1 regression of more than {percent} %.")?,
+            many => writeln!(text, "{many} regressions of more than {percent} %.")?,
+        }
+        Ok(text)
+    }
+}
+
+impl Change {
+    fn new(
+        chapter: &Chapter,
+        subject: &str,
+        case: String,
+        old: &Series,
+        new: &Series,
+    ) -> Option<Self> {
+        let change = new.median() / old.median() - 1.0;
+        change.is_finite().then(|| Self {
+            chapter: chapter.id.clone(),
+            subject: subject.into(),
+            case,
+            old: old.median(),
+            new: new.median(),
+            change,
+            worse: if chapter.unit.more_is_better() {
+                -change
+            } else {
+                change
+            },
+            // Up to here, the middle halves of the rounds of both overlap.
+            scatter: f64::midpoint(old.scatter(), new.scatter()),
+        })
+    }
+
+    /// Whether it is about this project.
+    fn is_ours(&self) -> bool {
+        is_ours(&self.subject)
+    }
+}
+
+fn is_ours(subject: &str) -> bool {
+    subject.starts_with(XDPFW)
+}
+
+/// Whether the numbers of both mean the same.
+fn is_alike(old: &Chapter, new: &Chapter) -> bool {
+    old.unit == new.unit && old.reference == new.reference
+}
+
+/// What can be compared between machines: a multiple of the reference, or, of what is no
+/// time, the number itself.
+fn comparable(chapter: &Chapter, subject: &str, case: &str) -> Option<Series> {
+    match (&chapter.reference, chapter.unit) {
+        (Some(reference), _) if reference == subject => None,
+        (Some(_), _) => chapter.relative(subject, case),
+        (None, Unit::Mebibytes) => chapter.series(subject, case).cloned(),
+        (None, _) => None,
+    }
+}
+
+/// The changes in all cells.
+fn of_cases(old: &Chapter, new: &Chapter) -> Vec<Change> {
+    let change = |row: &Row, case: &String| {
+        let subject = &row.subject;
+        let before = comparable(old, subject, case)?;
+        let after = comparable(new, subject, case)?;
+        Change::new(new, subject, case.clone(), &before, &after)
+    };
+    let changes = new
+        .rows
+        .iter()
+        .flat_map(|row| new.cases.iter().filter_map(move |case| change(row, case)));
+    changes.collect()
+}
+
+/// The changes in how much each subject's numbers grow from one end of a scale to the
+/// other.
+fn of_growth(old: &Chapter, new: &Chapter) -> Vec<Change> {
+    let (Some(_), [first, .., last]) = (new.scale(), new.cases.as_slice()) else {
+        return Vec::new();
+    };
+    let growth = |chapter: &Chapter, subject: &str| {
+        let first = chapter.series(subject, first)?;
+        Some(chapter.series(subject, last)?.over(first))
+    };
+    let change = |row: &Row| {
+        let subject = &row.subject;
+        let before = growth(old, subject)?;
+        let after = growth(new, subject)?;
+        Change::new(new, subject, format!("{last} ÷ {first}"), &before, &after)
+    };
+    new.rows.iter().filter_map(change).collect()
+}
+
+/// Numbers of this project that one of the chapters lacks.
+fn ours_missing(old: &Chapter, new: &Chapter) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (one, other, word) in [(old, new, "old"), (new, old, "new")] {
+        for row in one.rows.iter().filter(|row| is_ours(&row.subject)) {
+            let subject = &row.subject;
+            for case in &one.cases {
+                let has = |chapter| comparable(chapter, subject, case).is_some();
+                if has(one) && !has(other) {
+                    let id = &one.id;
+                    missing.push(format!("{id}, {subject}, {case} is in the {word} run only"));
+                }
+            }
+        }
+    }
+    missing
+}
+
+fn table(changes: &[&Change]) -> String {
+    let heads = ["chapter", "subject", "case", "old", "new", "change"].map(String::from);
+    let rows = changes.iter().map(|change| {
+        vec![
+            change.chapter.clone(),
+            change.subject.clone(),
+            change.case.clone(),
+            ratio(change.old),
+            ratio(change.new),
+            percent(change.change),
+        ]
+    });
+    terminal::table(heads, 3, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+
+    /// A report of one chapter, in which xdpfw and nft measured these, and no-op 100 ns.
+    fn report(unit: Unit, xdpfw: [f64; 3], nft: [f64; 3]) -> Report {
+        let mut chapter = Chapter::new("rules", "", unit, "rules").against("no-op");
+        for (xdpfw, nft) in xdpfw.into_iter().zip(nft) {
+            for case in ["1", "10"] {
+                chapter.push("no-op", case, 100.0);
+                chapter.push("xdpfw", case, xdpfw);
+                chapter.push("nft", case, nft);
+            }
+        }
+        Report::new(sample::report().machine, vec![chapter])
+    }
+
+    fn steady(unit: Unit, xdpfw: f64, nft: f64) -> Report {
+        report(unit, [xdpfw; 3], [nft; 3])
+    }
+
+    fn verdict(old: &Report, new: &Report) -> Result<()> {
+        run(old, new, 10.0, Path::new("OLD.json"))
+    }
+
+    #[test]
+    fn what_got_worse_is_a_regression() {
+        let unit = Unit::NanosecondsPerPacket;
+        let old = steady(unit, 110.0, 300.0);
+        assert!(verdict(&old, &steady(unit, 120.0, 300.0)).is_ok());
+        let error = verdict(&old, &steady(unit, 132.0, 300.0)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "2 regressions of more than 10 % against OLD.json: \
+             rules, xdpfw, 1: +20.0 %; rules, xdpfw, 10: +20.0 %"
+        );
+        // Of frames per second, fewer are worse.
+        let unit = Unit::MegapacketsPerSecond;
+        let old = steady(unit, 90.0, 30.0);
+        assert!(verdict(&old, &steady(unit, 70.0, 30.0)).is_err());
+        assert!(verdict(&old, &steady(unit, 99.0, 30.0)).is_ok());
+    }
+
+    #[test]
+    fn what_got_better_is_none() -> Result<()> {
+        let unit = Unit::NanosecondsPerPacket;
+        let (old, new) = (steady(unit, 110.0, 300.0), steady(unit, 80.0, 300.0));
+        verdict(&old, &new)?;
+        let text = Comparison::new(&old, &new, 0.1).text()?;
+        assert!(text.contains("−27.3 %"), "{text}");
+        assert!(text.contains("No regression of more than 10 %."), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn other_machines_and_others_are_no_regression() -> Result<()> {
+        let unit = Unit::NanosecondsPerPacket;
+        let mut slow = steady(unit, 220.0, 900.0);
+        // All but nft take twice the time.
+        for cell in &mut slow.chapters[0].rows[0].cells {
+            *cell = Some([200.0; 3].into_iter().collect());
+        }
+        let old = steady(unit, 110.0, 300.0);
+        verdict(&old, &slow)?;
+        let text = Comparison::new(&old, &slow, 0.1).text()?;
+        assert!(text.contains("which are not judged"), "{text}");
+        assert!(text.contains("+50.0 %"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn scatter_is_no_regression() {
+        let unit = Unit::NanosecondsPerPacket;
+        let old = report(unit, [80.0, 110.0, 140.0], [300.0; 3]);
+        let new = report(unit, [100.0, 132.0, 160.0], [300.0; 3]);
+        assert!(verdict(&old, &new).is_ok());
+        let new = report(unit, [150.0, 154.0, 158.0], [300.0; 3]);
+        assert!(verdict(&old, &new).is_err());
+    }
+
+    #[test]
+    fn growth_is_compared() {
+        let unit = Unit::NanosecondsPerPacket;
+        let old = steady(unit, 100.0, 300.0);
+        let mut new = old.clone();
+        for row in &mut new.chapters[0].rows {
+            // Both as many times: no change to the reference, but it grows.
+            row.cells[1] = row.cells[1].as_ref().map(|series| {
+                let rounds = series.rounds().iter();
+                rounds.map(|value| value * 1.5).collect()
+            });
+        }
+        let error = verdict(&old, &new).unwrap_err().to_string();
+        assert!(error.contains("1 regression of"), "{error}");
+        assert!(error.contains("rules, xdpfw, 10 ÷ 1: +50.0 %"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_time_is_compared_as_it_is() {
+        let report = |mebibytes| {
+            let mut chapter = Chapter::new("memory", "", Unit::Mebibytes, "policy");
+            chapter.push("xdpfw maps", "1 rule", mebibytes);
+            Report::new(sample::report().machine, vec![chapter])
+        };
+        assert!(verdict(&report(1.0), &report(1.05)).is_ok());
+        assert!(verdict(&report(1.0), &report(2.0)).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_said() -> Result<()> {
+        let unit = Unit::NanosecondsPerPacket;
+        let (old, mut new) = (steady(unit, 110.0, 300.0), steady(unit, 110.0, 300.0));
+        new.chapters[0].id = "ports".into();
+        let text = Comparison::new(&old, &new, 0.1).text()?;
+        assert!(
+            text.contains("not compared: the chapter ports is new"),
+            "{text}"
+        );
+        let gone = "not compared: the chapter rules is in the old run only";
+        assert!(text.contains(gone), "{text}");
+
+        let mut new = old.clone();
+        new.chapters[0].reference = Some("nft".into());
+        let text = Comparison::new(&old, &new, 0.1).text()?;
+        assert!(
+            text.contains("the chapter rules has another form"),
+            "{text}"
+        );
+
+        let mut new = old.clone();
+        new.chapters[0].rows[1].cells[0] = None;
+        let text = Comparison::new(&old, &new, 0.1).text()?;
+        assert!(
+            text.contains("rules, xdpfw, 1 is in the old run only"),
+            "{text}"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Owns how chapters look: bars for cases that have names, lines for those that are a
+//! scale. The same numbers always make the same picture.
+
+mod bars;
+mod lines;
+mod style;
+
+use anyhow::Result;
+use plotters::coord::Shift;
+use plotters::prelude::{DrawingArea, IntoDrawingArea as _, SVGBackend};
+
+use self::style::{BACKGROUND, FAINT, INK, LINE, text, title};
+use super::{chapter::Chapter, number::number};
+
+/// The width of all plots, in pixels: a page's.
+const WIDTH: u32 = 880;
+/// What the title takes at the top.
+const HEAD: u32 = 62;
+/// Between what is drawn and the edge.
+const MARGIN: u32 = 18;
+
+/// Where to draw.
+type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// The chapter as SVG; nothing if it has no numbers.
+pub(super) fn draw(chapter: &Chapter) -> Result<Option<String>> {
+    let cells = chapter.rows.iter().flat_map(|row| &row.cells);
+    if cells.flatten().next().is_none() {
+        return Ok(None);
+    }
+    let mut svg = String::new();
+    match chapter.scale() {
+        Some(scale) => lines::draw(chapter, &scale, &mut svg)?,
+        None => bars::draw(chapter, &mut svg)?,
+    }
+    svg.push('\n');
+    Ok(Some(svg))
+}
+
+/// A canvas with the chapter's title on it, and what else is to be known.
+fn canvas<'a>(
+    chapter: &Chapter,
+    note: Option<&str>,
+    height: u32,
+    svg: &'a mut String,
+) -> Result<Canvas<'a>> {
+    let canvas = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
+    // Pages may be dark, where writing without a ground could not be read.
+    canvas.fill(&BACKGROUND)?;
+    let left = MARGIN as i32;
+    canvas.draw_text(&chapter.title, &title(19, INK), (left, 14))?;
+    let better = match chapter.unit.more_is_better() {
+        true => "more is better",
+        false => "less is better",
+    };
+    let mut subtitle = format!("{}, {better}", chapter.unit.symbol());
+    if let Some(note) = note {
+        subtitle += &format!("; {}", note.replace('*', ""));
+    }
+    canvas.draw_text(&subtitle, &text(14, FAINT), (left, 38))?;
+    Ok(canvas)
+}
+
+/// How a number stands at an axis.
+fn tick(value: &f64) -> String {
+    let text = number(*value);
+    match text.split_once('.') {
+        // 20.0 is 20 there.
+        Some((whole, rest)) if rest.bytes().all(|digit| digit == b'0') => whole.into(),
+        Some(_) => text.trim_end_matches('0').into(),
+        None => text,
+    }
+}
+
+/// About how wide a text of this size is, in pixels.
+fn width(text: &str, size: u32) -> u32 {
+    text.chars().count() as u32 * size * 11 / 20
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+
+    #[test]
+    fn same_numbers_make_the_same_picture() -> Result<()> {
+        let (one, other) = (sample::report(), sample::report());
+        for (one, other) in one.chapters.iter().zip(&other.chapters) {
+            let svg = draw(one)?;
+            assert!(svg.as_ref().is_some_and(|svg| svg.contains(&one.title)));
+            assert_eq!(svg, draw(other)?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn chapters_without_numbers_have_no_picture() -> Result<()> {
+        let mut report = sample::report();
+        for chapter in &mut report.chapters {
+            for row in &mut chapter.rows {
+                row.cells.fill(None);
+            }
+            assert_eq!(draw(chapter)?, None);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn axes_have_no_idle_digits() {
+        for (value, text) in [(20.0, "20"), (0.5, "0.5"), (2.0, "2"), (1e6, "1,000,000")] {
+            assert_eq!(tick(&value), text);
+        }
+    }
+}
