@@ -74,7 +74,7 @@ fn tick(value: &f64) -> String {
 
 /// About how wide a text of this size is, in pixels.
 fn width(text: &str, size: u32) -> u32 {
-    text.chars().count() as u32 * size * 11 / 20
+    text.chars().count() as u32 * size * 31 / 50
 }
 
 #[cfg(test)]

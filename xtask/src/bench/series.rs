@@ -15,8 +15,9 @@ struct Written {
 }
 
 impl Series {
+    /// Adds what the next round measured.
     pub(super) fn push(&mut self, value: f64) {
-        self.0.push(value);
+        self.0.push(rounded(value));
     }
 
     /// What each round measured.
@@ -82,11 +83,9 @@ impl FromIterator<f64> for Series {
 
 impl From<Series> for Written {
     fn from(series: Series) -> Self {
-        // More digits than any clock is worth would only make the file longer.
-        let rounded = |value: f64| (value * 1e4).round() / 1e4;
         Self {
             median: rounded(series.median()),
-            rounds: series.0.into_iter().map(rounded).collect(),
+            rounds: series.0,
         }
     }
 }
@@ -96,6 +95,12 @@ impl From<Written> for Series {
         // The median follows from the rounds.
         Self(written.rounds)
     }
+}
+
+/// Without the digits that no clock is worth and that would only make files longer. What
+/// is read again is what was measured, to the digit.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }
 
 #[cfg(test)]

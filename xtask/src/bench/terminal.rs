@@ -87,14 +87,15 @@ fn describe(report: &Report, text: &mut String) -> fmt::Result {
     let goals = goals::evaluate(report);
     let rows = goals.iter().map(|goal| {
         vec![
+            goal.id.into(),
             goal.what.replace('`', ""),
             goal.bound.to_string(),
             goal.verdict().into(),
             goal.shown(),
         ]
     });
-    let heads = ["Goals", "", "", "measured"].map(String::from);
-    write!(text, "\n{}", table(heads, 4, rows))?;
+    let heads = ["goal", "", "", "", "measured"].map(String::from);
+    write!(text, "\n{}", table(heads, 5, rows))?;
     writeln!(text, "\n{}", goals::summary(&goals))
 }
 

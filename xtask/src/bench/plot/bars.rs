@@ -7,8 +7,8 @@ use plotters::{
 };
 
 use super::{
-    HEAD, LINE, MARGIN, canvas,
-    style::{FAINT, INK, beside, colour, is_ours, text, title},
+    HEAD, LINE, MARGIN, WIDTH, canvas,
+    style::{BACKGROUND, FAINT, INK, beside, colour, is_ours, text, title},
     tick, width,
 };
 use crate::bench::{chapter::Chapter, table::Cell};
@@ -90,7 +90,10 @@ pub(super) fn draw(chapter: &Chapter, svg: &mut String) -> Result<()> {
         .draw()?;
 
     for (case, top) in cases {
-        let place = (MARGIN as i32, (top + 13) as i32);
+        let (top, bottom) = (top as i32, (top + CASE) as i32);
+        let band = [(0, top), (WIDTH as i32, bottom - 4)];
+        canvas.draw(&Rectangle::new(band, BACKGROUND.filled()))?;
+        let place = (MARGIN as i32, top + 12);
         canvas.draw_text(case, &title(14, INK), place)?;
     }
     for bar in bars {

@@ -14,8 +14,8 @@ pub(super) const FAINT: RGBColor = RGBColor(101, 109, 118);
 pub(super) const LINE: RGBColor = RGBColor(225, 228, 232);
 
 /// This project's colour, which nobody else has.
-const OURS: RGBColor = RGBColor(217, 72, 15);
-const OURS_TOO: RGBColor = RGBColor(245, 159, 100);
+const OURS: RGBColor = RGBColor(205, 60, 10);
+const OURS_TOO: RGBColor = RGBColor(238, 142, 62);
 
 /// The colour of a subject.
 pub(super) fn colour(subject: &str) -> RGBColor {
