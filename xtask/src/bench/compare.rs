@@ -23,16 +23,7 @@ pub(super) fn run(old: &Report, new: &Report, tolerance: f64, path: &Path) -> Re
     match comparison.regressions().count() {
         0 => Ok(()),
         number => {
-            let which: Vec<_> = comparison
-                .regressions()
-                .map(|change| {
-                    let by = percent(change.change);
-                    format!(
-                        "{}, {}, {}: {by}",
-                        change.chapter, change.subject, change.case
-                    )
-                })
-                .collect();
+            let which: Vec<_> = comparison.regressions().map(Change::name).collect();
             let plural = if number == 1 { "" } else { "s" };
             bail!(
                 "{number} regression{plural} of more than {tolerance} % against {shown}: {}",
@@ -130,13 +121,7 @@ impl Comparison {
         }
         let percent = self.tolerance * 100.0;
         for change in self.regressions() {
-            let Change {
-                chapter,
-                subject,
-                case,
-                ..
-            } = change;
-            writeln!(text, "REGRESSION: {chapter}, {subject}, {case}")?;
+            writeln!(text, "REGRESSION: {}", change.name())?;
         }
         match self.regressions().count() {
             0 => writeln!(text, "No regression of more than {percent} %.")?,
@@ -171,6 +156,12 @@ impl Change {
             // Up to here, the middle halves of the rounds of both overlap.
             scatter: f64::midpoint(old.scatter(), new.scatter()),
         })
+    }
+
+    /// Which number it is, and how much of it.
+    fn name(&self) -> String {
+        let by = percent(self.change);
+        format!("{}, {}, {}: {by}", self.chapter, self.subject, self.case)
     }
 
     /// Whether it is about this project.
