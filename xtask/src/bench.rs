@@ -2,27 +2,16 @@
 //! and with what else one might use. It measures, reports, publishes and compares; it
 //! fails for a number only when asked whether that got worse.
 
-mod chapter;
 mod compare;
-mod control;
 mod goals;
-mod growth;
-mod live;
-mod machine;
 mod measure;
-mod names;
 mod number;
 mod page;
 mod plot;
-mod programs;
 mod report;
-#[cfg(test)]
-mod sample;
-mod series;
-mod subject;
+mod stage;
 mod table;
 mod terminal;
-mod test_run;
 
 use std::path::PathBuf;
 
@@ -41,12 +30,12 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Rounds; results are the medians over them
-    #[arg(long, value_name = "N", default_value_t = 15,
+    #[arg(long, value_name = "N", default_value_t = 7,
           value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Measure only these chapters
     #[arg(long, value_name = "CHAPTER,…", value_delimiter = ',',
-          value_parser = PossibleValuesParser::new(names::ids()))]
+          value_parser = PossibleValuesParser::new(report::names::ids()))]
     only: Vec<String>,
     /// Take the numbers from what an earlier run wrote, instead of measuring (no root
     /// needed)
@@ -98,6 +87,7 @@ fn measured(args: &Args) -> Result<Report> {
         "the bench needs root; run `sudo -E env \"PATH=$PATH\" cargo xtask bench`"
     );
     packages::install_tools()?;
+    packages::install_peers();
     let build = build::run()?;
     Interrupted::watch("bench", |interrupted| {
         measure::measure(args, &build, interrupted)

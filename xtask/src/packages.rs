@@ -27,6 +27,14 @@ pub(crate) const TOOLS: [(&str, &str); 8] = [
     ("iperf3", "iperf3"),
 ];
 
+/// Packet filters that ours is measured against, and the packages that have them.
+const PEERS: [(&str, &str); 4] = [
+    ("xdp-filter", "xdp-tools"),
+    ("nft", "nftables"),
+    ("iptables", "iptables"),
+    ("ipset", "ipset"),
+];
+
 /// Programs that booting other kernels takes, and the packages that have them.
 pub(crate) const MACHINES: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -44,6 +52,19 @@ pub(crate) fn llvm(major: u32) -> String {
 /// Installs the tools that are not there.
 pub(crate) fn install_tools() -> Result<()> {
     install_missing(&TOOLS)
+}
+
+/// Installs the packet filters that are not there, those that can be: who has some of them
+/// can compare with these.
+pub(crate) fn install_peers() {
+    for peer in PEERS {
+        if let Err(error) = install_missing(&[peer]) {
+            say(format_args!(
+                "tools: going on without {}: {error:#}",
+                peer.0
+            ));
+        }
+    }
 }
 
 /// Installs the C++ compiler if there is none: libFuzzer is written in C++.

@@ -5,12 +5,14 @@ use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Result, bail};
 
-use super::{
-    chapter::{Chapter, Row, Unit},
-    names::subjects::XDPFW,
+use crate::bench::{
     number::{percent, ratio},
-    report::Report,
-    series::Series,
+    report::{
+        Report,
+        chapter::{Chapter, Row, Unit},
+        names::subjects::XDPFW,
+        series::Series,
+    },
     terminal,
 };
 
@@ -259,7 +261,8 @@ fn table(changes: &[&Change]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sample, *};
+    use super::*;
+    use crate::bench::report::sample;
 
     /// A report of one chapter, in which xdpfw and nft measured these, and no-op 100 ns.
     fn report(unit: Unit, xdpfw: [f64; 3], nft: [f64; 3]) -> Report {
@@ -344,10 +347,8 @@ mod tests {
         let mut new = old.clone();
         for row in &mut new.chapters[0].rows {
             // Both as many times: no change to the reference, but it grows.
-            row.cells[1] = row.cells[1].as_ref().map(|series| {
-                let rounds = series.rounds().iter();
-                rounds.map(|value| value * 1.5).collect()
-            });
+            let half_more = |series: &Series| series.inverse(1.0).inverse(1.5);
+            row.cells[1] = row.cells[1].as_ref().map(half_more);
         }
         let error = verdict(&old, &new).unwrap_err().to_string();
         assert!(error.contains("1 regression of"), "{error}");

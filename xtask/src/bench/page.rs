@@ -10,15 +10,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{
-    chapter::Chapter,
-    goals::{self, Goal},
-    machine::Machine,
-    names::chapters::*,
-    plot,
-    report::Report,
+use crate::{
+    bench::{
+        goals::{self, Goal},
+        plot,
+        report::{Report, chapter::Chapter, machine::Machine, names::chapters::*},
+    },
+    command::root_dir,
 };
-use crate::command::root_dir;
 
 /// The directory beside the page, for plots and numbers.
 const ASSETS: &str = "performance";
@@ -164,6 +163,7 @@ fn words(id: &str) -> Option<&'static str> {
         THROUGHPUT => include_str!("page/throughput.md"),
         LATENCY => include_str!("page/latency.md"),
         LATENCY_P99 => include_str!("page/latency-p99.md"),
+        FLOOD_TAKEN => include_str!("page/flood-taken.md"),
         APPLY => include_str!("page/apply.md"),
         COMMANDS => include_str!("page/commands.md"),
         MEMORY => include_str!("page/memory.md"),
@@ -173,10 +173,8 @@ fn words(id: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{names, sample},
-        *,
-    };
+    use super::*;
+    use crate::bench::report::{names, sample};
 
     #[test]
     fn every_chapter_is_told() -> Result<()> {

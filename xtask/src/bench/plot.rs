@@ -10,7 +10,7 @@ use plotters::coord::Shift;
 use plotters::prelude::{DrawingArea, IntoDrawingArea as _, SVGBackend};
 
 use self::style::{BACKGROUND, FAINT, INK, LINE, text, title};
-use super::{chapter::Chapter, number::number};
+use crate::bench::{number::number, report::chapter::Chapter};
 
 /// The width of all plots, in pixels: a page's.
 const WIDTH: u32 = 880;
@@ -79,7 +79,8 @@ fn width(text: &str, size: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sample, *};
+    use super::*;
+    use crate::bench::report::sample;
 
     #[test]
     fn same_numbers_make_the_same_picture() -> Result<()> {

@@ -1,11 +1,18 @@
 //! Owns the result of a run: a file that can be read again.
 
+pub(crate) mod chapter;
+pub(crate) mod machine;
+pub(crate) mod names;
+#[cfg(test)]
+pub(crate) mod sample;
+pub(crate) mod series;
+
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{chapter::Chapter, machine::Machine};
+use crate::bench::report::{chapter::Chapter, machine::Machine};
 
 /// What the form of these files is called.
 const SCHEMA: &str = "xdpfw.bench/2";
@@ -14,10 +21,10 @@ const REMEDY: &str = "`cargo xtask bench --json FILE` writes one";
 
 /// Everything that was measured, and on what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     schema: String,
-    pub(super) machine: Machine,
-    pub(super) chapters: Vec<Chapter>,
+    pub(crate) machine: Machine,
+    pub(crate) chapters: Vec<Chapter>,
 }
 
 /// As much of a file as says whether the rest can be read.
@@ -28,7 +35,7 @@ struct Head {
 }
 
 impl Report {
-    pub(super) fn new(machine: Machine, chapters: Vec<Chapter>) -> Self {
+    pub(crate) fn new(machine: Machine, chapters: Vec<Chapter>) -> Self {
         Self {
             schema: SCHEMA.into(),
             machine,
@@ -37,12 +44,12 @@ impl Report {
     }
 
     /// The chapter of this name, if it was measured.
-    pub(super) fn chapter(&self, id: &str) -> Option<&Chapter> {
+    pub(crate) fn chapter(&self, id: &str) -> Option<&Chapter> {
         self.chapters.iter().find(|chapter| chapter.id == id)
     }
 
     /// The result of an earlier run.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {shown} ({REMEDY})"))?;
@@ -65,7 +72,7 @@ impl Report {
     }
 
     /// Writes it for [`Self::read`].
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
@@ -74,7 +81,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sample, *};
+    use super::*;
+    use crate::bench::report::sample;
 
     #[test]
     fn reports_are_read_as_written() -> Result<()> {

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use super::{
-    chapter::{Chapter, Unit},
+use crate::bench::{
     number::{difference, number},
+    report::chapter::{Chapter, Unit},
 };
 
 /// A cell in words.

@@ -8,7 +8,10 @@ use std::{
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{chapter::Chapter, goals, report::Report};
+use crate::bench::{
+    goals,
+    report::{Report, chapter::Chapter},
+};
 
 /// Writes the report to stdout.
 pub(super) fn show(report: &Report) -> Result<()> {
@@ -113,7 +116,8 @@ fn cells(chapter: &Chapter) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sample, *};
+    use super::*;
+    use crate::bench::report::sample;
 
     #[test]
     fn everything_is_told() -> Result<()> {

@@ -11,7 +11,7 @@ use super::{
     style::{BACKGROUND, FAINT, INK, beside, colour, is_ours, text, title},
     tick, width,
 };
-use crate::bench::{chapter::Chapter, table::Cell};
+use crate::bench::{report::chapter::Chapter, table::Cell};
 
 /// From bar to bar, the bar itself, and what the name of a case takes.
 const PITCH: u32 = 22;

@@ -12,7 +12,7 @@ use super::{
     style::{BACKGROUND, FAINT, beside, colour, is_ours, text, title},
     tick, width,
 };
-use crate::bench::{chapter::Chapter, number::number};
+use crate::bench::{number::number, report::chapter::Chapter};
 
 const HEIGHT: u32 = 460;
 /// The numbers below and beside the axes, with what they count.

@@ -5,7 +5,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::bench::names::subjects::*;
+use crate::bench::report::names::subjects::*;
 
 pub(super) const BACKGROUND: RGBColor = RGBColor(255, 255, 255);
 /// Letters, those of less weight, and lines behind everything.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// One number per round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Written", from = "Written")]
-pub(super) struct Series(Vec<f64>);
+pub(crate) struct Series(Vec<f64>);
 
 /// How a series is written.
 #[derive(Serialize, Deserialize)]
@@ -16,28 +16,23 @@ struct Written {
 
 impl Series {
     /// Adds what the next round measured.
-    pub(super) fn push(&mut self, value: f64) {
+    pub(crate) fn push(&mut self, value: f64) {
         self.0.push(rounded(value));
     }
 
-    /// What each round measured.
-    pub(super) fn rounds(&self) -> &[f64] {
-        &self.0
-    }
-
     /// The number in the middle; not a number if there is none.
-    pub(super) fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
     /// How much the rounds differ: the distance between the quartiles, to the median.
-    pub(super) fn scatter(&self) -> f64 {
+    pub(crate) fn scatter(&self) -> f64 {
         (self.quantile(0.75) - self.quantile(0.25)) / self.median()
     }
 
     /// The number that this part of all numbers are not above, taking the line between
     /// two neighbours; not a number if there is none.
-    fn quantile(&self, part: f64) -> f64 {
+    pub(crate) fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let Some(last) = sorted.len().checked_sub(1) else {
@@ -55,17 +50,17 @@ impl Series {
 
     /// The ratio to another series, round by round: a slow moment of the machine
     /// hits both.
-    pub(super) fn over(&self, other: &Self) -> Self {
+    pub(crate) fn over(&self, other: &Self) -> Self {
         self.with(other, |a, b| a / b)
     }
 
     /// The difference to another series, round by round.
-    pub(super) fn minus(&self, other: &Self) -> Self {
+    pub(crate) fn minus(&self, other: &Self) -> Self {
         self.with(other, |a, b| a - b)
     }
 
     /// `whole` in parts of each number: from packets per time to time per packet.
-    pub(super) fn inverse(&self, whole: f64) -> Self {
+    pub(crate) fn inverse(&self, whole: f64) -> Self {
         self.0.iter().map(|value| whole / value).collect()
     }
 

@@ -10,34 +10,34 @@ use crate::command::{capture, root_dir};
 
 /// The machine and the versions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// The day of the run (UTC), and what was called.
-    pub(super) date: String,
-    pub(super) command: String,
-    pub(super) rounds: u16,
-    pub(super) cpu_model: String,
-    pub(super) cpus: usize,
+    pub(crate) date: String,
+    pub(crate) command: String,
+    pub(crate) rounds: u16,
+    pub(crate) cpu_model: String,
+    pub(crate) cpus: usize,
     /// Whether there is a hypervisor below.
-    pub(super) is_virtual: bool,
-    pub(super) kernel: String,
+    pub(crate) is_virtual: bool,
+    pub(crate) kernel: String,
     /// What the kernel does against Spectre v2: it makes indirect calls slower, of which
     /// some filters make more than others.
-    pub(super) spectre_v2: Option<String>,
+    pub(crate) spectre_v2: Option<String>,
     /// `net.core.bpf_jit_enable`; anything but 1 makes programs slower.
-    pub(super) bpf_jit: Option<String>,
+    pub(crate) bpf_jit: Option<String>,
     /// `kernel.bpf_stats_enabled`; 1 makes programs slower.
-    pub(super) bpf_stats: Option<String>,
-    pub(super) xdpfw: String,
+    pub(crate) bpf_stats: Option<String>,
+    pub(crate) xdpfw: String,
     /// The commit, with a `+` when the working tree differs from it.
-    pub(super) revision: Option<String>,
+    pub(crate) revision: Option<String>,
     /// The names and versions of what xdpfw was compared with.
-    pub(super) peers: Vec<(String, String)>,
+    pub(crate) peers: Vec<(String, String)>,
 }
 
 impl Machine {
     /// Looks at this machine, for a run of `command` with the xdpfw of this version. The
     /// peers are left to those who call them.
-    pub(super) fn inspect(xdpfw: &str, command: String, rounds: u16) -> Result<Self> {
+    pub(crate) fn inspect(xdpfw: &str, command: String, rounds: u16) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
         let read = |path: String| Some(fs::read_to_string(path).ok()?.trim().to_owned());
         let sysctl = |name: &str| read(format!("/proc/sys/{name}"));
@@ -63,7 +63,7 @@ impl Machine {
     }
 
     /// What on this machine makes all numbers worse than they need to be.
-    pub(super) fn warnings(&self) -> Vec<&'static str> {
+    pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let jit_is_off = self.bpf_jit.as_deref() == Some("0");
         let stats_are_on = self.bpf_stats.as_deref() == Some("1");
         [
@@ -82,7 +82,7 @@ impl Machine {
     }
 
     /// xdpfw's version and commit.
-    pub(super) fn version(&self) -> String {
+    pub(crate) fn version(&self) -> String {
         let revision = self.revision.as_deref().unwrap_or("no commit");
         format!("{} ({revision})", self.xdpfw)
     }

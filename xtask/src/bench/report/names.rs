@@ -3,95 +3,97 @@
 
 use anyhow::{Result, bail};
 
-use super::chapter::{Chapter, Row, Unit};
+use crate::bench::report::chapter::{Chapter, Row, Unit};
 
 /// What chapters are called in files and on the command line.
-pub(super) mod chapters {
-    pub(in super::super) const PACKET: &str = "packet";
-    pub(in super::super) const FEATURES: &str = "features";
-    pub(in super::super) const LIVE: &str = "live";
-    pub(in super::super) const RULES: &str = "rules";
-    pub(in super::super) const RULES_HOT: &str = "rules-hot";
-    pub(in super::super) const PORTS: &str = "ports";
-    pub(in super::super) const PREFIXES: &str = "prefixes";
-    pub(in super::super) const PREFIXES_ASKED: &str = "prefixes-asked";
-    pub(in super::super) const SOURCES: &str = "sources";
-    pub(in super::super) const THROUGHPUT: &str = "throughput";
-    pub(in super::super) const LATENCY: &str = "latency";
-    pub(in super::super) const LATENCY_P99: &str = "latency-p99";
-    pub(in super::super) const APPLY: &str = "apply";
-    pub(in super::super) const COMMANDS: &str = "commands";
-    pub(in super::super) const MEMORY: &str = "memory";
+pub(crate) mod chapters {
+    pub(crate) const PACKET: &str = "packet";
+    pub(crate) const FEATURES: &str = "features";
+    pub(crate) const LIVE: &str = "live";
+    pub(crate) const RULES: &str = "rules";
+    pub(crate) const RULES_HOT: &str = "rules-hot";
+    pub(crate) const PORTS: &str = "ports";
+    pub(crate) const PREFIXES: &str = "prefixes";
+    pub(crate) const PREFIXES_ASKED: &str = "prefixes-asked";
+    pub(crate) const SOURCES: &str = "sources";
+    pub(crate) const THROUGHPUT: &str = "throughput";
+    pub(crate) const LATENCY: &str = "latency";
+    pub(crate) const LATENCY_P99: &str = "latency-p99";
+    pub(crate) const FLOOD_TAKEN: &str = "flood-taken";
+    pub(crate) const APPLY: &str = "apply";
+    pub(crate) const COMMANDS: &str = "commands";
+    pub(crate) const MEMORY: &str = "memory";
 }
 
 /// Who is measured. What begins with [`subjects::XDPFW`] is this project's.
-pub(super) mod subjects {
+pub(crate) mod subjects {
     /// A program that drops everything unseen.
-    pub(in super::super) const NOOP: &str = "no-op";
+    pub(crate) const NOOP: &str = "no-op";
     /// A program that parses to the ports, counts and drops: what any filter must do.
-    pub(in super::super) const FLOOR: &str = "floor";
-    pub(in super::super) const XDPFW: &str = "xdpfw";
-    pub(in super::super) const WITHOUT_DISPATCHER: &str = "xdpfw without dispatcher";
-    pub(in super::super) const XDP_FILTER: &str = "xdp-filter";
-    pub(in super::super) const NFT_INGRESS: &str = "nft netdev ingress";
-    pub(in super::super) const NFT_RAW: &str = "nft raw prerouting";
-    pub(in super::super) const NFT_CONNTRACK: &str = "nft input + conntrack";
-    pub(in super::super) const IPTABLES_RAW: &str = "iptables raw";
-    pub(in super::super) const NFT_PLAIN: &str = "nft, plain rules";
-    pub(in super::super) const NFT_SETS: &str = "nft, sets";
-    pub(in super::super) const NO_FILTER: &str = "no filter";
-    pub(in super::super) const XDPFW_DROP: &str = "xdpfw drop";
-    pub(in super::super) const XDPFW_PASS: &str = "xdpfw pass";
-    pub(in super::super) const XDPFW_APPLY: &str = "xdpfw apply";
-    pub(in super::super) const NFT_FILE: &str = "nft -f";
-    pub(in super::super) const NFT_FILE_SETS: &str = "nft -f, sets";
-    pub(in super::super) const IPSET_RESTORE: &str = "ipset restore";
-    pub(in super::super) const NFT: &str = "nft";
-    pub(in super::super) const XDPFW_MAPS: &str = "xdpfw maps";
-    pub(in super::super) const XDPFW_COUNTERS: &str = "xdpfw counters, per CPU";
-    pub(in super::super) const XDPFW_APPLY_PEAK: &str = "xdpfw apply, peak";
-    pub(in super::super) const NFT_FILE_PEAK: &str = "nft -f, peak";
+    pub(crate) const FLOOR: &str = "floor";
+    pub(crate) const XDPFW: &str = "xdpfw";
+    pub(crate) const WITHOUT_DISPATCHER: &str = "xdpfw without dispatcher";
+    pub(crate) const XDP_FILTER: &str = "xdp-filter";
+    pub(crate) const NFT_INGRESS: &str = "nft netdev ingress";
+    pub(crate) const NFT_RAW: &str = "nft raw prerouting";
+    pub(crate) const NFT_CONNTRACK: &str = "nft input + conntrack";
+    pub(crate) const IPTABLES_RAW: &str = "iptables raw";
+    pub(crate) const NFT_PLAIN: &str = "nft, plain rules";
+    pub(crate) const NFT_SETS: &str = "nft, sets";
+    pub(crate) const NO_FILTER: &str = "no filter";
+    pub(crate) const XDPFW_DROP: &str = "xdpfw drop";
+    pub(crate) const XDPFW_PASS: &str = "xdpfw pass";
+    pub(crate) const XDPFW_APPLY: &str = "xdpfw apply";
+    pub(crate) const NFT_FILE: &str = "nft -f";
+    pub(crate) const NFT_FILE_SETS: &str = "nft -f, sets";
+    pub(crate) const IPSET_RESTORE: &str = "ipset restore";
+    pub(crate) const NFT: &str = "nft";
+    pub(crate) const XDPFW_MAPS: &str = "xdpfw maps";
+    pub(crate) const XDPFW_COUNTERS: &str = "xdpfw counters, per CPU";
+    pub(crate) const XDPFW_APPLY_PEAK: &str = "xdpfw apply, peak";
+    pub(crate) const NFT_FILE_PEAK: &str = "nft -f, peak";
     /// A policy of one rule, for one port, by which the other features are seen.
-    pub(in super::super) const ONE_PORT: &str = "one port";
+    pub(crate) const ONE_PORT: &str = "one port";
 }
 
 /// In what they are measured.
-pub(super) mod cases {
-    pub(in super::super) const SYN_HOT: &str = "SYN, closed port, hot";
-    pub(in super::super) const SYN_VARIED: &str = "SYN, closed ports, varied";
-    pub(in super::super) const UDP_HOT: &str = "UDP, closed port, hot";
-    pub(in super::super) const UDP_VARIED: &str = "UDP, closed ports, varied";
-    pub(in super::super) const SYN_OPEN: &str = "SYN, open port, hot";
-    pub(in super::super) const ACK_HOT: &str = "ACK, closed port, hot";
-    pub(in super::super) const SYN_1_CPU: &str = "SYN, 1 CPU";
-    pub(in super::super) const SYN_2_CPUS: &str = "SYN, 2 CPUs";
-    pub(in super::super) const UDP_1_CPU: &str = "UDP, 1 CPU";
-    pub(in super::super) const UDP_2_CPUS: &str = "UDP, 2 CPUs";
-    pub(in super::super) const ONE: &str = "1";
-    pub(in super::super) const TEN_THOUSAND: &str = "10,000";
-    pub(in super::super) const NO_FLOOD: &str = "no flood";
-    pub(in super::super) const FLOOD: &str = "flood";
-    pub(in super::super) const ONE_RULE: &str = "1 rule";
-    pub(in super::super) const TEN_THOUSAND_RULES: &str = "10,000 rules";
-    pub(in super::super) const HUNDRED_THOUSAND_PREFIXES: &str = "100,000 prefixes";
+pub(crate) mod cases {
+    pub(crate) const SYN_HOT: &str = "SYN, closed port, hot";
+    pub(crate) const SYN_VARIED: &str = "SYN, closed ports, varied";
+    pub(crate) const UDP_HOT: &str = "UDP, closed port, hot";
+    pub(crate) const UDP_VARIED: &str = "UDP, closed ports, varied";
+    pub(crate) const SYN_OPEN: &str = "SYN, open port, hot";
+    pub(crate) const ACK_HOT: &str = "ACK, closed port, hot";
+    pub(crate) const SYN_1_CPU: &str = "SYN, 1 CPU";
+    pub(crate) const SYN_2_CPUS: &str = "SYN, 2 CPUs";
+    pub(crate) const UDP_1_CPU: &str = "UDP, 1 CPU";
+    pub(crate) const UDP_2_CPUS: &str = "UDP, 2 CPUs";
+    pub(crate) const ONE: &str = "1";
+    pub(crate) const TEN_THOUSAND: &str = "10,000";
+    pub(crate) const NO_FLOOD: &str = "no flood";
+    pub(crate) const FLOOD: &str = "flood";
+    pub(crate) const ONE_RULE: &str = "1 rule";
+    pub(crate) const TEN_THOUSAND_RULES: &str = "10,000 rules";
+    pub(crate) const HUNDRED_THOUSAND_PREFIXES: &str = "100,000 prefixes";
+    pub(crate) const COMMANDS_OF_A_DAY: [&str; 4] = ["start", "add a rule", "list", "counters"];
 }
 
 /// What a chapter is to hold.
 #[derive(Debug)]
-pub(super) struct Outline {
-    pub(super) id: &'static str,
-    pub(super) title: &'static str,
-    pub(super) unit: Unit,
-    pub(super) axis: &'static str,
-    pub(super) reference: Option<&'static str>,
-    pub(super) subjects: &'static [&'static str],
-    pub(super) cases: &'static [&'static str],
+pub(crate) struct Outline {
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) axis: &'static str,
+    pub(crate) reference: Option<&'static str>,
+    pub(crate) subjects: &'static [&'static str],
+    pub(crate) cases: &'static [&'static str],
 }
 
 impl Outline {
     /// The chapter, without numbers. Its rows and columns stand in their order already,
     /// whoever is measured first.
-    pub(super) fn chapter(&self) -> Chapter {
+    pub(crate) fn chapter(&self) -> Chapter {
         let mut chapter = Chapter::new(self.id, self.title, self.unit, self.axis);
         if let Some(reference) = self.reference {
             chapter = chapter.against(reference);
@@ -107,7 +109,7 @@ impl Outline {
 }
 
 /// The chapter of this name, without numbers.
-pub(super) fn chapter(id: &str) -> Result<Chapter> {
+pub(crate) fn chapter(id: &str) -> Result<Chapter> {
     match OUTLINES.iter().find(|outline| outline.id == id) {
         Some(outline) => Ok(outline.chapter()),
         None => bail!("no chapter `{id}` (there are {})", ids().join(", ")),
@@ -115,12 +117,12 @@ pub(super) fn chapter(id: &str) -> Result<Chapter> {
 }
 
 /// The names of all chapters.
-pub(super) fn ids() -> Vec<&'static str> {
+pub(crate) fn ids() -> Vec<&'static str> {
     OUTLINES.iter().map(|outline| outline.id).collect()
 }
 
 /// All chapters, in the order in which they are told.
-pub(super) const OUTLINES: [Outline; 15] = {
+pub(crate) const OUTLINES: [Outline; 16] = {
     use self::{cases::*, chapters::*, subjects::*};
     use Unit::*;
 
@@ -145,18 +147,20 @@ pub(super) const OUTLINES: [Outline; 15] = {
             axis: "packet",
             reference: Some(ONE_PORT),
             subjects: &[
-                "no rules",
                 ONE_PORT,
+                "no rules",
                 "remote port",
                 "source prefix",
                 "destination prefix",
                 "interface",
                 "any from a prefix",
-                "default allow",
+                "replies to bound UDP",
+                "no replies to UDP",
+                "default pass",
                 "frags",
                 "traced",
             ],
-            cases: &[SYN_HOT, SYN_VARIED, UDP_HOT, SYN_OPEN],
+            cases: &[SYN_HOT, SYN_VARIED, UDP_HOT, UDP_VARIED, SYN_OPEN, ACK_HOT],
         },
         Outline {
             id: LIVE,
@@ -266,13 +270,22 @@ pub(super) const OUTLINES: [Outline; 15] = {
             cases: &[NO_FLOOD, FLOOD],
         },
         Outline {
+            id: FLOOD_TAKEN,
+            title: "How much of the flood the host takes meanwhile",
+            unit: Percent,
+            axis: "flood",
+            reference: None,
+            subjects: FLOODED,
+            cases: &[FLOOD],
+        },
+        Outline {
             id: APPLY,
             title: "Putting a policy in force",
             unit: Milliseconds,
             axis: "policy",
             reference: Some(NFT_FILE),
             subjects: &[XDPFW_APPLY, NFT_FILE, NFT_FILE_SETS, IPSET_RESTORE],
-            cases: &[TEN_THOUSAND_RULES, HUNDRED_THOUSAND_PREFIXES],
+            cases: &[ONE_RULE, TEN_THOUSAND_RULES, HUNDRED_THOUSAND_PREFIXES],
         },
         Outline {
             id: COMMANDS,
@@ -281,7 +294,7 @@ pub(super) const OUTLINES: [Outline; 15] = {
             axis: "command",
             reference: Some(NFT),
             subjects: &[XDPFW, NFT],
-            cases: &["start", "add a rule", "list", "counters"],
+            cases: &COMMANDS_OF_A_DAY,
         },
         Outline {
             id: MEMORY,

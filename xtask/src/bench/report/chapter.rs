@@ -3,39 +3,39 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::series::Series;
+use crate::bench::report::series::Series;
 
 /// What was measured in one way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Chapter {
+pub(crate) struct Chapter {
     /// Its name in files and on the command line.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// One line on what is measured.
-    pub(super) title: String,
-    pub(super) unit: Unit,
+    pub(crate) title: String,
+    pub(crate) unit: Unit,
     /// What the cases differ in: "packet", "rules in force".
-    pub(super) axis: String,
+    pub(crate) axis: String,
     /// The row that all others are seen against, so that machines can be compared. None
     /// where the numbers are no times.
-    pub(super) reference: Option<String>,
+    pub(crate) reference: Option<String>,
     /// The heads of the columns. Where all of them are numbers ("1,000"), they are a
     /// scale, and the numbers grow with it or not.
-    pub(super) cases: Vec<String>,
-    pub(super) rows: Vec<Row>,
+    pub(crate) cases: Vec<String>,
+    pub(crate) rows: Vec<Row>,
 }
 
 /// What was measured of one subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Who was measured: "xdpfw", "nft netdev ingress".
-    pub(super) subject: String,
+    pub(crate) subject: String,
     /// One for each case; none where the subject cannot do it.
-    pub(super) cells: Vec<Option<Series>>,
+    pub(crate) cells: Vec<Option<Series>>,
 }
 
 /// What the numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     #[serde(rename = "ns/packet")]
     NanosecondsPerPacket,
     #[serde(rename = "Mpps")]
@@ -48,11 +48,13 @@ pub(super) enum Unit {
     GigabitsPerSecond,
     #[serde(rename = "MiB")]
     Mebibytes,
+    #[serde(rename = "%")]
+    Percent,
 }
 
 impl Unit {
     /// How it is written.
-    pub(super) const fn symbol(self) -> &'static str {
+    pub(crate) const fn symbol(self) -> &'static str {
         match self {
             Self::NanosecondsPerPacket => "ns/packet",
             Self::MegapacketsPerSecond => "Mpps",
@@ -60,18 +62,22 @@ impl Unit {
             Self::Microseconds => "µs",
             Self::GigabitsPerSecond => "Gbit/s",
             Self::Mebibytes => "MiB",
+            Self::Percent => "%",
         }
     }
 
     /// Whether more of it is better.
-    pub(super) const fn more_is_better(self) -> bool {
-        matches!(self, Self::MegapacketsPerSecond | Self::GigabitsPerSecond)
+    pub(crate) const fn more_is_better(self) -> bool {
+        matches!(
+            self,
+            Self::MegapacketsPerSecond | Self::GigabitsPerSecond | Self::Percent
+        )
     }
 }
 
 impl Chapter {
     /// A chapter without numbers.
-    pub(super) fn new(id: &str, title: &str, unit: Unit, axis: &str) -> Self {
+    pub(crate) fn new(id: &str, title: &str, unit: Unit, axis: &str) -> Self {
         Self {
             id: id.into(),
             title: title.into(),
@@ -84,14 +90,14 @@ impl Chapter {
     }
 
     /// The same, with everyone seen against the row of `reference`.
-    pub(super) fn against(mut self, reference: &str) -> Self {
+    pub(crate) fn against(mut self, reference: &str) -> Self {
         self.reference = Some(reference.into());
         self
     }
 
     /// Adds what a subject measured in a case in this round. Rows and columns stand in
     /// the order in which they come first.
-    pub(super) fn push(&mut self, subject: &str, case: &str, value: f64) {
+    pub(crate) fn push(&mut self, subject: &str, case: &str, value: f64) {
         let column = self.column(case);
         let width = self.cases.len();
         for row in &mut self.rows {
@@ -111,20 +117,20 @@ impl Chapter {
     }
 
     /// What a subject measured in a case.
-    pub(super) fn series(&self, subject: &str, case: &str) -> Option<&Series> {
+    pub(crate) fn series(&self, subject: &str, case: &str) -> Option<&Series> {
         let column = self.cases.iter().position(|known| known == case)?;
         let row = self.rows.iter().find(|row| row.subject == subject)?;
         row.cells.get(column)?.as_ref()
     }
 
     /// A series as a multiple of the reference's in the same case.
-    pub(super) fn relative(&self, subject: &str, case: &str) -> Option<Series> {
+    pub(crate) fn relative(&self, subject: &str, case: &str) -> Option<Series> {
         let reference = self.series(self.reference.as_deref()?, case)?;
         Some(self.series(subject, case)?.over(reference))
     }
 
     /// The time that a packet takes beyond what it takes of the reference, in ns.
-    pub(super) fn beyond(&self, subject: &str, case: &str) -> Option<Series> {
+    pub(crate) fn beyond(&self, subject: &str, case: &str) -> Option<Series> {
         let reference = self.series(self.reference.as_deref()?, case)?;
         let series = self.series(subject, case)?;
         match self.unit {
@@ -135,7 +141,7 @@ impl Chapter {
     }
 
     /// The cases as numbers, if they are a scale.
-    pub(super) fn scale(&self) -> Option<Vec<f64>> {
+    pub(crate) fn scale(&self) -> Option<Vec<f64>> {
         let number = |case: &String| case.replace(',', "").parse().ok();
         self.cases.iter().map(number).collect()
     }

@@ -1,0 +1,93 @@
+//! Owns where things run: every measurement has its CPU, or two.
+
+use std::{fs, io, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::{
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+    time::{ClockId, clock_gettime},
+};
+
+/// The CPUs that measurements run on.
+#[derive(Clone, Debug)]
+pub(crate) struct Cpus {
+    /// Those that this process may use, the last first: the first ones serve most
+    /// interrupts.
+    usable: Vec<usize>,
+}
+
+impl Cpus {
+    /// Looks which there are. To be called before any thread is pinned.
+    pub(crate) fn find() -> Result<Self> {
+        let allowed = sched_getaffinity(None).context("cannot read the CPU affinity")?;
+        let usable: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .rev()
+            .filter(|&cpu| allowed.is_set(cpu))
+            .collect();
+        usable.first().context("no CPU to run on")?;
+        Ok(Self { usable })
+    }
+
+    /// The one for all that runs on one CPU.
+    pub(crate) fn one(&self) -> usize {
+        self.usable[0]
+    }
+
+    /// The first `count` of them, if there are so many.
+    pub(crate) fn several(&self, count: usize) -> Option<&[usize]> {
+        self.usable.get(..count)
+    }
+}
+
+/// Keeps this thread, and what it starts, on one CPU.
+pub(crate) fn pin(cpu: usize) -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(cpu);
+    sched_setaffinity(None, &one).context("cannot set the CPU affinity")
+}
+
+/// Lets this thread go before all others on its CPU.
+pub(crate) fn real_time() -> Result<()> {
+    let parameters = libc::sched_param { sched_priority: 1 };
+    // SAFETY: of this thread (0); the kernel reads the structure, which outlives the call.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+    ensure!(
+        result == 0,
+        "cannot set the scheduling policy: {}",
+        io::Error::last_os_error()
+    );
+    Ok(())
+}
+
+/// The CPU time of this thread.
+pub(crate) fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// The kernel's thread that goes on with a CPU's received packets, where they are more
+/// than an interrupt has time for.
+#[derive(Debug)]
+pub(crate) struct Softirqd(Option<String>);
+
+impl Softirqd {
+    /// The one of a CPU.
+    pub(crate) fn of(cpu: usize) -> Self {
+        let name = format!("ksoftirqd/{cpu}");
+        let directories = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let path = directories.map(|entry| entry.path()).find(|path| {
+            fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        });
+        Self(path.map(|path| path.join("schedstat").to_string_lossy().into_owned()))
+    }
+
+    /// Its CPU time; none where it cannot be seen, as in a container, which makes those
+    /// who need it look better than they are.
+    pub(crate) fn time(&self) -> Duration {
+        let text = self
+            .0
+            .as_ref()
+            .and_then(|path| fs::read_to_string(path).ok());
+        let nanoseconds = text.and_then(|text| text.split(' ').next()?.parse().ok());
+        Duration::from_nanos(nanoseconds.unwrap_or(0))
+    }
+}
