@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::{reason::Reason, wire::Transport};
 
 /// Version of all that follows. Pins of another version are never reused.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of programs, maps and globals in the eBPF object.
 pub mod names {
@@ -42,6 +42,8 @@ pub mod names {
     pub const DESTINATIONS: [&str; 2] = ["DESTINATIONS4", "DESTINATIONS6"];
     /// Per-CPU array of [`Block`](super::Block)s: totals, and drops per local port.
     pub const COUNTERS: &str = "COUNTERS";
+    /// Per-CPU array of [`Wraps`](super::Wraps), one per block.
+    pub const WRAPS: &str = "WRAPS";
     /// Per-CPU array of [`Counter`](super::Counter)s, one per rule slot.
     pub const RULE_HITS: &str = "RULE_HITS";
     /// Read-only global, a [`Config`](super::Config).
@@ -53,9 +55,9 @@ pub mod names {
 /// Ports per transport.
 pub const PORTS: usize = 1 << 16;
 
-/// Local ports counted in one [`Block`]: so many that a look-up for each block
-/// reads in a moment what would take 131,072 look-ups one by one.
-pub const PORTS_PER_BLOCK: usize = 1024;
+/// Local ports counted in one [`Block`]: as many as an element of a per-CPU array can hold
+/// [`Wraps`] of, so that few look-ups read all.
+pub const PORTS_PER_BLOCK: usize = 8192;
 
 /// Blocks of counters: the ports of both transports.
 pub const BLOCKS: usize = 2 * PORTS / PORTS_PER_BLOCK;
@@ -237,14 +239,31 @@ pub struct Counter {
 /// The counters of [`PORTS_PER_BLOCK`] local ports, and the totals of the packets
 /// to them: one look-up finds both. The totals of the host are
 /// the sum over all blocks; packets without ports are counted in block 0.
+///
+/// A scan goes through the counters of all ports, as far apart as can be. They are short,
+/// so that most of them stay in the caches next to a CPU; what does not fit them is in
+/// [`Wraps`], where hardly any packet comes.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Block {
     /// Indexed by [`Reason::slot`].
     pub totals: [Counter; Reason::SLOTS],
-    /// Packets dropped, by local port; see [`port_counter`].
-    pub drops: [u64; PORTS_PER_BLOCK],
+    /// Packets dropped, by local port, as far as 16 bits hold them; see [`port_counter`].
+    pub drops: [u16; PORTS_PER_BLOCK],
 }
+
+/// How often each counter in [`Block::drops`] has gone past its end, from
+/// [`u16::MAX`] to 0. Written right after that, so that whoever reads this, the counter,
+/// and this again sees both of one moment if this is the same.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct Wraps {
+    /// By local port, in the order of [`Block::drops`].
+    pub ports: [u32; PORTS_PER_BLOCK],
+}
+
+/// Packets that one time in [`Wraps`] stands for.
+pub const WRAP: u64 = 1 << u16::BITS;
 
 /// What a policy asks for besides its rules. Read-only data of the program, so
 /// that the verifier removes the branches that the policy does not use.
@@ -339,12 +358,16 @@ impl PortBitmaps {
     }
 }
 
-/// Where the bit of a port is: the word, and the bit from the highest. They are
-/// also the place and the block that [`port_counter`] gives, so that the packet
-/// path computes them once, and from the port as the packet has it.
+/// A port's place in whatever has one for each: the port as the packet has it.
+#[inline(always)]
+const fn index(port: u16) -> usize {
+    port.to_be() as usize
+}
+
+/// Where the bit of a port is: the word, and the bit from the highest.
 #[inline(always)]
 const fn place(port: u16) -> (usize, u32) {
-    let index = port.to_be() as usize;
+    let index = index(port);
     (index % BITMAP_WORDS, (index / BITMAP_WORDS) as u32)
 }
 
@@ -361,8 +384,8 @@ fn is_set(bitmap: &[u64; BITMAP_WORDS], port: u16) -> bool {
 /// Where the drops of a local port are counted: block and place in the block.
 #[inline(always)]
 pub const fn port_counter(transport: Transport, port: u16) -> (u32, usize) {
-    let (word, bit) = place(port);
-    (transport as u32 * u64::BITS + bit, word)
+    let index = transport as usize * PORTS + index(port);
+    ((index / PORTS_PER_BLOCK) as u32, index % PORTS_PER_BLOCK)
 }
 
 const _: () = {
@@ -370,10 +393,10 @@ const _: () = {
     assert!(size_of::<EdgeKey>() == 8);
     assert!(size_of::<Node>() == 16);
     assert!(size_of::<Counter>() == 16);
-    assert!(size_of::<Block>() == 256 + 8 * 1024);
+    assert!(size_of::<Block>() == 256 + 16 * 1024);
+    assert!(size_of::<Wraps>() == 32 * 1024);
     assert!(size_of::<Config>() == 32 + 5 * 16);
     assert!(size_of::<PortBitmaps>() == 48 * 1024);
-    assert!(BITMAP_WORDS == PORTS_PER_BLOCK);
     // The kernel's bound for a per-CPU element (PCPU_MIN_UNIT_SIZE).
-    assert!(size_of::<Block>() <= 32 * 1024);
+    assert!(size_of::<Block>() <= 32 * 1024 && size_of::<Wraps>() <= 32 * 1024);
 };

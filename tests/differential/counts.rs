@@ -71,13 +71,18 @@ impl CountMaps {
     }
 
     fn block(&self, index: u32) -> Result<Block> {
-        let mut sum = [0; BLOCK_WORDS];
+        let mut sum = Block::zeroed();
         for cpu in self.blocks.get(&index, 0)?.iter() {
-            for (sum, word) in sum.iter_mut().zip(cpu) {
-                *sum += word;
+            let cpu: &Block = bytemuck::cast_ref(cpu);
+            for (sum, counter) in sum.totals.iter_mut().zip(&cpu.totals) {
+                sum.packets += counter.packets;
+                sum.bytes += counter.bytes;
+            }
+            for (sum, drops) in sum.drops.iter_mut().zip(&cpu.drops) {
+                *sum = sum.wrapping_add(*drops);
             }
         }
-        Ok(bytemuck::cast(sum))
+        Ok(sum)
     }
 
     fn rule(&self, rule: usize) -> Result<Counter> {
@@ -131,12 +136,20 @@ pub(crate) fn reason_of(opinion: &Opinion) -> Result<Reason> {
 impl Counts {
     /// Counts a packet of this length, as the model would have it.
     pub(crate) fn add(&mut self, opinion: &Opinion, len: usize) -> Result<()> {
-        self.change(opinion, |value, by| *value += by, len as u64)
+        self.change(
+            opinion,
+            |value, by| *value = value.wrapping_add(by),
+            len as u64,
+        )
     }
 
     /// Undoes [`add`](Self::add).
     pub(crate) fn take_back(&mut self, opinion: &Opinion, len: usize) -> Result<()> {
-        self.change(opinion, |value, by| *value -= by, len as u64)
+        self.change(
+            opinion,
+            |value, by| *value = value.wrapping_sub(by),
+            len as u64,
+        )
     }
 
     fn change(&mut self, opinion: &Opinion, by: fn(&mut u64, u64), len: u64) -> Result<()> {
@@ -148,7 +161,10 @@ impl Counts {
         let block = &mut self.blocks[block as usize];
         tally(&mut block.totals[reason_of(opinion)?.slot()]);
         if let Some(place) = place.filter(|_| opinion.counted_at().is_some()) {
-            by(&mut block.drops[place], 1);
+            // Its 16 bits; how often they were full is for other tests.
+            let mut drops = u64::from(block.drops[place]);
+            by(&mut drops, 1);
+            block.drops[place] = drops as u16;
         }
         if let Some(rule) = opinion.rule {
             tally(&mut self.rules[rule]);

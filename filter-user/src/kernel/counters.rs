@@ -9,10 +9,21 @@ use aya::{
 };
 use xdpfw_common::{
     Reason, Transport, Verdict,
-    abi::{BLOCKS, Block, Counter, PORTS_PER_BLOCK, port_counter},
+    abi::{BLOCKS, Block, Counter, PORTS_PER_BLOCK, WRAP, names, port_counter},
 };
 
 use super::Record;
+
+/// The counters' maps, and what their pins are called in a generation's directory.
+/// Generations share them.
+pub(super) const MAPS: [(&str, &str); 3] = [
+    (names::COUNTERS, COUNTERS),
+    (names::WRAPS, WRAPS),
+    (names::RULE_HITS, RULE_HITS),
+];
+const COUNTERS: &str = "counters";
+const WRAPS: &str = "wraps";
+const RULE_HITS: &str = "rule_hits";
 
 /// Words in a [`Block`]: aya reads arrays of words, and would have to know the
 /// block's own type to read that.
@@ -96,15 +107,18 @@ impl Snapshot {
 /// has been removed.
 pub struct CounterMaps {
     blocks: PerCpuArray<MapData, [u64; BLOCK_WORDS]>,
+    wraps: PerCpuArray<MapData, [u32; PORTS_PER_BLOCK]>,
     hits: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
     slots: Vec<u32>,
 }
 
 impl CounterMaps {
-    pub(super) fn open(counters: &Path, rule_hits: &Path, record: &Record) -> Result<Self> {
+    /// Those of the generation in this directory.
+    pub(super) fn open(directory: &Path, record: &Record) -> Result<Self> {
         Ok(Self {
-            blocks: open(counters)?.try_into()?,
-            hits: open(rule_hits)?.try_into()?,
+            blocks: open(&directory.join(COUNTERS))?.try_into()?,
+            wraps: open(&directory.join(WRAPS))?.try_into()?,
+            hits: open(&directory.join(RULE_HITS))?.try_into()?,
             slots: record.slots.clone(),
         })
     }
@@ -116,19 +130,20 @@ impl CounterMaps {
     /// The kernel refuses.
     pub fn read(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::empty(self.slots.len());
-        for index in 0..BLOCKS {
-            let mut sum = [0; BLOCK_WORDS];
-            for cpu in self.blocks.get(&(index as u32), 0)?.iter() {
-                for (sum, word) in sum.iter_mut().zip(cpu) {
-                    *sum += word;
+        for (number, drops) in snapshot.drops.chunks_mut(PORTS_PER_BLOCK).enumerate() {
+            let number = number as u32;
+            let before = self.wraps.get(&number, 0)?;
+            let blocks = self.blocks.get(&number, 0)?;
+            let after = self.wraps.get(&number, 0)?;
+            for ((block, before), after) in blocks.iter().zip(before.iter()).zip(after.iter()) {
+                let block: &Block = bytemuck::cast_ref(block);
+                for (tally, counter) in snapshot.reasons.iter_mut().zip(&block.totals) {
+                    tally.add(counter);
+                }
+                for (place, drops) in drops.iter_mut().enumerate() {
+                    *drops += whole(block.drops[place], before[place], after[place]);
                 }
             }
-            let block: Block = bytemuck::cast(sum);
-            for (tally, counter) in snapshot.reasons.iter_mut().zip(&block.totals) {
-                tally.add(counter);
-            }
-            snapshot.drops[index * PORTS_PER_BLOCK..][..PORTS_PER_BLOCK]
-                .copy_from_slice(&block.drops);
         }
         for (tally, slot) in snapshot.rules.iter_mut().zip(&self.slots) {
             for cpu in self.hits.get(slot, 0)?.iter() {
@@ -139,12 +154,22 @@ impl CounterMaps {
     }
 }
 
-/// Sets counters of rules to zero.
-pub(super) fn clear_slots(rule_hits: &Path, slots: &[u32]) -> Result<()> {
+/// The count of which 16 bits were read as `low`, after it had gone past their end
+/// `before` times, and before it had done so `after` times.
+fn whole(low: u16, before: u32, after: u32) -> u64 {
+    // If it has gone past the end meanwhile, nothing tells on which side of it `low` was
+    // read. But at the end it was, and the count that it then had is as good.
+    let low = if before == after { low } else { 0 };
+    u64::from(after) * WRAP + u64::from(low)
+}
+
+/// Sets counters of rules to zero, those of the generation in this directory.
+pub(super) fn clear_slots(directory: &Path, slots: &[u32]) -> Result<()> {
     if slots.is_empty() {
         return Ok(());
     }
-    let mut hits = PerCpuArray::<_, [u64; COUNTER_WORDS]>::try_from(open(rule_hits)?)?;
+    let mut hits =
+        PerCpuArray::<_, [u64; COUNTER_WORDS]>::try_from(open(&directory.join(RULE_HITS))?)?;
     let cpus = nr_cpus().map_err(|(path, error)| anyhow::anyhow!("cannot read {path}: {error}"))?;
     for &slot in slots {
         let zero = PerCpuValues::try_from(vec![[0; COUNTER_WORDS]; cpus])?;
@@ -157,4 +182,26 @@ fn open(path: &Path) -> Result<Map> {
     let data = MapData::from_pin(path)
         .with_context(|| format!("cannot open the counters at {}", path.display()))?;
     Ok(Map::PerCpuArray(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_go_past_sixteen_bits() {
+        assert_eq!(whole(7, 0, 0), 7);
+        assert_eq!(whole(u16::MAX, 0, 0), 65_535);
+        assert_eq!(whole(0, 1, 1), 65_536);
+        assert_eq!(whole(7, 3, 3), 3 * 65_536 + 7);
+    }
+
+    #[test]
+    fn what_is_read_at_the_end_of_sixteen_bits_is_a_count_there_was() {
+        // Read just before and just after the end.
+        for low in [u16::MAX, 0] {
+            assert_eq!(whole(low, 0, 1), 65_536);
+        }
+        assert_eq!(whole(9, 4, 6), 6 * 65_536);
+    }
 }

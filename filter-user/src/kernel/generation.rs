@@ -9,7 +9,7 @@ use xdpfw_common::abi::names;
 use super::{
     bpffs,
     counters::{self, CounterMaps, Snapshot},
-    object::{self, Object, Shared},
+    object::{self, Object},
     record::Record,
 };
 use crate::compiler::Tables;
@@ -49,13 +49,7 @@ impl Generation {
         tables: &Tables,
         previous: Option<&Self>,
     ) -> Result<Built> {
-        let [counters, rule_hits] =
-            ["counters", "rule_hits"].map(|name| previous.map(|old| old.directory.join(name)));
-        let shared = Shared {
-            counters: counters.as_deref(),
-            rule_hits: rule_hits.as_deref(),
-        };
-        let mut object = Object::load(tables, &shared, record.traced)?;
+        let mut object = Object::load(tables, previous.map(Self::directory), record.traced)?;
         let name = if record.traced {
             names::FILTER_TRACED
         } else {
@@ -63,8 +57,9 @@ impl Generation {
         };
         let name = &object::flavour(name, record.frags);
         bpffs::make(directory)?;
-        object.pin_map(names::COUNTERS, &directory.join("counters"))?;
-        object.pin_map(names::RULE_HITS, &directory.join("rule_hits"))?;
+        for (map, pin) in counters::MAPS {
+            object.pin_map(map, &directory.join(pin))?;
+        }
         record.pin(&directory.join("record"))?;
         object.pin_program(name, &directory.join("program"))?;
         let program = ProgramInfo::from_pin(directory.join("program"))?;
@@ -110,11 +105,7 @@ impl Generation {
     ///
     /// The generation was removed meanwhile, or the kernel refuses.
     pub fn counters(&self) -> Result<CounterMaps> {
-        CounterMaps::open(
-            &self.directory.join("counters"),
-            &self.directory.join("rule_hits"),
-            &self.record,
-        )
+        CounterMaps::open(&self.directory, &self.record)
     }
 
     /// Reads all its counters.
@@ -128,7 +119,7 @@ impl Generation {
 
     /// Sets the counters of rules to zero, in slots that no packet counts in yet.
     pub(super) fn clear_slots(&self, slots: &[u32]) -> Result<()> {
-        counters::clear_slots(&self.directory.join("rule_hits"), slots)
+        counters::clear_slots(&self.directory, slots)
     }
 }
 

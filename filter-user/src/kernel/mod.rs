@@ -7,7 +7,7 @@
 //!     dispatcher           program that interfaces run; jumps to `current`
 //!     dispatcher_l3        the same for those without a link layer (tun)
 //!     links/<ifindex>      keeps the dispatcher attached to an interface
-//!     generations/<n>/     program, record, counters, rule_hits
+//!     generations/<n>/     program, record, counters, wraps, rule_hits
 //! ```
 //!
 //! A change of policy builds a whole new generation beside the old one and then

@@ -11,7 +11,7 @@ use aya::{
 use bytemuck::NoUninit;
 use xdpfw_common::abi::names;
 
-use super::syscall;
+use super::{counters, syscall};
 use crate::{
     compiler::{Prefix, Tables},
     exit::{Exit, Failure},
@@ -37,17 +37,10 @@ pub(super) fn flavour(program: &str, frags: bool) -> String {
     format!("{program}{suffix}")
 }
 
-/// Pins of maps that the object is to share rather than to create.
-pub(super) struct Shared<'a> {
-    /// Counters of totals and ports.
-    pub(super) counters: Option<&'a Path>,
-    /// Counters of rules.
-    pub(super) rule_hits: Option<&'a Path>,
-}
-
 impl Object {
-    /// Loads the object's maps, with the tables in them; no program yet.
-    pub(super) fn load(tables: &Tables, shared: &Shared<'_>, traced: bool) -> Result<Self> {
+    /// Loads the object's maps, with the tables in them; no program yet. The counters are
+    /// those of the generation in the directory `previous`, if there is one.
+    pub(super) fn load(tables: &Tables, previous: Option<&Path>, traced: bool) -> Result<Self> {
         let entries = |len: usize| u32::try_from(len.max(1));
         let mut loader = EbpfLoader::new();
         loader
@@ -69,11 +62,10 @@ impl Object {
         if !traced {
             loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
         }
-        if let Some(pin) = shared.counters {
-            loader.map_pin_path(names::COUNTERS, pin);
-        }
-        if let Some(pin) = shared.rule_hits {
-            loader.map_pin_path(names::RULE_HITS, pin);
+        for (map, pin) in counters::MAPS {
+            if let Some(previous) = previous {
+                loader.map_pin_path(map, previous.join(pin));
+            }
         }
         let object = Self {
             ebpf: loader.load(OBJECT).map_err(refused)?,

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::{maps::MapInfo, programs::ProgramInfo};
-use xdpfw_common::abi::names::{COUNTERS, RULE_HITS};
+use xdpfw_common::abi::names::{COUNTERS, RULE_HITS, WRAPS};
 
 use crate::{
     bench::{
@@ -243,7 +243,7 @@ fn map_memory(stage: &Stage) -> Result<(u64, u64)> {
     for id in program.map_ids()?.context("the kernel tells no maps")? {
         let map = MapInfo::from_id(id)?;
         let sum = match map.name_as_str() {
-            Some(COUNTERS | RULE_HITS) => &mut counters,
+            Some(COUNTERS | WRAPS | RULE_HITS) => &mut counters,
             _ => &mut policy,
         };
         *sum += memory(&map)?;
