@@ -52,7 +52,7 @@ impl Feature {
     }
 }
 
-const FEATURES: [Feature; 12] = [
+const FEATURES: [Feature; 14] = [
     Feature::new(subjects::ONE_PORT, "[[rule]]\nallow = \"tcp 443\"\n"),
     Feature {
         verdict: Some(DROP),
@@ -85,6 +85,14 @@ const FEATURES: [Feature; 12] = [
     Feature::new(
         "no replies to UDP",
         "udp_replies = \"off\"\n[[rule]]\nallow = \"tcp 443\"\n",
+    ),
+    Feature::new(
+        "no later fragments",
+        "fragments = \"drop\"\n[[rule]]\nallow = \"tcp 443\"\n",
+    ),
+    Feature::new(
+        "no DHCP client",
+        "dhcp_client = false\n[[rule]]\nallow = \"tcp 443\"\n",
     ),
     Feature {
         verdict: Some(PASS),

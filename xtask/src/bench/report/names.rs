@@ -156,6 +156,8 @@ pub(crate) const OUTLINES: [Outline; 16] = {
                 "any from a prefix",
                 "replies to bound UDP",
                 "no replies to UDP",
+                "no later fragments",
+                "no DHCP client",
                 "default pass",
                 "frags",
                 "traced",
