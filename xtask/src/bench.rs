@@ -18,7 +18,10 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::builder::PossibleValuesParser;
 
-use self::report::Report;
+use self::report::{
+    Report,
+    names::chapters::{LIVE, PACKET},
+};
 use crate::{
     build,
     command::{is_root, say},
@@ -78,6 +81,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         (Some(path), Some(old)) => compare::run(&old, &report, args.tolerance, path),
         _ => Ok(()),
     }
+}
+
+/// Sees that everything can still be measured, not how well: two chapters, one round.
+pub(crate) fn briefly() -> Result<()> {
+    run(&Args {
+        rounds: 1,
+        only: vec![PACKET.into(), LIVE.into()],
+        from: None,
+        json: None,
+        page: false,
+        compare: None,
+        tolerance: 0.0,
+    })
 }
 
 /// Builds and measures.

@@ -87,7 +87,9 @@ fn describe(report: &Report, text: &mut String) -> fmt::Result {
         writeln!(text, "\n{}", cells(chapter).trim_end())?;
     }
 
-    let goals = goals::evaluate(report);
+    let mut goals = goals::evaluate(report);
+    // Nothing is said of what was not to be measured; the page, which is of all, says so.
+    goals.retain(|goal| goal.measured.is_some());
     let rows = goals.iter().map(|goal| {
         vec![
             goal.id.into(),

@@ -12,7 +12,7 @@ use crate::{
         stage::{
             Stage,
             cpus::Cpus,
-            filter::Filter,
+            filter::{Filter, InForce},
             policy::{Form, Hook, Policy},
             traffic::{Probe, flood},
             yardsticks::Spread,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Measurements of each filter and round.
-const TURNS: u32 = 8;
+const TURNS: usize = 12;
 
 /// Who drops it.
 const FILTERS: [(&str, Filter); 8] = [
@@ -52,7 +52,15 @@ const CASES: [(&str, Probe, usize); 4] = [
     (cases::UDP_2_CPUS, Probe::Udp, 2),
 ];
 
-/// Measures every filter in every round, a new one of them first each time.
+/// A filter, on a host of its own.
+struct Contender {
+    subject: &'static str,
+    filter: Filter,
+    stage: Stage,
+}
+
+/// Measures all filters, each in force on a host of its own, so that they take turns of
+/// some milliseconds: a slow moment of the machine then hits all.
 pub(crate) fn measure(
     build: &Build,
     cpus: &Cpus,
@@ -60,47 +68,76 @@ pub(crate) fn measure(
     interrupted: &Interrupted,
 ) -> Result<Chapter> {
     let mut chapter = names::chapter(chapters::LIVE)?;
-    let stage = Stage::new(build, cpus.several(2).map_or(1, <[usize]>::len))?;
-    let mut filters: Vec<_> = FILTERS
+    let floods = cpus.several(2).map_or(1, <[usize]>::len);
+    let contenders = FILTERS
         .into_iter()
         .filter(|(_, filter)| filter.is_there())
-        .collect();
+        .map(|(subject, filter)| {
+            Ok(Contender {
+                subject,
+                filter,
+                stage: Stage::new(build, floods)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
     for _ in 0..rounds {
-        for &(subject, filter) in &filters {
-            interrupted.check()?;
-            // Each round loads all programs anew: where the kernel happens to put a
-            // program's machine code changes its time by a nanosecond or so.
-            let yardsticks = stage.generator(Spread::SCAN)?;
-            let in_force = filter.put(&stage, Policy::OnePort)?;
-            let mut arrived = 0;
-            for (case, probe, count) in CASES {
-                let Some(cpus) = cpus.several(count) else {
-                    continue;
-                };
-                let traffic = flood(&stage, &yardsticks, probe, cpus, TURNS)?;
-                // They took their time, and were not received.
-                if traffic.lost * 100 > traffic.arrived {
-                    say(format_args!(
-                        "bench: {subject}, {case}: {} frames were lost, {} arrived",
-                        traffic.lost, traffic.arrived
-                    ));
-                }
-                arrived += traffic.arrived;
-                chapter.push(subject, case, traffic.mpps);
-            }
-            if filter == Filter::Xdpfw {
-                let judged = judged(&stage)?;
+        // Each round loads all programs anew: where the kernel happens to put a
+        // program's machine code changes its time by a nanosecond or so.
+        let in_force = contenders
+            .iter()
+            .map(|one| one.filter.put(&one.stage, Policy::OnePort))
+            .collect::<Result<Vec<InForce<'_>>>>()?;
+        let arrived = compare(&mut chapter, &contenders, cpus, interrupted)?;
+        for (one, arrived) in contenders.iter().zip(arrived) {
+            if one.filter == Filter::Xdpfw {
+                let judged = judged(&one.stage)?;
                 // What came too late to be counted here is judged all the same.
                 ensure!(
                     judged >= arrived,
                     "xdpfw has judged {judged} packets, but {arrived} arrived"
                 );
             }
-            in_force.clear()?;
         }
-        filters.rotate_left(1);
+        in_force.into_iter().try_for_each(InForce::clear)?;
     }
     Ok(chapter)
+}
+
+/// Adds a round, and returns how many packets arrived at each contender.
+fn compare(
+    chapter: &mut Chapter,
+    contenders: &[Contender],
+    cpus: &Cpus,
+    interrupted: &Interrupted,
+) -> Result<Vec<u64>> {
+    let first = contenders.first().context("no filter")?;
+    let generator = first.stage.generator(Spread::SCAN)?;
+    let mut arrived = vec![0; contenders.len()];
+    for (case, probe, count) in CASES {
+        let Some(cpus) = cpus.several(count) else {
+            continue;
+        };
+        let mut fastest = vec![0.0_f64; contenders.len()];
+        for _ in 0..TURNS {
+            interrupted.check()?;
+            for ((one, fastest), arrived) in contenders.iter().zip(&mut fastest).zip(&mut arrived) {
+                let traffic = flood(&one.stage, &generator, probe, cpus, 1)?;
+                *fastest = fastest.max(traffic.mpps);
+                *arrived += traffic.arrived;
+                // They took their time, and were not received.
+                if traffic.lost * 100 > traffic.arrived {
+                    say(format_args!(
+                        "bench: {}, {case}: {} frames were lost, {} arrived",
+                        one.subject, traffic.lost, traffic.arrived
+                    ));
+                }
+            }
+        }
+        for (one, fastest) in contenders.iter().zip(fastest) {
+            chapter.push(one.subject, case, fastest);
+        }
+    }
+    Ok(arrived)
 }
 
 /// How many packets xdpfw says it has seen.

@@ -20,8 +20,13 @@ use crate::bench::stage::{
 /// Most frames in one measurement, and how long one should take.
 const MOST_FRAMES: u32 = 300_000;
 const TURN: Duration = Duration::from_millis(25);
-/// Frames that tell how many that are; they also fill the caches.
+/// Frames that tell how many that are.
 const TRIAL: u32 = 2_000;
+/// The part of a measurement that goes before the first one, to fill the caches: who was
+/// measured in between has filled them with other things.
+const WARM_UP: u32 = 4;
+/// The turns that these two are.
+const UNMEASURED: u32 = 2;
 /// Frames between two turns of the receiver; its queue has room for 256.
 const BATCH: u32 = 64;
 /// How long the last frames of a measurement may take; after that, they are lost.
@@ -133,8 +138,10 @@ impl<'a> Sender<'a> {
             arrived: 0,
             lost: 0,
         };
-        let mut frames = TRIAL;
-        for turn in 0..=turns {
+        // How many frames a measurement has, which the first ones tell.
+        let mut many = TRIAL;
+        for turn in 0..turns + UNMEASURED {
+            let frames = if turn == 1 { many / WARM_UP } else { many };
             start.wait();
             let before = (self.arrived()?, softirqd.time());
             let sending = self.peer.enter(|| self.send(generator, frames))?;
@@ -149,9 +156,9 @@ impl<'a> Sender<'a> {
             traffic.lost += u64::from(frames) - arrived;
             if turn == 0 {
                 let share = TURN.as_secs_f64() / time.as_secs_f64();
-                frames = (f64::from(TRIAL) * share) as u32;
-                frames = frames.clamp(TRIAL, MOST_FRAMES);
-            } else {
+                many = (f64::from(TRIAL) * share) as u32;
+                many = many.clamp(TRIAL, MOST_FRAMES);
+            } else if turn >= UNMEASURED {
                 let mpps = arrived as f64 / time.as_secs_f64() / 1e6;
                 traffic.mpps = traffic.mpps.max(mpps);
             }
