@@ -1,5 +1,5 @@
-//! What the filter is measured against: a program that does nothing, and one
-//! that does only what every filter must.
+//! What the filter is measured against: programs that do nothing, and one that
+//! does only what every filter must.
 
 #![no_std]
 #![no_main]
@@ -38,6 +38,12 @@ static TOTALS: PerCpuArray<Block> = PerCpuArray::with_max_entries(1, 0);
 #[xdp]
 pub fn noop(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
+}
+
+/// Passes every packet unseen.
+#[xdp]
+pub fn pass(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
 }
 
 /// Parses down to the ports, counts packets and bytes, and drops.

@@ -15,7 +15,7 @@ use crate::{
     bench::{
         Args,
         report::{Report, machine::Machine, names::chapters::*},
-        stage::cpus::{Cpus, pin},
+        stage::cpus::{Cpus, Stretch, pin},
     },
     build::Build,
     command::{capture, find_program, say},
@@ -36,6 +36,7 @@ const PEERS: [(&str, &[&str]); 6] = [
 pub(crate) fn measure(args: &Args, build: &Build, interrupted: &Interrupted) -> Result<Report> {
     let cpus = Cpus::find()?;
     pin(cpus.one())?;
+    let stretch = Stretch::begin()?;
     let rounds = args.rounds;
     let wants = |ids: &[&str]| ids.iter().any(|id| args.wants(id));
     let begin = |what: &str| say(format_args!("bench: {rounds} rounds of {what}"));
@@ -81,6 +82,7 @@ pub(crate) fn measure(args: &Args, build: &Build, interrupted: &Interrupted) -> 
     chapters.retain(|chapter| args.wants(&chapter.id));
     let version = capture(Command::new(&build.binary).arg("--version"))?;
     let mut machine = Machine::inspect(&version, args.command(), rounds)?;
+    machine.stolen = stretch.stolen()?;
     machine.peers = PEERS.iter().filter_map(|peer| version_of(*peer)).collect();
     Ok(Report::new(machine, chapters))
 }

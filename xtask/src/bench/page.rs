@@ -98,6 +98,7 @@ fn describe(machine: &Machine, page: &mut String) -> fmt::Result {
         ("command", format!("`{}`", machine.command)),
         ("rounds", machine.rounds.to_string()),
         ("CPU", cpus),
+        ("CPU time that others took", percentage(machine.stolen)),
         ("Linux", machine.kernel.clone()),
         ("Spectre v2", machine.spectre_v2.clone().unwrap_or_default()),
         ("xdpfw", machine.version()),
@@ -110,12 +111,14 @@ fn describe(machine: &Machine, page: &mut String) -> fmt::Result {
         writeln!(page, "| {name} | {value} |")?;
     }
     for warning in machine.warnings() {
-        writeln!(
-            page,
-            "\n**Warning:** {warning}, so all numbers are worse than they need to be."
-        )?;
+        writeln!(page, "\n**Warning:** {warning}.")?;
     }
     Ok(())
+}
+
+/// A part of a whole.
+fn percentage(part: f64) -> String {
+    format!("{:.1} %", part * 100.0)
 }
 
 /// A chapter: its words, its plot, its table.

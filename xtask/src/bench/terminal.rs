@@ -61,15 +61,7 @@ pub(super) fn table(
 
 fn describe(report: &Report, text: &mut String) -> fmt::Result {
     let machine = &report.machine;
-    writeln!(
-        text,
-        "{}, Linux {}, {}; medians of {} rounds, {}",
-        machine.version(),
-        machine.kernel,
-        machine.cpu_model,
-        machine.rounds,
-        machine.date
-    )?;
+    writeln!(text, "{}", machine.summary())?;
     for warning in machine.warnings() {
         writeln!(text, "warning: {warning}")?;
     }

@@ -22,7 +22,7 @@ use crate::{
         },
         stage::{
             Stage,
-            cpus::real_time,
+            cpus::{Stretch, real_time},
             filter::Filter,
             policy::{Form, Hook, OPEN, Policy},
             traffic::{Probe, Sender},
@@ -37,6 +37,11 @@ use crate::{
 const BURST: u32 = 800;
 const PERIOD: Duration = Duration::from_millis(2);
 
+/// On hardware that others use, too, what they took from a turn may be all that it shows:
+/// if it was more than this part of the CPU time, there is another turn, up to so many.
+const UNDISTURBED: f64 = 0.01;
+const TURNS: u32 = 2;
+
 /// How long throughput is measured, in seconds.
 const SECONDS: &str = "2";
 /// How many connections are made, and how often.
@@ -46,8 +51,9 @@ const PACE: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who drops the flood.
-const FILTERS: [(&str, Filter); 4] = [
+const FILTERS: [(&str, Filter); 5] = [
     (subjects::NO_FILTER, Filter::None),
+    (subjects::XDP_PASS, Filter::Pass),
     (subjects::XDPFW, Filter::Xdpfw),
     (subjects::NFT_RAW, Filter::Nft(Hook::Raw, Form::Plain)),
     (
@@ -78,20 +84,56 @@ pub(crate) fn measure(
             let in_force = filter.put(&stage, Policy::OnePort)?;
             for (case, flooded) in [(cases::NO_FLOOD, false), (cases::FLOOD, true)] {
                 interrupted.check()?;
-                let flood = flooded.then(|| stage.generator(Spread::SCAN)).transpose()?;
-                let (gigabits, share) = under(&stage, flood.as_ref(), || gigabits(&stage))?;
-                throughput.push(subject, case, gigabits);
+                let turn = least_disturbed(&stage, flooded)?;
+                throughput.push(subject, case, turn.gigabits);
+                latency.push(subject, case, turn.times.quantile(0.5));
+                slowest.push(subject, case, turn.times.quantile(0.99));
                 if flooded {
-                    taken.push(subject, case, share * 100.0);
+                    taken.push(subject, case, turn.share * 100.0);
                 }
-                let (times, _) = under(&stage, flood.as_ref(), || connections(&stage))?;
-                latency.push(subject, case, times.quantile(0.5));
-                slowest.push(subject, case, times.quantile(0.99));
             }
             in_force.clear()?;
         }
     }
     Ok(vec![throughput, latency, slowest, taken])
+}
+
+/// What one filter did with or without a flood.
+struct Turn {
+    gigabits: f64,
+    /// Of the flood, how much the host took in. 0 to 1.
+    share: f64,
+    /// Of connections, in µs.
+    times: Series,
+}
+
+/// The turn that others took the least from, whatever came out in it.
+fn least_disturbed(stage: &Stage, flooded: bool) -> Result<Turn> {
+    let mut least: Option<(f64, Turn)> = None;
+    for _ in 0..TURNS {
+        let stretch = Stretch::begin()?;
+        let turn = turn(stage, flooded)?;
+        let stolen = stretch.stolen()?;
+        if least.as_ref().is_none_or(|(before, _)| stolen < *before) {
+            least = Some((stolen, turn));
+        }
+        if stolen <= UNDISTURBED {
+            break;
+        }
+    }
+    let (_, turn) = least.context("no turn")?;
+    Ok(turn)
+}
+
+fn turn(stage: &Stage, flooded: bool) -> Result<Turn> {
+    let flood = flooded.then(|| stage.generator(Spread::SCAN)).transpose()?;
+    let (gigabits, share) = under(stage, flood.as_ref(), || gigabits(stage))?;
+    let (times, _) = under(stage, flood.as_ref(), || connections(stage))?;
+    Ok(Turn {
+        gigabits,
+        share,
+        times,
+    })
 }
 
 /// Lets packets be as on a wire. Between veth ends without XDP programs, they need not be

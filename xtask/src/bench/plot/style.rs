@@ -21,7 +21,7 @@ const OURS_TOO: RGBColor = RGBColor(238, 142, 62);
 pub(super) fn colour(subject: &str) -> RGBColor {
     match subject {
         NOOP | NO_FILTER => RGBColor(139, 147, 156),
-        FLOOR => RGBColor(92, 100, 109),
+        FLOOR | XDP_PASS => RGBColor(92, 100, 109),
         WITHOUT_DISPATCHER | XDPFW_PASS | XDPFW_COUNTERS => OURS_TOO,
         XDP_FILTER => RGBColor(123, 80, 160),
         NFT_INGRESS | NFT_SETS | NFT_FILE_SETS => RGBColor(18, 130, 115),

@@ -27,6 +27,10 @@ pub(crate) struct Machine {
     pub(crate) bpf_jit: Option<String>,
     /// `kernel.bpf_stats_enabled`; 1 makes programs slower.
     pub(crate) bpf_stats: Option<String>,
+    /// How much of the time that the CPUs had work in went to other machines on the same
+    /// hardware, while this was measured: 0 to 1.
+    #[serde(default)]
+    pub(crate) stolen: f64,
     pub(crate) xdpfw: String,
     /// The commit, with a `+` when the working tree differs from it.
     pub(crate) revision: Option<String>,
@@ -36,7 +40,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Looks at this machine, for a run of `command` with the xdpfw of this version. The
-    /// peers are left to those who call them.
+    /// peers, and what was stolen meanwhile, are left to those who know them.
     pub(crate) fn inspect(xdpfw: &str, command: String, rounds: u16) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
         let read = |path: String| Some(fs::read_to_string(path).ok()?.trim().to_owned());
@@ -56,29 +60,48 @@ impl Machine {
             spectre_v2: read("/sys/devices/system/cpu/vulnerabilities/spectre_v2".into()),
             bpf_jit: sysctl("net/core/bpf_jit_enable"),
             bpf_stats: sysctl("kernel/bpf_stats_enabled"),
+            stolen: 0.0,
             xdpfw: xdpfw.trim().to_owned(),
             revision: revision(),
             peers: Vec::new(),
         })
     }
 
-    /// What on this machine makes all numbers worse than they need to be.
+    /// What on this machine makes numbers worse than they need to be.
     pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let jit_is_off = self.bpf_jit.as_deref() == Some("0");
         let stats_are_on = self.bpf_stats.as_deref() == Some("1");
+        let is_shared = self.stolen > 0.01;
         [
             (
                 jit_is_off,
-                "net.core.bpf_jit_enable is 0: programs are interpreted",
+                "net.core.bpf_jit_enable is 0, so programs are interpreted, and all of them slow",
             ),
             (
                 stats_are_on,
-                "kernel.bpf_stats_enabled is 1: programs are timed",
+                "kernel.bpf_stats_enabled is 1, so programs are timed, and all of them slower",
+            ),
+            (
+                is_shared,
+                "others on the same hardware took CPU time from this machine, so numbers scatter",
             ),
         ]
         .into_iter()
         .filter_map(|(is_so, warning)| is_so.then_some(warning))
         .collect()
+    }
+
+    /// What was measured, where and when.
+    pub(crate) fn summary(&self) -> String {
+        let Self {
+            kernel,
+            cpu_model,
+            rounds,
+            date,
+            ..
+        } = self;
+        let version = self.version();
+        format!("{version}, Linux {kernel}, {cpu_model}; medians of {rounds} rounds, {date}")
     }
 
     /// xdpfw's version and commit.

@@ -41,6 +41,8 @@ pub(crate) mod subjects {
     pub(crate) const NFT_PLAIN: &str = "nft, plain rules";
     pub(crate) const NFT_SETS: &str = "nft, sets";
     pub(crate) const NO_FILTER: &str = "no filter";
+    /// A program that passes everything unseen.
+    pub(crate) const XDP_PASS: &str = "no filter, XDP_PASS";
     pub(crate) const XDPFW_DROP: &str = "xdpfw drop";
     pub(crate) const XDPFW_PASS: &str = "xdpfw pass";
     pub(crate) const XDPFW_APPLY: &str = "xdpfw apply";
@@ -126,7 +128,7 @@ pub(crate) const OUTLINES: [Outline; 16] = {
     use self::{cases::*, chapters::*, subjects::*};
     use Unit::*;
 
-    const FLOODED: &[&str] = &[NO_FILTER, XDPFW, NFT_RAW, NFT_CONNTRACK];
+    const FLOODED: &[&str] = &[NO_FILTER, XDP_PASS, XDPFW, NFT_RAW, NFT_CONNTRACK];
     const GROWN: &[&str] = &[NOOP, XDPFW, NFT_PLAIN, NFT_SETS];
     const TO_TEN_THOUSAND: &[&str] = &[ONE, "10", "100", "1,000", TEN_THOUSAND];
     const TO_100_000: &[&str] = &[ONE, "10", "100", "1,000", TEN_THOUSAND, "100,000"];
@@ -249,7 +251,7 @@ pub(crate) const OUTLINES: [Outline; 16] = {
             title: "Throughput of what is allowed, under a flood",
             unit: GigabitsPerSecond,
             axis: "flood",
-            reference: Some(NO_FILTER),
+            reference: Some(NFT_RAW),
             subjects: FLOODED,
             cases: &[NO_FLOOD, FLOOD],
         },
@@ -258,7 +260,7 @@ pub(crate) const OUTLINES: [Outline; 16] = {
             title: "Time to connect, under a flood: median",
             unit: Microseconds,
             axis: "flood",
-            reference: Some(NO_FILTER),
+            reference: Some(NFT_RAW),
             subjects: FLOODED,
             cases: &[NO_FLOOD, FLOOD],
         },
@@ -267,7 +269,7 @@ pub(crate) const OUTLINES: [Outline; 16] = {
             title: "Time to connect, under a flood: the slowest hundredth",
             unit: Microseconds,
             axis: "flood",
-            reference: Some(NO_FILTER),
+            reference: Some(NFT_RAW),
             subjects: FLOODED,
             cases: &[NO_FLOOD, FLOOD],
         },

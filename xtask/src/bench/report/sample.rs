@@ -41,6 +41,7 @@ fn machine() -> Machine {
         spectre_v2: Some("Mitigation: Enhanced / Automatic IBRS".into()),
         bpf_jit: Some("1".into()),
         bpf_stats: Some("0".into()),
+        stolen: 0.002,
         xdpfw: "xdpfw 0.1.0".into(),
         revision: Some("0123abc".into()),
         peers: vec![
@@ -167,11 +168,4 @@ fn value(outline: &Outline, subject: &str, case: &str) -> Option<f64> {
             }
         }
     })
-}
-
-/// Where to look at plots and page without measuring.
-#[test]
-#[ignore = "writes target/bench-sample.json, for `cargo xtask bench --from`"]
-fn write() -> anyhow::Result<()> {
-    report().write(&crate::command::target_dir()?.join("bench-sample.json"))
 }

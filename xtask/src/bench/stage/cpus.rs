@@ -1,8 +1,13 @@
-//! Owns where things run: every measurement has its CPU, or two.
+//! Owns where things run, every measurement having its CPU or two, and what becomes of
+//! the time of CPUs.
 
-use std::{fs, io, time::Duration};
+use std::{io, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use procfs::{
+    CurrentSI as _, KernelStats,
+    process::{Process, all_processes},
+};
 use rustix::{
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
     time::{ClockId, clock_gettime},
@@ -67,27 +72,52 @@ pub(crate) fn thread_time() -> Duration {
 /// The kernel's thread that goes on with a CPU's received packets, where they are more
 /// than an interrupt has time for.
 #[derive(Debug)]
-pub(crate) struct Softirqd(Option<String>);
+pub(crate) struct Softirqd(Option<Process>);
 
 impl Softirqd {
     /// The one of a CPU.
     pub(crate) fn of(cpu: usize) -> Self {
         let name = format!("ksoftirqd/{cpu}");
-        let directories = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let path = directories.map(|entry| entry.path()).find(|path| {
-            fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name)
-        });
-        Self(path.map(|path| path.join("schedstat").to_string_lossy().into_owned()))
+        let processes = all_processes().into_iter().flatten().flatten();
+        let is_it = |process: &Process| process.stat().is_ok_and(|stat| stat.comm == name);
+        Self(processes.into_iter().find(is_it))
     }
 
     /// Its CPU time; none where it cannot be seen, as in a container, which makes those
     /// who need it look better than they are.
     pub(crate) fn time(&self) -> Duration {
-        let text = self
-            .0
-            .as_ref()
-            .and_then(|path| fs::read_to_string(path).ok());
-        let nanoseconds = text.and_then(|text| text.split(' ').next()?.parse().ok());
-        Duration::from_nanos(nanoseconds.unwrap_or(0))
+        let schedstat = self.0.as_ref().and_then(|thread| thread.schedstat().ok());
+        Duration::from_nanos(schedstat.map_or(0, |schedstat| schedstat.sum_exec_runtime))
+    }
+}
+
+/// A stretch of time, in which a hypervisor may have given this machine's CPUs to others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    /// Both since boot, in the kernel's ticks and of all CPUs.
+    stolen: u64,
+    busy: u64,
+}
+
+impl Stretch {
+    /// Begins now.
+    pub(crate) fn begin() -> Result<Self> {
+        let time = KernelStats::current()
+            .context("cannot read /proc/stat")?
+            .total;
+        let interrupts = time.irq.unwrap_or(0) + time.softirq.unwrap_or(0);
+        Ok(Self {
+            stolen: time.steal.unwrap_or(0),
+            busy: time.user + time.nice + time.system + interrupts,
+        })
+    }
+
+    /// How much of the time that its CPUs had work in since then went to others: 0 to 1.
+    /// Physical machines, and hypervisors that do not tell, have none.
+    pub(crate) fn stolen(&self) -> Result<f64> {
+        let now = Self::begin()?;
+        let stolen = now.stolen.saturating_sub(self.stolen);
+        let wanted = stolen + now.busy.saturating_sub(self.busy);
+        Ok(stolen as f64 / wanted.max(1) as f64)
     }
 }

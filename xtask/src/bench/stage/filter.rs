@@ -16,7 +16,7 @@ use crate::{
     bench::stage::{
         Stage,
         policy::{Form, Hook, OPEN, Policy},
-        yardsticks::{FLOOR, NOOP, Spread, Yardsticks},
+        yardsticks::{FLOOR, NOOP, PASS, Spread, Yardsticks},
     },
     command::{capture, find_program},
 };
@@ -31,6 +31,8 @@ pub(crate) enum Filter {
     None,
     /// XDP: drops every packet unseen.
     Noop,
+    /// XDP: passes every packet unseen.
+    Pass,
     /// XDP: parses, counts and drops.
     Floor,
     /// XDP: ours.
@@ -47,7 +49,7 @@ impl Filter {
     /// The program that it takes to put it in force, if it is not ours.
     const fn program(self) -> Option<&'static str> {
         match self {
-            Self::None | Self::Noop | Self::Floor | Self::Xdpfw => None,
+            Self::None | Self::Noop | Self::Pass | Self::Floor | Self::Xdpfw => None,
             Self::XdpTools => Some("xdp-filter"),
             Self::Nft(..) => Some("nft"),
             Self::IptablesRaw => Some("iptables"),
@@ -71,6 +73,7 @@ impl Filter {
         match self {
             Self::None => {}
             Self::Noop => programs = Some(attach(stage, NOOP)?),
+            Self::Pass => programs = Some(attach(stage, PASS)?),
             Self::Floor => programs = Some(attach(stage, FLOOR)?),
             Self::Xdpfw => {
                 stage.up()?;
@@ -109,7 +112,7 @@ impl InForce<'_> {
         } = self;
         match filter {
             Filter::None => return Ok(()),
-            Filter::Noop | Filter::Floor => drop(_programs),
+            Filter::Noop | Filter::Pass | Filter::Floor => drop(_programs),
             Filter::Xdpfw => stage.xdpfw(&["down"]).map(drop)?,
             Filter::XdpTools => {
                 for interface in stage.interfaces() {
