@@ -21,6 +21,8 @@ pub(super) struct Goal {
     pub(super) bound: Bound,
     /// None where the run has no numbers for it.
     pub(super) measured: Option<f64>,
+    /// Between which two the middle half of the rounds lies, if there is more than one.
+    pub(super) rounds: Option<(f64, f64)>,
     /// What the ratio should be seen with: whose it is, and how much.
     pub(super) beside: Option<(&'static str, f64)>,
     /// Why it is missed, where it is.
@@ -57,10 +59,14 @@ impl Goal {
         let Some(measured) = self.measured else {
             return "not measured".into();
         };
-        match self.beside {
-            Some((whose, beside)) => format!("{} ({whose} {})", ratio(measured), ratio(beside)),
-            None => ratio(measured),
+        let mut shown = ratio(measured);
+        if let Some((low, high)) = self.rounds {
+            shown += &format!(" [{}–{}]", ratio(low), ratio(high));
         }
+        if let Some((whose, beside)) = self.beside {
+            shown += &format!(" ({whose} {})", ratio(beside));
+        }
+        shown
     }
 
     /// The verdict in a word.
@@ -80,14 +86,18 @@ impl Goal {
             id,
             what,
             bound,
-            measured: median(measured),
+            measured: measured.as_ref().and_then(median),
+            rounds: measured.as_ref().and_then(Series::middle_half),
             beside: None,
             why,
         }
     }
 
     fn beside(mut self, whose: &'static str, measured: Option<Series>) -> Self {
-        self.beside = median(measured).map(|measured| (whose, measured));
+        self.beside = measured
+            .as_ref()
+            .and_then(median)
+            .map(|measured| (whose, measured));
         self
     }
 }
@@ -308,10 +318,9 @@ impl<'a> Numbers<'a> {
 }
 
 /// The median, if there is one.
-fn median(series: Option<Series>) -> Option<f64> {
-    series
-        .map(|series| series.median())
-        .filter(|median| !median.is_nan())
+fn median(series: &Series) -> Option<f64> {
+    let median = series.median();
+    (!median.is_nan()).then_some(median)
 }
 
 #[cfg(test)]

@@ -25,9 +25,15 @@ impl Series {
         self.quantile(0.5)
     }
 
+    /// The quartiles, if there is more than one round.
+    pub(crate) fn middle_half(&self) -> Option<(f64, f64)> {
+        (self.0.len() > 1).then(|| (self.quantile(0.25), self.quantile(0.75)))
+    }
+
     /// How much the rounds differ: the distance between the quartiles, to the median.
     pub(crate) fn scatter(&self) -> f64 {
-        (self.quantile(0.75) - self.quantile(0.25)) / self.median()
+        let (low, high) = self.middle_half().unwrap_or_default();
+        (high - low) / self.median()
     }
 
     /// The number that this part of all numbers are not above, taking the line between
