@@ -10,7 +10,7 @@ use crate::bench::{
     report::{
         Report,
         chapter::{Chapter, Row, Unit},
-        names::subjects::XDPFW,
+        names::{chapters::FEATURES, subjects::XDPFW},
         series::Series,
     },
     terminal,
@@ -37,6 +37,8 @@ pub(super) fn run(old: &Report, new: &Report, tolerance: f64, path: &Path) -> Re
 
 /// Two runs, side by side.
 struct Comparison {
+    /// What the old run is of.
+    since: String,
     changes: Vec<Change>,
     /// What is in one of them only.
     unmatched: Vec<String>,
@@ -58,6 +60,8 @@ struct Change {
     worse: f64,
     /// How much of it the scatter of both explains.
     scatter: f64,
+    /// Whether it is about this project.
+    is_ours: bool,
 }
 
 impl Comparison {
@@ -83,6 +87,7 @@ impl Comparison {
         // The worst first.
         changes.sort_by(|a, b| b.worse.total_cmp(&a.worse));
         Self {
+            since: old.machine.summary(),
             changes,
             unmatched,
             tolerance,
@@ -90,8 +95,31 @@ impl Comparison {
     }
 
     fn regressions(&self) -> impl Iterator<Item = &Change> {
-        let ours = self.changes.iter().filter(|change| change.is_ours());
+        let worse = self.worse();
+        worse.filter(|change| change.worse > self.drift(&change.chapter))
+    }
+
+    /// What changed for the worse, ours only, and by how much of it two runs of the same
+    /// may differ anyway.
+    fn drifts(&self) -> impl Iterator<Item = (&Change, f64)> {
+        let worse = self
+            .worse()
+            .map(|change| (change, self.drift(&change.chapter)));
+        worse.filter(|(change, drift)| change.worse <= *drift)
+    }
+
+    /// What is worse by more than what is tolerated and what the scatter explains.
+    fn worse(&self) -> impl Iterator<Item = &Change> {
+        let ours = self.changes.iter().filter(|change| change.is_ours);
         ours.filter(|change| change.worse > self.tolerance && change.worse > change.scatter)
+    }
+
+    /// By how much the numbers of others changed in a chapter, at most. They are what they
+    /// were, so that is what two runs, perhaps of two machines, differ by.
+    fn drift(&self, chapter: &str) -> f64 {
+        let changes = self.changes.iter();
+        let others = changes.filter(|change| !change.is_ours && change.chapter == chapter);
+        others.map(|change| change.change.abs()).fold(0.0, f64::max)
     }
 
     fn text(&self) -> Result<String, std::fmt::Error> {
@@ -99,18 +127,19 @@ impl Comparison {
         let ours: Vec<_> = self
             .changes
             .iter()
-            .filter(|change| change.is_ours())
+            .filter(|change| change.is_ours)
             .collect();
         writeln!(
             text,
-            "\nxdpfw since the old run, as multiples of each chapter's reference, the worst first"
+            "\nSince {}\nxdpfw's numbers as multiples of each chapter's reference, the worst first",
+            self.since
         )?;
         text += &table(&ours);
         // Where these changed, it is the peers or the machine that are others.
         let others: Vec<_> = self
             .changes
             .iter()
-            .filter(|change| !change.is_ours() && change.worse.abs() > self.tolerance)
+            .filter(|change| !change.is_ours && change.worse.abs() > self.tolerance)
             .filter(|change| change.worse.abs() > change.scatter)
             .collect();
         if !others.is_empty() {
@@ -120,6 +149,10 @@ impl Comparison {
         writeln!(text)?;
         for unmatched in &self.unmatched {
             writeln!(text, "not compared: {unmatched}")?;
+        }
+        for (change, drift) in self.drifts() {
+            let others = percent(drift);
+            writeln!(text, "not judged: {} (others: {others})", change.name())?;
         }
         let percent = self.tolerance * 100.0;
         for change in self.regressions() {
@@ -157,6 +190,7 @@ impl Change {
             },
             // Up to here, the middle halves of the rounds of both overlap.
             scatter: f64::midpoint(old.scatter(), new.scatter()),
+            is_ours: is_ours(chapter, subject),
         })
     }
 
@@ -165,15 +199,11 @@ impl Change {
         let by = percent(self.change);
         format!("{}, {}, {}: {by}", self.chapter, self.subject, self.case)
     }
-
-    /// Whether it is about this project.
-    fn is_ours(&self) -> bool {
-        is_ours(&self.subject)
-    }
 }
 
-fn is_ours(subject: &str) -> bool {
-    subject.starts_with(XDPFW)
+/// Whether a row is about this project. Of features, all are.
+fn is_ours(chapter: &Chapter, subject: &str) -> bool {
+    subject.starts_with(XDPFW) || chapter.id == FEATURES
 }
 
 /// Whether the numbers of both mean the same.
@@ -230,7 +260,7 @@ fn of_growth(old: &Chapter, new: &Chapter) -> Vec<Change> {
 fn ours_missing(old: &Chapter, new: &Chapter) -> Vec<String> {
     let mut missing = Vec::new();
     for (one, other, word) in [(old, new, "old"), (new, old, "new")] {
-        for row in one.rows.iter().filter(|row| is_ours(&row.subject)) {
+        for row in one.rows.iter().filter(|row| is_ours(one, &row.subject)) {
             let subject = &row.subject;
             for case in &one.cases {
                 let has = |chapter| comparable(chapter, subject, case).is_some();
@@ -341,18 +371,50 @@ mod tests {
     }
 
     #[test]
+    fn what_others_changed_by_is_no_regression() -> Result<()> {
+        let unit = Unit::NanosecondsPerPacket;
+        let old = steady(unit, 110.0, 300.0);
+        // Theirs is the same program as before, and takes a third more.
+        let new = steady(unit, 132.0, 400.0);
+        verdict(&old, &new)?;
+        let text = Comparison::new(&old, &new, 0.1).text()?;
+        assert!(
+            text.contains("not judged: rules, xdpfw, 1: +20.0 % (others: +33.3 %)"),
+            "{text}"
+        );
+        assert!(verdict(&old, &steady(unit, 154.0, 400.0)).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn features_are_ours() {
+        let report = |feature| {
+            let mut chapter = Chapter::new(FEATURES, "", Unit::NanosecondsPerPacket, "packet")
+                .against("one port");
+            chapter.push("one port", "SYN", 30.0);
+            chapter.push("frags", "SYN", feature);
+            Report::new(sample::report().machine, vec![chapter])
+        };
+        assert!(verdict(&report(50.0), &report(52.0)).is_ok());
+        assert!(verdict(&report(50.0), &report(60.0)).is_err());
+    }
+
+    #[test]
     fn growth_is_compared() {
         let unit = Unit::NanosecondsPerPacket;
         let old = steady(unit, 100.0, 300.0);
         let mut new = old.clone();
+        let more = |times| move |series: &Series| series.inverse(1.0).inverse(times);
         for row in &mut new.chapters[0].rows {
-            // Both as many times: no change to the reference, but it grows.
-            let half_more = |series: &Series| series.inverse(1.0).inverse(1.5);
-            row.cells[1] = row.cells[1].as_ref().map(half_more);
+            row.cells[1] = row.cells[1].as_ref().map(more(1.5));
         }
+        // Everyone's does: that is the machine.
+        assert!(verdict(&old, &new).is_ok());
+        let ours = &mut new.chapters[0].rows[1];
+        ours.cells[1] = ours.cells[1].as_ref().map(more(1.2));
         let error = verdict(&old, &new).unwrap_err().to_string();
         assert!(error.contains("1 regression of"), "{error}");
-        assert!(error.contains("rules, xdpfw, 10 ÷ 1: +50.0 %"), "{error}");
+        assert!(error.contains("rules, xdpfw, 10 ÷ 1: +80.0 %"), "{error}");
     }
 
     #[test]
