@@ -23,8 +23,9 @@ use crate::{
     interrupt::Interrupted,
 };
 
-/// Measurements of each filter and round.
+/// How often each filter has its turn in a round, and measurements then.
 const TURNS: usize = 12;
+const MEASUREMENTS: u32 = 4;
 
 /// Who drops it.
 const FILTERS: [(&str, Filter); 8] = [
@@ -121,7 +122,7 @@ fn compare(
         for _ in 0..TURNS {
             interrupted.check()?;
             for ((one, fastest), arrived) in contenders.iter().zip(&mut fastest).zip(&mut arrived) {
-                let traffic = flood(&one.stage, &generator, probe, cpus, 1)?;
+                let traffic = flood(&one.stage, &generator, probe, cpus, MEASUREMENTS)?;
                 *fastest = fastest.max(traffic.mpps);
                 *arrived += traffic.arrived;
                 // They took their time, and were not received.

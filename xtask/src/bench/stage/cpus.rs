@@ -1,11 +1,11 @@
 //! Owns where things run, every measurement having its CPU or two, and what becomes of
 //! the time of CPUs.
 
-use std::{io, time::Duration};
+use std::{io, sync::LazyLock, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use procfs::{
-    CurrentSI as _, KernelStats,
+    CurrentSI as _, KernelStats, kernel_config,
     process::{Process, all_processes},
 };
 use rustix::{
@@ -67,6 +67,16 @@ pub(crate) fn real_time() -> Result<()> {
 /// The CPU time of this thread.
 pub(crate) fn thread_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// Whether the time of a thread has in it that of the softirqs that came meanwhile. It has
+/// not where the kernel accounts them apart (`CONFIG_IRQ_TIME_ACCOUNTING`), as those of
+/// most distributions do, or does not tell.
+pub(crate) fn softirqs_are_in_thread_time() -> bool {
+    static ARE: LazyLock<bool> = LazyLock::new(|| {
+        kernel_config().is_ok_and(|config| !config.contains_key("CONFIG_IRQ_TIME_ACCOUNTING"))
+    });
+    *ARE
 }
 
 /// The kernel's thread that goes on with a CPU's received packets, where they are more

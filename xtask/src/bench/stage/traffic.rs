@@ -13,18 +13,19 @@ use xdpfw_tests::{Host, Link, packets};
 
 use crate::bench::stage::{
     self, Stage,
-    cpus::{Softirqd, pin, thread_time},
-    yardsticks::{GENERATOR, Yardsticks},
+    cpus::{Softirqd, pin, softirqs_are_in_thread_time, thread_time},
+    yardsticks::{GENERATOR, Spread, Yardsticks},
 };
 
-/// Most frames in one measurement, and how long one should take.
-const MOST_FRAMES: u32 = 300_000;
-const TURN: Duration = Duration::from_millis(25);
+/// How long a measurement should take: less than what disturbs it is apart.
+const TURN: Duration = Duration::from_millis(6);
 /// Frames that tell how many that are.
 const TRIAL: u32 = 2_000;
-/// The part of a measurement that goes before the first one, to fill the caches: who was
-/// measured in between has filled them with other things.
-const WARM_UP: u32 = 4;
+/// Frames that go before the first measurement, to fill the caches: who was measured in
+/// between has filled them with other things. One for each port, if that does not take
+/// longer than this.
+const WARM_UP: u32 = Spread::SCAN.ports as u32;
+const PATIENCE_TO_WARM_UP: Duration = Duration::from_millis(60);
 /// The turns that these two are.
 const UNMEASURED: u32 = 2;
 /// Frames between two turns of the receiver; its queue has room for 256.
@@ -138,10 +139,14 @@ impl<'a> Sender<'a> {
             arrived: 0,
             lost: 0,
         };
-        // How many frames a measurement has, which the first ones tell.
-        let mut many = TRIAL;
+        // The first frames tell how many there are in the next turns.
+        let (mut warm_up, mut many) = (TRIAL, TRIAL);
         for turn in 0..turns + UNMEASURED {
-            let frames = if turn == 1 { many / WARM_UP } else { many };
+            let frames = match turn {
+                0 => TRIAL,
+                1 => warm_up,
+                _ => many,
+            };
             start.wait();
             let before = (self.arrived()?, softirqd.time());
             let sending = self.peer.enter(|| self.send(generator, frames))?;
@@ -155,9 +160,12 @@ impl<'a> Sender<'a> {
             traffic.arrived += arrived;
             traffic.lost += u64::from(frames) - arrived;
             if turn == 0 {
-                let share = TURN.as_secs_f64() / time.as_secs_f64();
-                many = (f64::from(TRIAL) * share) as u32;
-                many = many.clamp(TRIAL, MOST_FRAMES);
+                let within = |turn: Duration| {
+                    let frames = f64::from(TRIAL) * turn.div_duration_f64(time);
+                    (frames as u32).max(TRIAL)
+                };
+                many = within(TURN);
+                warm_up = within(PATIENCE_TO_WARM_UP).min(WARM_UP);
             } else if turn >= UNMEASURED {
                 let mpps = arrived as f64 / time.as_secs_f64() / 1e6;
                 traffic.mpps = traffic.mpps.max(mpps);
@@ -179,12 +187,14 @@ impl<'a> Sender<'a> {
                 ..TestRunOptions::new()
             })
             .context("the kernel cannot send frames (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18)")?;
-        // Not the time on the wall, which is others', too. The kernel's result is whole
-        // nanoseconds per frame, rounded down. Our thread's time is exact, unless the kernel accounts
-        // softirqs, and with them the receiver, elsewhere (CONFIG_IRQ_TIME_ACCOUNTING):
-        // then it is less.
-        let ours = thread_time() - start;
-        Ok(ours.max(result.duration * frames))
+        // The time of our thread is exact, and leaves out what other programs and other
+        // machines took. The kernel's own result is the time on the wall, in whole
+        // nanoseconds per frame: only where the receiver's part is not in ours.
+        Ok(if softirqs_are_in_thread_time() {
+            thread_time() - start
+        } else {
+            result.duration * frames
+        })
     }
 
     /// How many frames the host has received on this link.
