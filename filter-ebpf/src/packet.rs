@@ -21,11 +21,6 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
     /// The frame of this run of the program, with an Ethernet header.
     #[inline(always)]
     pub fn new(ctx: &'a XdpContext) -> Self {
-        let start = ctx.data();
-        // SAFETY: drivers start frames at even addresses. All headers are of even
-        // length: told this, the compiler sees that it may load two-byte fields at
-        // once, where it would otherwise assemble them from bytes.
-        unsafe { core::hint::assert_unchecked(start.is_multiple_of(2)) };
         let whole = if FRAGS {
             // SAFETY: the context lives as long as the run of the program.
             unsafe { bpf_xdp_get_buff_len(ctx.ctx) as usize }
@@ -34,7 +29,7 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
         };
         Self {
             ctx,
-            start,
+            start: ctx.data(),
             end: ctx.data_end(),
             whole,
             has_ethernet: true,
@@ -77,6 +72,10 @@ impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
         if header + size_of::<T>() > self.end {
             return None;
         }
+        // SAFETY: drivers start frames at even addresses, and all headers are of even
+        // length. Told this, the compiler loads two-byte fields at once, which it would
+        // otherwise assemble from bytes.
+        unsafe { core::hint::assert_unchecked(header.is_multiple_of(2)) };
         // SAFETY: all of `T` lies between the start of the packet and its end, as just
         // checked, nobody else writes to it, and `T: Header` takes any bits.
         Some(unsafe { &*(header as *const T) })
