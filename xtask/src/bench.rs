@@ -54,7 +54,8 @@ pub(crate) struct Args {
     /// about others in the same run. Exit code 1 if xdpfw got worse
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
-    /// How much worse is no regression yet; nor is what others changed by
+    /// How much worse is no regression yet, beyond what the rounds of either run differ
+    /// by; nor is what others changed by
     #[arg(long, value_name = "PERCENT", default_value_t = 20.0, requires = "compare",
           value_parser = tolerance)]
     tolerance: f64,

@@ -39,6 +39,8 @@ pub(super) fn run(old: &Report, new: &Report, tolerance: f64, path: &Path) -> Re
 struct Comparison {
     /// What the old run is of.
     since: String,
+    /// What made its numbers worse than they need to be.
+    warnings: Vec<&'static str>,
     changes: Vec<Change>,
     /// What is in one of them only.
     unmatched: Vec<String>,
@@ -58,8 +60,8 @@ struct Change {
     change: f64,
     /// How much of it is for the worse.
     worse: f64,
-    /// How much of it the scatter of both explains.
-    scatter: f64,
+    /// How much of it is more than the rounds of each run differ by.
+    sure: f64,
     /// Whether it is about this project.
     is_ours: bool,
 }
@@ -88,6 +90,7 @@ impl Comparison {
         changes.sort_by(|a, b| b.worse.total_cmp(&a.worse));
         Self {
             since: old.machine.summary(),
+            warnings: old.machine.warnings(),
             changes,
             unmatched,
             tolerance,
@@ -108,10 +111,10 @@ impl Comparison {
         worse.filter(|(change, drift)| change.worse <= *drift)
     }
 
-    /// What is worse by more than what is tolerated and what the scatter explains.
+    /// What is worse by more than what is tolerated and what the rounds differ by.
     fn worse(&self) -> impl Iterator<Item = &Change> {
         let ours = self.changes.iter().filter(|change| change.is_ours);
-        ours.filter(|change| change.worse > self.tolerance && change.worse > change.scatter)
+        ours.filter(|change| change.worse > 0.0 && change.sure > self.tolerance)
     }
 
     /// By how much the numbers of others changed in a chapter, at most. They are what they
@@ -129,18 +132,20 @@ impl Comparison {
             .iter()
             .filter(|change| change.is_ours)
             .collect();
+        writeln!(text, "\nSince {}", self.since)?;
+        for warning in &self.warnings {
+            writeln!(text, "warning: there, {warning}")?;
+        }
         writeln!(
             text,
-            "\nSince {}\nxdpfw's numbers as multiples of each chapter's reference, the worst first",
-            self.since
+            "xdpfw's numbers as multiples of each chapter's reference, the worst first"
         )?;
         text += &table(&ours);
         // Where these changed, it is the peers or the machine that are others.
         let others: Vec<_> = self
             .changes
             .iter()
-            .filter(|change| !change.is_ours && change.worse.abs() > self.tolerance)
-            .filter(|change| change.worse.abs() > change.scatter)
+            .filter(|change| !change.is_ours && change.sure > self.tolerance)
             .collect();
         if !others.is_empty() {
             writeln!(text, "\nOthers that changed by more, which are not judged")?;
@@ -188,8 +193,7 @@ impl Change {
             } else {
                 change
             },
-            // Up to here, the middle halves of the rounds of both overlap.
-            scatter: f64::midpoint(old.scatter(), new.scatter()),
+            sure: new.apart_from(old),
             is_ours: is_ours(chapter, subject),
         })
     }
@@ -331,6 +335,17 @@ mod tests {
         let old = steady(unit, 90.0, 30.0);
         assert!(verdict(&old, &steady(unit, 70.0, 30.0)).is_err());
         assert!(verdict(&old, &steady(unit, 99.0, 30.0)).is_ok());
+    }
+
+    #[test]
+    fn a_disturbed_old_run_is_told() -> Result<()> {
+        let mut old = steady(Unit::NanosecondsPerPacket, 110.0, 300.0);
+        let new = old.clone();
+        let warning = "warning: there, others on the same hardware";
+        assert!(!Comparison::new(&old, &new, 0.1).text()?.contains(warning));
+        old.machine.stolen = 0.14;
+        assert!(Comparison::new(&old, &new, 0.1).text()?.contains(warning));
+        Ok(())
     }
 
     #[test]

@@ -30,10 +30,14 @@ impl Series {
         (self.0.len() > 1).then(|| (self.quantile(0.25), self.quantile(0.75)))
     }
 
-    /// How much the rounds differ: the distance between the quartiles, to the median.
-    pub(crate) fn scatter(&self) -> f64 {
-        let (low, high) = self.middle_half().unwrap_or_default();
-        (high - low) / self.median()
+    /// How far the middle half of the rounds lies above or below that of `other`, of whose
+    /// nearer end it is a part; 0 if the two overlap.
+    pub(crate) fn apart_from(&self, other: &Self) -> f64 {
+        let quartiles = |series: &Self| [0.25, 0.75].map(|part| series.quantile(part));
+        let ([low, high], [other_low, other_high]) = (quartiles(self), quartiles(other));
+        let above = low / other_high - 1.0;
+        let below = 1.0 - high / other_low;
+        above.max(below).max(0.0)
     }
 
     /// The number that this part of all numbers are not above, taking the line between
@@ -121,9 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn scatter_leaves_out_the_outliers() {
-        assert_eq!(series(&[2.0, 2.0, 2.0, 2.0, 100.0]).scatter(), 0.0);
-        assert_eq!(series(&[1.0, 2.0, 3.0]).scatter(), 0.5);
+    fn middle_halves_are_apart_or_overlap() {
+        let other = series(&[1.0, 2.0, 2.0, 2.0, 100.0]);
+        assert_eq!(series(&[3.0, 3.0, 3.0, 0.0, 0.0]).apart_from(&other), 0.0);
+        assert_eq!(series(&[3.0, 3.0, 3.0, 3.0, 0.0]).apart_from(&other), 0.5);
+        assert_eq!(series(&[1.0, 1.0, 1.0, 1.0, 9.0]).apart_from(&other), 0.5);
+        assert_eq!(other.apart_from(&other), 0.0);
     }
 
     #[test]
