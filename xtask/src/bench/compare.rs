@@ -83,9 +83,12 @@ impl Comparison {
                 }
             }
         }
-        let gone = old.chapters.iter().map(|chapter| &chapter.id);
-        let gone = gone.filter(|id| new.chapter(id).is_none());
-        unmatched.extend(gone.map(|id| format!("the chapter {id} is in the old run only")));
+        let gone = old.chapters.iter().map(|chapter| chapter.id.as_str());
+        let gone: Vec<_> = gone.filter(|id| new.chapter(id).is_none()).collect();
+        if !gone.is_empty() {
+            let gone = gone.join(", ");
+            unmatched.push(format!("chapters in the old run only: {gone}"));
+        }
         // The worst first.
         changes.sort_by(|a, b| b.worse.total_cmp(&a.worse));
         Self {
@@ -453,7 +456,7 @@ mod tests {
             text.contains("not compared: the chapter ports is new"),
             "{text}"
         );
-        let gone = "not compared: the chapter rules is in the old run only";
+        let gone = "not compared: chapters in the old run only: rules";
         assert!(text.contains(gone), "{text}");
 
         let mut new = old.clone();
