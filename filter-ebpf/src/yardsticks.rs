@@ -46,6 +46,15 @@ pub fn pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
+/// Reads one field of the frame, and drops.
+#[xdp]
+pub fn touch(ctx: XdpContext) -> u32 {
+    match ethernet::payload(&Packet::<false>::new(&ctx)) {
+        Ok(_) => xdp_action::XDP_DROP,
+        Err(_) => xdp_action::XDP_PASS,
+    }
+}
+
 /// Parses down to the ports, counts packets and bytes, and drops.
 #[xdp]
 pub fn floor(ctx: XdpContext) -> u32 {

@@ -28,8 +28,9 @@ const TURNS: usize = 12;
 const MEASUREMENTS: u32 = 4;
 
 /// Who drops it.
-const FILTERS: [(&str, Filter); 8] = [
+const FILTERS: [(&str, Filter); 9] = [
     (subjects::NOOP, Filter::Noop),
+    (subjects::TOUCH, Filter::Touch),
     (subjects::FLOOR, Filter::Floor),
     (subjects::XDPFW, Filter::Xdpfw),
     (subjects::XDP_FILTER, Filter::XdpTools),

@@ -20,7 +20,7 @@ const OURS_TOO: RGBColor = RGBColor(238, 142, 62);
 /// The colour of a subject.
 pub(super) fn colour(subject: &str) -> RGBColor {
     match subject {
-        NOOP | NO_FILTER => RGBColor(139, 147, 156),
+        NOOP | TOUCH | NO_FILTER => RGBColor(139, 147, 156),
         FLOOR | XDP_PASS => RGBColor(92, 100, 109),
         WITHOUT_DISPATCHER | XDPFW_PASS | XDPFW_COUNTERS => OURS_TOO,
         XDP_FILTER => RGBColor(123, 80, 160),

@@ -29,6 +29,8 @@ pub(crate) mod chapters {
 pub(crate) mod subjects {
     /// A program that drops everything unseen.
     pub(crate) const NOOP: &str = "no-op";
+    /// A program that reads one field of the packet and drops: what looking costs.
+    pub(crate) const TOUCH: &str = "touch";
     /// A program that parses to the ports, counts and drops: what any filter must do.
     pub(crate) const FLOOR: &str = "floor";
     pub(crate) const XDPFW: &str = "xdpfw";
@@ -174,6 +176,7 @@ pub(crate) const OUTLINES: [Outline; 16] = {
             reference: Some(NOOP),
             subjects: &[
                 NOOP,
+                TOUCH,
                 FLOOR,
                 XDPFW,
                 XDP_FILTER,

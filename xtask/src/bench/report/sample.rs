@@ -78,6 +78,7 @@ fn value(outline: &Outline, subject: &str, case: &str) -> Option<f64> {
             let udp = if case.contains("UDP") { 0.98 } else { 1.0 };
             let mpps = match subject {
                 NOOP => 7.0,
+                TOUCH => 6.9,
                 FLOOR => 6.85,
                 XDPFW => 6.7,
                 XDP_FILTER => 5.4,

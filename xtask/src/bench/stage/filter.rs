@@ -16,7 +16,7 @@ use crate::{
     bench::stage::{
         Stage,
         policy::{Form, Hook, OPEN, Policy},
-        yardsticks::{FLOOR, NOOP, PASS, Spread, Yardsticks},
+        yardsticks::{FLOOR, NOOP, PASS, Spread, TOUCH, Yardsticks},
     },
     command::{capture, find_program},
 };
@@ -33,6 +33,8 @@ pub(crate) enum Filter {
     Noop,
     /// XDP: passes every packet unseen.
     Pass,
+    /// XDP: reads one field and drops.
+    Touch,
     /// XDP: parses, counts and drops.
     Floor,
     /// XDP: ours.
@@ -49,7 +51,7 @@ impl Filter {
     /// The program that it takes to put it in force, if it is not ours.
     const fn program(self) -> Option<&'static str> {
         match self {
-            Self::None | Self::Noop | Self::Pass | Self::Floor | Self::Xdpfw => None,
+            Self::None | Self::Noop | Self::Pass | Self::Touch | Self::Floor | Self::Xdpfw => None,
             Self::XdpTools => Some("xdp-filter"),
             Self::Nft(..) => Some("nft"),
             Self::IptablesRaw => Some("iptables"),
@@ -74,6 +76,7 @@ impl Filter {
             Self::None => {}
             Self::Noop => programs = Some(attach(stage, NOOP)?),
             Self::Pass => programs = Some(attach(stage, PASS)?),
+            Self::Touch => programs = Some(attach(stage, TOUCH)?),
             Self::Floor => programs = Some(attach(stage, FLOOR)?),
             Self::Xdpfw => {
                 stage.up()?;
@@ -112,7 +115,7 @@ impl InForce<'_> {
         } = self;
         match filter {
             Filter::None => return Ok(()),
-            Filter::Noop | Filter::Pass | Filter::Floor => drop(_programs),
+            Filter::Noop | Filter::Pass | Filter::Touch | Filter::Floor => drop(_programs),
             Filter::Xdpfw => stage.xdpfw(&["down"]).map(drop)?,
             Filter::XdpTools => {
                 for interface in stage.interfaces() {

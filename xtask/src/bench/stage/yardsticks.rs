@@ -14,6 +14,8 @@ use aya::{
 pub(crate) const NOOP: &str = "noop";
 /// Passes every packet unseen.
 pub(crate) const PASS: &str = "pass";
+/// Reads one field and drops.
+pub(crate) const TOUCH: &str = "touch";
 /// Parses, counts and drops.
 pub(crate) const FLOOR: &str = "floor";
 /// Sends probes of one port after another, from one source after another.
@@ -66,7 +68,7 @@ impl Yardsticks {
             .override_global("SOURCES", &spread.sources, true)
             .load_file(object)
             .with_context(|| format!("cannot load {}", object.display()))?;
-        for name in [NOOP, PASS, FLOOR, GENERATOR].iter().chain(&VARIED) {
+        for name in [NOOP, PASS, TOUCH, FLOOR, GENERATOR].iter().chain(&VARIED) {
             let program: &mut Xdp = ebpf
                 .program_mut(name)
                 .with_context(|| format!("no program {name} in {}", object.display()))?
