@@ -340,7 +340,7 @@ mod tests {
         chapter.push(subjects::XDPFW, cases::SYN_2_CPUS, 1.0);
         chapter.push(subjects::NOOP, cases::SYN_1_CPU, 2.0);
         assert_eq!(chapter.rows[0].subject, subjects::NOOP);
-        assert_eq!(chapter.rows.len(), 8);
+        assert_eq!(chapter.rows.len(), 9);
         assert_eq!(chapter.cases[0], cases::SYN_1_CPU);
         let error = super::chapter("life").unwrap_err();
         assert!(error.to_string().contains("`life` (there are packet, "));
