@@ -52,6 +52,10 @@ pub mod names {
     pub const LISTED: &str = "LISTED";
 }
 
+/// XDP metadata that the dispatcher of an interface without a link layer puts in front of
+/// a packet, in the host's byte order: the packet begins with its IP header.
+pub const BARE_MARK: u32 = u32::from_be_bytes(*b"bare");
+
 /// Ports per transport.
 pub const PORTS: usize = 1 << 16;
 

@@ -1,11 +1,29 @@
-//! The mark on packets that begin with their IP header, as layer-3 interfaces (tun)
-//! deliver them: a word of metadata, from the dispatcher to the filter.
+//! XDP metadata: the word in front of a packet by which the dispatcher tells the filter
+//! that the packet begins with its IP header, as layer-3 interfaces (tun) deliver it.
+//!
+//! Whoever redirects a packet to an interface may write metadata as well, so the
+//! dispatcher removes what it finds before anything else: the filter must never see a mark
+//! that our own dispatcher did not write.
 
 use aya_ebpf::{helpers::bpf_xdp_adjust_meta, programs::XdpContext};
+use xdpfw_common::abi::BARE_MARK;
 
-/// What stands in front of a packet that begins with its IP header: no other program's
-/// metadata.
-const BARE: u32 = u32::from_be_bytes(*b"bare");
+/// Removes the metadata that another program left in front of the packet. Returns whether
+/// none is left.
+#[inline(always)]
+pub fn remove_foreign(ctx: &XdpContext) -> bool {
+    let (start, end) = (ctx.metadata(), ctx.metadata_end());
+    // Where a driver has no room for metadata, `start` lies behind `end`.
+    start >= end || remove(ctx, end - start)
+}
+
+/// Removes so many bytes of metadata: all there are.
+#[cold]
+#[inline(always)]
+fn remove(ctx: &XdpContext, len: usize) -> bool {
+    // SAFETY: no pointer into the packet is held.
+    unsafe { bpf_xdp_adjust_meta(ctx.ctx, len as i32) == 0 }
+}
 
 /// Marks a packet that begins with its IP header. Returns whether it could be done.
 #[inline(always)]
@@ -17,7 +35,7 @@ pub fn mark(ctx: &XdpContext) -> bool {
     }
     match place(ctx) {
         // SAFETY: within the metadata, which is this packet's own.
-        Some(place) => unsafe { place.write_unaligned(BARE) },
+        Some(place) => unsafe { place.write_unaligned(BARE_MARK) },
         None => return false,
     }
     true
@@ -34,7 +52,7 @@ pub fn is_marked(ctx: &XdpContext) -> bool {
 #[inline(always)]
 fn says_so(place: *mut u32) -> bool {
     // SAFETY: within the metadata.
-    unsafe { place.read_unaligned() == BARE }
+    unsafe { place.read_unaligned() == BARE_MARK }
 }
 
 /// Where the mark stands, if there is so much metadata.

@@ -96,22 +96,33 @@ pub fn filter_traced_frags(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn dispatch(ctx: &XdpContext) -> u32 {
+    if bare::remove_foreign(ctx) {
+        jump(ctx)
+    } else {
+        // The filter would believe a forged mark.
+        xdp_action::XDP_DROP
+    }
+}
+
+#[inline(always)]
+fn dispatch_l3(ctx: &XdpContext) -> u32 {
+    if bare::remove_foreign(ctx) && bare::mark(ctx) {
+        jump(ctx)
+    } else {
+        // Read as Ethernet, the packet could be anything.
+        xdp_action::XDP_DROP
+    }
+}
+
+/// Goes on in the generation in force.
+#[inline(always)]
+fn jump(ctx: &XdpContext) -> u32 {
     // SAFETY: a tail call does not return, or does nothing.
     unsafe { CURRENT.tail_call(ctx, 0) };
     // Never reached: the slot is filled before the first interface is attached.
     // Should it ever be, an unfiltered host is mended more easily than one
     // that nobody can reach.
     xdp_action::XDP_PASS
-}
-
-#[inline(always)]
-fn dispatch_l3(ctx: &XdpContext) -> u32 {
-    if bare::mark(ctx) {
-        dispatch(ctx)
-    } else {
-        // Read as Ethernet, the packet could be anything.
-        xdp_action::XDP_DROP
-    }
 }
 
 /// The frame, as the dispatcher has marked it.

@@ -7,7 +7,7 @@ use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use rand::RngExt as _;
 use rustix::io::Errno;
-use xdpfw_common::abi::names;
+use xdpfw_common::abi::{BARE_MARK, names};
 use xdpfw_model::{Opinion, Random, Verdict};
 
 use crate::{
@@ -26,6 +26,8 @@ pub(crate) struct Arrival {
     pub(crate) frame: Vec<u8>,
     /// Bytes of the frame that are in its first buffer.
     pub(crate) first_buffer: usize,
+    /// XDP metadata that another program left in front of the frame.
+    pub(crate) metadata: Vec<u8>,
 }
 
 /// Where a frame meets the filter.
@@ -53,6 +55,21 @@ impl Entry {
     /// Whether frames have an Ethernet header there.
     pub(crate) fn has_ethernet(self) -> bool {
         self != Self::DispatcherL3
+    }
+
+    /// What another program left in front of a frame: mostly nothing, at times our own
+    /// mark of packets without an Ethernet header, forged. The generation's program
+    /// believes it, since only dispatchers call that one.
+    pub(crate) fn choose_metadata(self, random: &mut Random, frame: &[u8]) -> Vec<u8> {
+        // The longest frame that leaves room for metadata in its first buffer.
+        const LONGEST: usize = 2000;
+        let words = random.random_range(1..=8);
+        let is_marked = random.random_ratio(1, 8);
+        if is_marked && self != Self::Generation && frame.len() <= LONGEST {
+            BARE_MARK.to_ne_bytes().repeat(words)
+        } else {
+            Vec::new()
+        }
     }
 }
 
@@ -95,6 +112,7 @@ impl Filter {
         // `XDP_DROP` and `XDP_PASS` in linux/bpf.h.
         match test_run(
             program,
+            &arrival.metadata,
             &arrival.frame,
             arrival.first_buffer,
             arrival.interface.index,
@@ -122,18 +140,22 @@ fn open(pin: &Path) -> Result<Xdp> {
         .with_context(|| format!("cannot open {}", pin.display()))
 }
 
-/// What a program returns for a frame with so many bytes in its first buffer.
+/// What a program returns for a frame with so many bytes in its first buffer, and this
+/// metadata in front.
 fn test_run(
     program: &Xdp,
+    metadata: &[u8],
     frame: &[u8],
     first_buffer: usize,
     interface: u32,
 ) -> Result<u32, ProgramError> {
-    // `struct xdp_md` in linux/bpf.h: data, its end, metadata, the interface that the
-    // frame came in by, its queue, the interface that it leaves by.
-    let context = [0, first_buffer as u32, 0, interface, 0, 0];
+    let data = [metadata, frame].concat();
+    // `struct xdp_md` in linux/bpf.h: data, its end, metadata (which begins at 0), the
+    // interface that the frame came in by, its queue, the interface that it leaves by.
+    let start = metadata.len() as u32;
+    let context = [start, start + first_buffer as u32, 0, interface, 0, 0];
     let result = program.test_run(TestRunOptions {
-        data_in: Some(frame),
+        data_in: Some(&data),
         ctx_in: Some(bytemuck::cast_slice(&context)),
         ..TestRunOptions::new()
     })?;
@@ -144,7 +166,7 @@ fn test_run(
 /// do since Linux 6.18, and refuse before.
 pub(crate) fn can_split(pins: &Path, interface: &Interface) -> Result<bool> {
     let program = open(&pins.join(names::DISPATCHER))?;
-    match test_run(&program, &[0; 64], SHORTEST, interface.index) {
+    match test_run(&program, &[], &[0; 64], SHORTEST, interface.index) {
         Ok(_) => Ok(true),
         Err(ProgramError::SyscallError(error))
             if Errno::from_io_error(&error.io_error) == Some(Errno::INVAL) =>

@@ -148,6 +148,7 @@ impl<'a> Trial<'a> {
             interface: self.subject.choose_interface(random),
             entry,
             first_buffer: self.subject.choose_first_buffer(random, frame.len()),
+            metadata: entry.choose_metadata(random, &frame),
             frame,
         }
     }
@@ -168,7 +169,7 @@ impl<'a> Trial<'a> {
             .map_or("none", |rule| &self.policy.rules[rule].id);
         format!(
             "--- difference: `cargo xtask fuzz --seed {} --first {} --policies 1 --packets {}`\n\
-             on {}, to {:?}, {} bytes in the first buffer: {frame}\n\
+             on {}, to {:?}, {} bytes in the first buffer, {} of metadata: {frame}\n\
              read as: {:?}\n\
              model:   {opinion:?}, the rule's id: {rule}\n\
              program: {verdict:?}, {}\n\
@@ -179,6 +180,7 @@ impl<'a> Trial<'a> {
             arrival.interface.name,
             arrival.entry,
             arrival.first_buffer,
+            arrival.metadata.len(),
             arrival.to_model().packet(),
             changes.join(", "),
             self.policy.ephemeral,

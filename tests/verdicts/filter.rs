@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use serde_json::Value;
+use xdpfw_common::abi::BARE_MARK;
 use xdpfw_tests::{Host, Lab};
 
 use crate::table::{Case, Expected, Verdict};
@@ -21,10 +22,24 @@ pub(crate) enum Programs {
     Bare,
 }
 
+/// A program that is run on frames, and what another program has left in front of them.
+struct Entry {
+    program: PathBuf,
+    /// XDP metadata.
+    metadata: Vec<u8>,
+}
+
+/// What other programs may have left in front of a frame: nothing; our own mark of packets
+/// without an Ethernet header, forged; as much as any kernel allows.
+fn metadata() -> [Vec<u8>; 3] {
+    let mark = BARE_MARK.to_ne_bytes();
+    [Vec::new(), mark.to_vec(), mark.repeat(8)]
+}
+
 /// A host under a policy, whose programs are run on frames as if they had come in.
 pub(crate) struct Filter {
     lab: Lab,
-    programs: Vec<PathBuf>,
+    entries: Vec<Entry>,
     /// What has been counted so far.
     counted: RefCell<Counters>,
 }
@@ -46,11 +61,23 @@ impl Filter {
             .with_context(|| format!("cannot read {}", generations.display()))?;
         let only = generation.next().context("no generation")??.path();
         ensure!(generation.next().is_none(), "more than one generation");
+        let dispatcher = match programs {
+            Programs::Ethernet => pins.join("dispatcher"),
+            Programs::Bare => pins.join("dispatcher_l3"),
+        };
+        let mut entries = Vec::from(metadata().map(|metadata| Entry {
+            program: dispatcher.clone(),
+            metadata,
+        }));
+        if programs == Programs::Ethernet {
+            // Only dispatchers call it, so it believes the metadata it is given.
+            entries.push(Entry {
+                program: only.join("program"),
+                metadata: Vec::new(),
+            });
+        }
         Ok(Self {
-            programs: match programs {
-                Programs::Ethernet => vec![only.join("program"), pins.join("dispatcher")],
-                Programs::Bare => vec![pins.join("dispatcher_l3")],
-            },
+            entries,
             counted: RefCell::new(counters(&lab.host)?),
             lab,
         })
@@ -80,7 +107,7 @@ impl Filter {
             };
             *tally != Tally::default()
         });
-        let times = self.programs.len() as u64;
+        let times = self.entries.len() as u64;
         let tally = Tally {
             packets: frames.len() as u64 * times,
             bytes: frames.iter().map(|frame| frame.len() as u64).sum::<u64>() * times,
@@ -91,15 +118,23 @@ impl Filter {
 
     /// What each program says to each frame.
     fn run(&self, frames: &[Vec<u8>]) -> Result<Vec<Verdict>> {
-        let Self { lab, programs, .. } = self;
+        let Self { lab, entries, .. } = self;
         lab.host.enter(|| {
-            let mut verdicts = Vec::with_capacity(programs.len() * frames.len());
-            for pin in programs {
+            let mut verdicts = Vec::with_capacity(entries.len() * frames.len());
+            for Entry {
+                program: pin,
+                metadata,
+            } in entries
+            {
                 let program = Xdp::from_pin(pin, XdpAttachType::Interface)
                     .with_context(|| format!("cannot open {}", pin.display()))?;
                 for frame in frames {
+                    let data = [&metadata[..], frame].concat();
+                    // `struct xdp_md` in linux/bpf.h: where the frame begins, and ends.
+                    let context = [metadata.len() as u32, data.len() as u32, 0, 0, 0, 0];
                     let result = program.test_run(TestRunOptions {
-                        data_in: Some(frame),
+                        data_in: Some(&data),
+                        ctx_in: Some(bytemuck::cast_slice(&context)),
                         ..TestRunOptions::new()
                     })?;
                     verdicts.push(verdict(result.return_value)?);
