@@ -337,7 +337,7 @@ struct Totals {
 
 impl Totals {
     fn of(host: &Host) -> Result<Self> {
-        let status = host.xdpfw(["status"]).json();
+        let status = host.status();
         let tally = |value: &Value| -> Result<(u64, u64)> {
             Ok((number(&value["packets"])?, number(&value["bytes"])?))
         };

@@ -4,10 +4,10 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use xdpfw_tests::{
     Host, Lab, assert_is_one_error, assert_nothing_is_left, ifindex, interfaces_up, is_dropped,
-    is_dropped_on, link, pinned, state, text, xdp,
+    is_dropped_on, link, pinned, policy_text, state, text, xdp,
 };
 
 #[test]
@@ -85,7 +85,7 @@ fn an_interface_that_came_back_is_missed_and_filtered_again_by_up() -> Result<()
         host.xdpfw(&arguments).ok();
         let number = ifindex(host, "eth0")?;
         host.run("ip", ["link", "delete", "eth0"])?;
-        let gone = text(&host.xdpfw(["status"]).output()?.stderr);
+        let gone = status_text(host, 8)?;
         assert!(
             gone.contains("warning: ") && gone.contains("xdpfw up"),
             "{gone}"
@@ -94,14 +94,14 @@ fn an_interface_that_came_back_is_missed_and_filtered_again_by_up() -> Result<()
         come_back(&lab, same_number.then_some(number))?;
         let case = format!("{others} others, same number: {same_number}");
         assert_eq!(xdp(host, "eth0")?, None, "{case}");
-        let back = text(&host.xdpfw(["status"]).output()?.stderr);
+        let back = status_text(host, 8)?;
         assert!(back.contains("warning: "), "{case}: {back}");
         assert!(!interfaces_up(host).contains(&"eth0".to_owned()), "{case}");
 
         host.xdpfw(["up"]).ok();
         assert_eq!(interfaces_up(host), arguments[1..], "{case}");
-        let healed = host.xdpfw(["status"]).output()?;
-        assert_eq!(text(&healed.stderr), "", "{case}");
+        let healed = status_text(host, 0)?;
+        assert!(!healed.contains("warning: "), "{case}: {healed}");
         assert!(is_dropped(&lab, 80)? && !is_dropped(&lab, 443)?, "{case}");
         host.xdpfw(["down"]).ok();
         assert_nothing_is_left(host, &["eth0"])?;
@@ -113,21 +113,42 @@ fn an_interface_that_came_back_is_missed_and_filtered_again_by_up() -> Result<()
 fn status_names_the_interfaces_of_the_policy_that_are_not_filtered() -> Result<()> {
     let lab = Lab::with_links(2)?;
     let host = &lab.host;
-    let warnings = || -> Result<String> { Ok(text(&host.xdpfw(["status"]).output()?.stderr)) };
+    let warnings = || host.status()["warnings"].clone();
     host.xdpfw(["up", "eth0", "eth1"]).ok();
-    assert_eq!(warnings()?, "");
+    assert_eq!(warnings(), json!([]));
+    assert!(!status_text(host, 0)?.contains("warning: "));
+
+    let warning = |name: &str, kind: &str, text: &str| {
+        json!({
+            "kind": kind,
+            "text": format!("{name}: in the policy, but {text}"),
+            "remedy": format!("xdpfw up {name}"),
+        })
+    };
+    let unfiltered = |name| warning(name, "interface-not-filtered", "not filtered");
     host.xdpfw(["down", "eth1"]).ok();
-    let unfiltered = "warning: eth1: in the policy, but not filtered (say `xdpfw up eth1`)\n";
-    assert_eq!(warnings()?, unfiltered);
+    assert_eq!(warnings(), json!([unfiltered("eth1")]));
+    let said = status_text(host, 8)?;
+    let line = "\nwarning: eth1: in the policy, but not filtered (say `xdpfw up eth1`)\n";
+    assert!(said.ends_with(line), "{said}");
+
     host.run("ip", ["link", "delete", "eth1"])?;
-    let missing = "warning: eth1: in the policy, but there is no such interface \
-        (once it is there, say `xdpfw up eth1`)\n";
-    assert_eq!(warnings()?, missing);
-    // Nothing of it is on stdout, which is for programs.
-    let status = host.xdpfw(["--json", "status"]).output()?;
-    assert_eq!(text(&status.stderr), missing);
+    let missing = warning("eth1", "interface-missing", "there is no such interface");
+    assert_eq!(warnings(), json!([missing]));
     assert_eq!(interfaces_up(host), ["eth0"]);
+
+    // Also where nothing is filtered at all, as after a boot script that failed.
+    host.xdpfw(["down"]).ok();
+    assert_eq!(warnings(), json!([unfiltered("eth0"), missing]));
+    assert!(status_text(host, 8)?.contains("\nwarning: eth0: "));
     Ok(())
+}
+
+/// What a person reads in `xdpfw status`, which exits with this code.
+fn status_text(host: &Host, code: i32) -> Result<String> {
+    let output = host.xdpfw(["status"]).output()?;
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    Ok(text(&output.stdout))
 }
 
 #[test]
@@ -161,8 +182,8 @@ fn an_interface_that_moved_away_stays_filtered_until_down() -> Result<()> {
     host.xdpfw(["up", "eth0", "eth1"]).ok();
     let before = xdp(host, "eth0")?;
     host.run("ip", ["link", "set", "eth0", "netns", elsewhere.name()])?;
-    let gone = text(&host.xdpfw(["status"]).output()?.stderr);
-    assert!(gone.starts_with("warning: eth0: "), "{gone}");
+    let gone = status_text(host, 8)?;
+    assert!(gone.contains("\nwarning: eth0: "), "{gone}");
     assert_eq!(interfaces_up(host), ["eth1"]);
     assert_eq!(xdp(&elsewhere, "eth0")?, before);
     // A stranger there, and no interface here.
@@ -214,6 +235,81 @@ fn another_program_stays_where_it_is() -> Result<()> {
         host.xdpfw(["down"]).ok();
         assert_eq!(xdp(host, &taken)?, Some(other));
     }
+    Ok(())
+}
+
+/// At boot, nobody is there to say it again: one interface of the policy that is missing or
+/// taken leaves no other one open.
+#[test]
+fn up_filters_the_interfaces_of_the_policy_that_it_can() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    lab.peer.xdpfw(["up", "eth1"]).ok();
+    let taken = attach_generic(&lab)?;
+    let other = xdp(host, &taken)?;
+    let policy = |names: &[&str]| {
+        let text = format!("version = 1\ninterfaces = {names:?}\n");
+        fs::write(host.policy(), &text).map(|()| text)
+    };
+
+    let saved = policy(&["gone0", &taken, "eth0", "gone1"])?;
+    // The second time, eth0 is up.
+    for _ in 0..2 {
+        let output = host.xdpfw(["up"]).output()?;
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        let line = "eth0: native XDP (veth), default drop, 0 rules\n";
+        assert_eq!(text(&output.stdout), line);
+        let said = text(&output.stderr);
+        assert_is_one_error(&said, "only eth0 is filtered: gone0: ");
+        for name in ["; gone1: ", "; eth1: another XDP program"] {
+            assert!(said.contains(name), "{said}");
+        }
+        assert!(is_dropped(&lab, 2375)?);
+        assert_eq!(interfaces_up(host), ["eth0"]);
+        assert_eq!(xdp(host, &taken)?, other);
+        assert_eq!(policy_text(host)?, saved);
+        let warnings = host.status()["warnings"].clone();
+        let warned: Vec<_> = (0..4)
+            .map(|index| warnings[index]["kind"].as_str())
+            .collect();
+        let [missing, open] = [Some("interface-missing"), Some("interface-not-filtered")];
+        assert_eq!(warned, [missing, open, missing, None]);
+    }
+
+    // Named on the command line: all or none.
+    host.xdpfw(["down"]).ok();
+    host.xdpfw(["up", "eth0", &taken]).fails(5);
+    host.xdpfw(["up", "eth0", "gone0"]).fails(5);
+    assert_nothing_is_left(host, &["eth0"])?;
+
+    // None that can be filtered.
+    policy(&["gone0", &taken])?;
+    let said = host.xdpfw(["up"]).fails(5);
+    assert_is_one_error(&said, "nothing is filtered: gone0: ");
+    assert_nothing_is_left(host, &["eth0"])?;
+    policy(&["gone0"])?;
+    assert_is_one_error(&host.xdpfw(["up"]).fails(5), "nothing is filtered: gone0: ");
+    assert_nothing_is_left(host, &["eth0"])
+}
+
+#[test]
+fn up_in_a_mode_leaves_no_interface_of_the_policy_open() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0", "--mode", "generic"]).ok();
+    let policy = "version = 1\ninterfaces = [\"eth0\", \"lo\", \"eth1\"]\n";
+    fs::write(host.policy(), policy)?;
+    let said = host.xdpfw(["up", "--mode", "native"]).fails(5);
+    assert_is_one_error(
+        &said,
+        "only eth0 and eth1 are filtered: eth0: is up in generic",
+    );
+    assert!(
+        said.contains("; lo: its driver has no native XDP"),
+        "{said}"
+    );
+    assert_eq!(interfaces_up(host), ["eth0", "eth1"]);
+    assert!(is_dropped(&lab, 80)? && is_dropped_on(&lab, 1, 80)?);
     Ok(())
 }
 

@@ -105,10 +105,10 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     host.xdpfw(["up", "eth0"]).ok();
     assert!(is_dropped(&lab, 23)?);
 
-    let status = host.xdpfw(["status"]).json();
+    let status = host.status();
     assert_keys(
         &status,
-        "schema default generation traced interfaces totals reasons",
+        "schema default generation traced interfaces totals reasons warnings",
     );
     assert_eq!(status["schema"], "xdpfw.status/1");
     assert_eq!(status["default"], "drop");

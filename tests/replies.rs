@@ -31,7 +31,7 @@ fn outgoing_tcp_works_from_every_local_port() -> Result<()> {
         let text = servers::fetch_from(&lab.host, port, lab.link().far().at(80), PATIENCE);
         assert_eq!(text?, "hello", "from port {port}");
     }
-    let status = lab.host.xdpfw(["status"]).json();
+    let status = lab.host.status();
     assert!(reason(&status, "pass", "reply")? > 0);
     assert_eq!(status["totals"]["dropped"]["packets"], 0);
     Ok(())
@@ -60,7 +60,7 @@ fn answers_to_a_connected_udp_socket_get_through_unless_turned_off() -> Result<(
             assert_eq!(answer?, "query", "{knob}, from port {port}");
         }
         assert_eq!(server.served(), CLIENT_PORTS.len() as u64);
-        let status = lab.host.xdpfw(["status"]).json();
+        let status = lab.host.status();
         assert_eq!(reason(&status, "pass", "reply")?, server.served());
         assert_eq!(status["totals"]["dropped"]["packets"], 0);
     }
@@ -143,7 +143,7 @@ fn strays_are_dropped_and_counted() -> Result<()> {
         wait_for_drops(&lab.host, &format!("tcp/{port}"), strays.len() as u64)?;
     }
     assert_eq!(listener.served(), 0);
-    let status = lab.host.xdpfw(["status"]).json();
+    let status = lab.host.status();
     assert_eq!(status["totals"]["passed"]["packets"], 0);
     assert_eq!(reason(&status, "drop", "default")?, 4 * strays.len() as u64);
     Ok(())
@@ -184,7 +184,7 @@ fn an_inbound_connection_survives_the_deletion_of_its_rule() -> Result<()> {
     Sender::new(&lab.peer, far)?.send_all([&syn])?;
     wait_for_drops(&lab.host, "tcp/443", 1)?;
     servers::assert_alive(client, server)?;
-    let status = lab.host.xdpfw(["status"]).json();
+    let status = lab.host.status();
     assert!(reason(&status, "pass", "reply")? > 0);
     assert_eq!(status["totals"]["dropped"]["packets"], 1);
     Ok(())
@@ -215,7 +215,7 @@ fn a_deny_rule_comes_before_replies() -> Result<()> {
     // The server repeats what the denied client does not acknowledge.
     assert!(hits(0) >= Some(1), "{list}");
     assert_eq!(hits(1), Some(1), "{list}");
-    let status = lab.host.xdpfw(["status"]).json();
+    let status = lab.host.status();
     assert_eq!(reason(&status, "drop", "default")?, 0);
     Ok(())
 }

@@ -47,7 +47,7 @@ fn every_closed_port_of_a_scan_is_counted_once_and_the_open_one_answers() -> Res
         .collect();
     assert_drops(&stats, &expected)?;
 
-    let status = lab.host.xdpfw(["status"]).json();
+    let status = lab.host.status();
     let sent = sent_tcp + sent_udp;
     let packets = [
         (sent_tcp, syn(lab.link(), 1)),
@@ -100,7 +100,7 @@ fn no_packet_goes_uncounted_while_generations_are_swapped() -> Result<()> {
         ["passed", "dropped"].map(|verdict| number(&stats["totals"][verdict]["packets"]));
     let (passed, dropped) = (passed?, dropped?);
     assert_eq!(passed + dropped, sent);
-    let status = lab.host.xdpfw(["status"]).json();
+    let status = lab.host.status();
     let reasons = |verdict| -> Result<u64> {
         Ok(reason(&status, verdict, "rule")? + reason(&status, verdict, "default")?)
     };
@@ -203,7 +203,7 @@ fn two_interfaces_under_one_policy_are_counted_together() -> Result<()> {
         .chain((1..=UDP_PORTS).map(|port| (("udp".to_owned(), port), 2)))
         .collect();
     assert_drops(&lab.host.xdpfw(["stats"]).json(), &expected)?;
-    let status = lab.host.xdpfw(["status"]).json();
+    let status = lab.host.status();
     assert_eq!(reason(&status, "drop", "rule")?, 2);
     let list = lab.host.xdpfw(["list"]).json();
     assert_eq!(number(&list["rules"][0]["packets"])?, 2);

@@ -184,7 +184,7 @@ fn eight_commands_at_once_take_turns() -> Result<()> {
     for port in PORTS {
         assert!(text.contains(&format!("\"udp {port}\"")), "{text}");
     }
-    let generation = || lab.host.xdpfw(["status"]).json()["generation"].clone();
+    let generation = || lab.host.status()["generation"].clone();
     let before = generation();
     lab.host.xdpfw(["apply"]).ok();
     assert_eq!(generation(), before);
@@ -234,7 +234,7 @@ fn down_detaches_at_once_and_up_attaches_again_whoever_holds_the_link() -> Resul
         lab.host.xdpfw(["up", "eth1"]).ok();
         drop(held);
         assert_eq!(probe.all()?, [filtered.clone(), filtered.clone()]);
-        let status = lab.host.xdpfw(["status"]).json();
+        let status = lab.host.status();
         let interfaces = status["interfaces"].as_array().context("no interfaces")?;
         assert_eq!(interfaces.len(), 2, "{status}");
         ensure!(links(&lab.host)?.len() == 2, "a link is not pinned");

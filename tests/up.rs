@@ -23,7 +23,7 @@ fn up_attaches_and_down_leaves_nothing_but_the_policy() -> Result<()> {
         "ifindex": ifindex(host, "eth0")?,
         "mode": "native",
     });
-    let status = host.xdpfw(["status"]).json();
+    let status = host.status();
     assert_eq!(status["interfaces"], json!([interface]));
     assert_eq!(status["generation"], 1);
     assert_eq!(status["default"], "drop");
@@ -97,9 +97,9 @@ fn interfaces_share_a_policy_and_come_and_go_alone() -> Result<()> {
     assert!(is_dropped_on(&lab, 1, 80)?);
 
     // The other way round, and with what was counted meanwhile.
-    let before = host.xdpfw(["status"]).json();
+    let before = host.status();
     host.xdpfw(["up", "eth0"]).ok();
-    let after = host.xdpfw(["status"]).json();
+    let after = host.status();
     assert_eq!(interfaces_up(host), ["eth0", "eth1"]);
     assert_eq!(after["generation"], before["generation"]);
     assert_eq!(after["totals"], before["totals"]);
@@ -189,7 +189,7 @@ fn counting_begins_anew_after_down() -> Result<()> {
     host.xdpfw(["down"]).ok();
     host.xdpfw(["up"]).ok();
 
-    let status = host.xdpfw(["status"]).json();
+    let status = host.status();
     assert_eq!(status["generation"], 1);
     assert_eq!(status["totals"]["dropped"]["packets"], 0);
     assert_eq!(status["totals"]["passed"]["packets"], 0);
@@ -212,7 +212,7 @@ fn before_up_and_after_down_everything_says_so() -> Result<()> {
         }
         let status = host.xdpfw(["status"]).output()?;
         assert!(text(&status.stderr).contains("not up"), "{status:?}");
-        let status = host.xdpfw(["status"]).json();
+        let status = host.status();
         assert_eq!(
             (&status["generation"], &status["interfaces"]),
             (&json!(0), &json!([]))
@@ -248,7 +248,7 @@ fn the_mode_is_what_the_driver_can_or_what_was_asked_for() -> Result<()> {
         let warning = format!("warning: {interface}: no native XDP");
         assert_eq!(stderr.starts_with(&warning), warned, "{case}: {stderr}");
 
-        let status = host.xdpfw(["status"]).json();
+        let status = host.status();
         assert_eq!(status["interfaces"][0]["mode"], in_force, "{case}");
         let (kernels_mode, _) = xdp(host, interface)?.context("nothing is attached")?;
         assert_eq!(kernels_mode, in_force, "{case}");

@@ -269,7 +269,7 @@ fn a_second_command_waits_for_the_first() -> Result<()> {
 }
 
 fn is_traced(host: &Host) -> bool {
-    host.xdpfw(["status"]).json()["traced"] == true
+    host.status()["traced"] == true
 }
 
 /// Starts a command, its stdout to be read.

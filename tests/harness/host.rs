@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::{Counters, Process, Xdpfw, device::Device, namespace::Namespace, process::capture};
 
@@ -78,6 +79,16 @@ impl Host {
             .env_remove("SSH_CONNECTION")
             .env_remove("SSH_CLIENT");
         Xdpfw::new(command, &self.binary, arguments)
+    }
+
+    /// What its `xdpfw status` says, whose exit code is negative exactly if it warns.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.xdpfw(["status"])
+            .json_with(|status| match status["warnings"].as_array() {
+                Some(warnings) if warnings.is_empty() => 0,
+                _ => 8,
+            })
     }
 
     /// A command that will run on this host.

@@ -17,7 +17,7 @@ pub fn is_dropped(lab: &Lab, port: u16) -> Result<bool> {
 pub fn is_dropped_on(lab: &Lab, link: usize, port: u16) -> Result<bool> {
     let (near, far) = (lab.links[link].near(), lab.links[link].far());
     let totals = || {
-        let status = lab.host.xdpfw(["status"]).json();
+        let status = lab.host.status();
         ["passed", "dropped"].map(|way| status["totals"][way]["packets"].as_u64())
     };
     let [passed, dropped] = totals();

@@ -42,14 +42,12 @@ pub fn policy_mode(host: &Host) -> Result<u32> {
 
 /// The generation in force; 0 if there is none.
 pub fn generation(host: &Host) -> u64 {
-    host.xdpfw(["status"]).json()["generation"]
-        .as_u64()
-        .unwrap_or(0)
+    host.status()["generation"].as_u64().unwrap_or(0)
 }
 
 /// The filtered interfaces, by name.
 pub fn interfaces_up(host: &Host) -> Vec<String> {
-    let status = host.xdpfw(["status"]).json();
+    let status = host.status();
     let interfaces = status["interfaces"].as_array().cloned().unwrap_or_default();
     let mut names: Vec<String> = interfaces
         .iter()

@@ -31,8 +31,8 @@ impl Tally {
     #[track_caller]
     pub fn of(host: &Host) -> Result<Self> {
         let mut tally = Self::default();
-        let [status, stats, list] =
-            ["status", "stats", "list"].map(|command| host.xdpfw([command]).json());
+        let status = host.status();
+        let [stats, list] = ["stats", "list"].map(|command| host.xdpfw([command]).json());
         for row in rows(&status["reasons"])? {
             let name = format!("{} {}", word(&row["verdict"])?, word(&row["reason"])?);
             if name == "pass mld" {

@@ -140,12 +140,26 @@ impl Xdpfw {
 
     /// Runs it with `--json`, claims that it succeeds, and returns what it says.
     #[track_caller]
-    pub fn json(mut self) -> Value {
+    pub fn json(self) -> Value {
+        self.json_with(|_| 0)
+    }
+
+    /// Runs it with `--json`, and claims that it exits with what its answer calls for.
+    #[track_caller]
+    pub fn json_with(mut self, code: impl Fn(&Value) -> i32) -> Value {
         self.arguments.insert(0, "--json".into());
         let shown = self.to_string();
-        let text = self.ok();
-        serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("`{shown}` is not one JSON value: {error}\n{text}"))
+        let output = self.finished();
+        let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("`{shown}`: no JSON value: {error}, {}", Finished(&output))
+        });
+        let code = code(&value);
+        assert!(
+            output.status.code() == Some(code),
+            "`{shown}` should have exited with {code}, {}",
+            Finished(&output)
+        );
+        value
     }
 
     #[track_caller]

@@ -95,7 +95,7 @@ fn linux_takes_nothing_from_fragments_that_overlap() -> Result<()> {
         // The filter had let all of them through.
         let pieces = || TRIALS.into_iter().flat_map(|(_, pieces, _)| pieces);
         let later = pieces().filter(|(range, _)| range.start > 0).count();
-        let status = lab.host.xdpfw(["status"]).json();
+        let status = lab.host.status();
         let reasons = status["reasons"].as_array().context("no reasons")?;
         let fragments = reasons
             .iter()

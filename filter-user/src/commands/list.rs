@@ -6,7 +6,7 @@ use super::{Context, require_root, warnings};
 use crate::{
     exit::Exit,
     kernel::{Lock, Record, Snapshot, Store},
-    view::{List, Printer},
+    view::{List, Printer, Warning},
 };
 
 /// Arguments of `list`.
@@ -24,7 +24,9 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     let (list, shadowed) = match Store::open()?.live()? {
         Some(live) => {
             let record = live.generation.record();
-            warn_of_changes(context, record, printer);
+            if let Some(warning) = unapplied(context, record) {
+                printer.warning(&warning.to_string());
+            }
             let shadowed = warnings::unreachable(&record.policy);
             let counters = live.generation.snapshot()?;
             (List::new(&record.policy, &counters, &shadowed), shadowed)
@@ -47,14 +49,22 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     Ok(Exit::Done)
 }
 
-/// Says so when the policy file was edited and not applied.
-pub(super) fn warn_of_changes(context: &Context, live: &Record, printer: &mut Printer) {
-    let path = context.policy_path().display();
+/// Whether the policy file was edited and not applied, or is no policy any more.
+pub(super) fn unapplied(context: &Context, live: &Record) -> Option<Warning> {
     match context.policy_file() {
-        Ok(file) if file.policy().same_verdicts(&live.policy) => {}
-        Ok(_) => printer.warning(&format!(
-            "{path} differs from what is live (see `xdpfw apply --check`)"
-        )),
-        Err(error) => printer.warning(&format!("{error:#}")),
+        Ok(file) if file.policy().same_verdicts(&live.policy) => None,
+        Ok(_) => Some(Warning {
+            kind: "policy-differs",
+            text: format!(
+                "{} differs from what is live",
+                context.policy_path().display()
+            ),
+            remedy: Some("xdpfw apply --check".into()),
+        }),
+        Err(error) => Some(Warning {
+            kind: "policy-invalid",
+            text: format!("{error:#}"),
+            remedy: None,
+        }),
     }
 }

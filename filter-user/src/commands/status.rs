@@ -1,20 +1,21 @@
-//! `xdpfw status`: show interfaces, generation, and totals per reason.
+//! `xdpfw status`: show interfaces, generation, totals per reason, and what is not as the
+//! policy has it.
 
 use anyhow::Result;
 
-use super::{Context, list::warn_of_changes, require_root};
+use super::{Context, list::unapplied, require_root};
 use crate::{
     exit::Exit,
-    kernel::{Live, Lock, Store, interfaces},
-    policy::PolicyFile,
-    view::{Printer, Status},
+    kernel::{Attached, Interface, Lock, Store, interfaces},
+    policy::{Policy, PolicyFile},
+    view::{Printer, Status, Warning},
 };
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Shows the filter's state.
+/// Shows the filter's state. The exit code is negative if there is anything to warn of.
 ///
 /// # Errors
 ///
@@ -23,29 +24,32 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     require_root()?;
     let _lock = Lock::shared()?;
     let store = Store::open()?;
-    let live = store.live()?;
-    let warned = match &live {
-        Some(live) => warn_of_unfiltered(context, live, printer)?,
-        None => false,
-    };
-    let attached = live.as_ref().map_or(0, |live| live.attached.len());
-    if !warned && store.link_count()? > attached {
-        printer.warning(
-            "a filtered interface is gone; one that came back is not filtered (say `xdpfw up`)",
-        );
-    }
-    let status = match &live {
+    let status = match store.live()? {
         Some(live) => {
-            warn_of_changes(context, live.generation.record(), printer);
+            let record = live.generation.record();
+            // The policy in force may be older than interfaces that were added to the file.
+            let file = context.policy_file();
+            let policy = file.as_ref().map_or(&record.policy, PolicyFile::policy);
+            let mut warnings = unfiltered(policy, &live.attached)?;
+            if warnings.is_empty() && store.link_count()? > live.attached.len() {
+                warnings.push(interface_gone());
+            }
+            warnings.extend(unapplied(context, record));
             Status::new(
-                live.generation.record(),
+                record,
                 &live.attached,
                 &live.generation.snapshot()?,
+                warnings,
             )
         }
         None => {
             printer.note("not up (say `xdpfw up IFACE`)");
-            Status::not_up(context.policy_file()?.policy())
+            let file = context.policy_file()?;
+            let mut warnings = unfiltered(file.policy(), &[])?;
+            if warnings.is_empty() && store.link_count()? > 0 {
+                warnings.push(interface_gone());
+            }
+            Status::not_up(file.policy(), warnings)
         }
     };
     if context.json() {
@@ -53,32 +57,48 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     } else {
         printer.text(&status.to_string())?;
     }
-    Ok(Exit::Done)
+    Ok(if status.has_warnings() {
+        Exit::Negative
+    } else {
+        Exit::Done
+    })
 }
 
-/// Says which interfaces of the policy are not filtered, and whether there are any.
-fn warn_of_unfiltered(context: &Context, live: &Live, printer: &mut Printer) -> Result<bool> {
-    // The policy in force may be older than interfaces that were added to the file.
-    let file = context.policy_file();
-    let policy = file
-        .as_ref()
-        .map_or(&live.generation.record().policy, PolicyFile::policy);
-    let is_filtered = |name: &&String| live.attached.iter().any(|a| a.interface.name == **name);
-    let (_, unfiltered): (Vec<&String>, Vec<_>) = policy.interfaces.iter().partition(is_filtered);
-    if unfiltered.is_empty() {
-        return Ok(false);
+/// The interfaces of the policy that are not filtered.
+fn unfiltered(policy: &Policy, attached: &[Attached]) -> Result<Vec<Warning>> {
+    let is_filtered = |name: &str| attached.iter().any(|one| one.interface.name == name);
+    let mut names: Vec<&String> = policy.interfaces.iter().collect();
+    names.retain(|name| !is_filtered(name));
+    if names.is_empty() {
+        return Ok(Vec::new());
     }
     let existing = interfaces()?;
-    for name in unfiltered {
-        let exists = existing.iter().any(|interface| interface.name == *name);
+    let warnings = names.into_iter().map(|name| {
+        let exists = existing
+            .iter()
+            .any(|Interface { name: other, .. }| other == name);
         let name = name.escape_debug();
-        printer.warning(&if exists {
-            format!("{name}: in the policy, but not filtered (say `xdpfw up {name}`)")
-        } else {
-            format!(
-                "{name}: in the policy, but there is no such interface (once it is there, say `xdpfw up {name}`)"
-            )
-        });
+        Warning {
+            kind: if exists {
+                "interface-not-filtered"
+            } else {
+                "interface-missing"
+            },
+            text: if exists {
+                format!("{name}: in the policy, but not filtered")
+            } else {
+                format!("{name}: in the policy, but there is no such interface")
+            },
+            remedy: Some(format!("xdpfw up {name}")),
+        }
+    });
+    Ok(warnings.collect())
+}
+
+fn interface_gone() -> Warning {
+    Warning {
+        kind: "interface-gone",
+        text: "a filtered interface is gone; one that came back is not filtered".into(),
+        remedy: Some("xdpfw up".into()),
     }
-    Ok(true)
 }

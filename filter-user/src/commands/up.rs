@@ -6,8 +6,9 @@ use clap::ValueEnum;
 use super::{Context, lockout, require_root, warnings};
 use crate::{
     exit::{Exit, Failure},
-    kernel::{Attached, Counters, Interface, Live, Lock, Mode, Refusal, Store, interfaces},
+    kernel::{Attached, Change, Counters, Interface, Live, Lock, Mode, Refusal, Store, interfaces},
     policy::{Policy, PolicyFile},
+    text::sentence_list,
     view::Printer,
 };
 
@@ -19,7 +20,7 @@ pub struct Args {
     interfaces: Vec<String>,
     /// Where the program is to run: in the driver, or in the network stack
     #[arg(long, value_enum, default_value_t)]
-    mode: Wanted,
+    mode: ModeArg,
     /// Even if it cuts the SSH session this runs in
     #[arg(long)]
     force: bool,
@@ -27,7 +28,7 @@ pub struct Args {
 
 /// Where the program is to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Wanted {
+enum ModeArg {
     /// In the driver if it can, else in the network stack
     #[default]
     Auto,
@@ -37,33 +38,51 @@ enum Wanted {
     Generic,
 }
 
+/// Interfaces as they were asked for.
+struct Wanted {
+    /// Those that exist.
+    interfaces: Vec<Interface>,
+    /// Whether the command line names them. Then all are attached or none; else, as many
+    /// of the policy's as can be: one that is missing must not leave the others open.
+    named: bool,
+    mode: ModeArg,
+}
+
+/// What became of the interfaces.
+#[derive(Default)]
+struct Outcome {
+    /// Those that are filtered now.
+    filtered: Vec<(Interface, Mode)>,
+    /// Indices of those among them that were not before.
+    fresh: Vec<u32>,
+    /// Why native mode could not be had, where `auto` took the other one.
+    downgraded: Vec<String>,
+    /// Why the others are not filtered, or not as was asked.
+    failures: Vec<String>,
+}
+
 /// Attaches the filter.
 ///
 /// # Errors
 ///
-/// An interface is not known or refuses; those attached by this command are
-/// then detached again.
+/// An interface is not known or refuses. Those attached by this command are then detached
+/// again if the command line named them, and stay if they are the policy's.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let _lock = Lock::exclusive()?;
     let mut file = context.policy_file()?;
-    let names = if args.interfaces.is_empty() {
-        file.policy().interfaces.clone()
-    } else {
-        args.interfaces.clone()
-    };
-    if names.is_empty() {
-        return Err(Failure::usage("the policy names no interface; say `xdpfw up IFACE`").into());
+    let (mut wanted, missing) = find(args, file.policy())?;
+    if wanted.named {
+        add_interfaces(&mut file, &wanted.interfaces)?;
     }
-    let wanted = find(&names)?;
-    add_interfaces(&mut file, &wanted)?;
     let store = Store::open()?;
     let live = store.live()?;
     let attached = live.as_ref().map_or(&[][..], |live| &live.attached);
-    refuse_other_modes(args.mode, &wanted, attached)?;
+    let others = refuse_other_modes(&mut wanted, attached)?;
     if !args.force {
         // On an interface that was not filtered, everything passed.
-        let everywhere = wanted.iter().all(|new| mode_on(new, attached).is_some());
+        let mut interfaces = wanted.interfaces.iter();
+        let everywhere = interfaces.all(|new| mode_on(new, attached).is_some());
         let in_force = live.as_ref().filter(|_| everywhere);
         lockout::guard(
             file.policy(),
@@ -71,37 +90,79 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
             printer,
         )?;
     }
-    let modes = match &live {
-        None => start(&wanted, args.mode, &file, &store, printer)?,
-        Some(live) => join(&wanted, args.mode, &file, &store, live, printer)?,
+    let failures = [missing, others].concat();
+    let outcome = Outcome {
+        failures,
+        ..Outcome::default()
     };
-    for (interface, mode) in wanted.iter().zip(modes) {
-        report(interface, mode, file.policy(), printer)?;
+    let (outcome, summary) = match &live {
+        None => start(&wanted, outcome, &file, &store)?,
+        Some(live) => join(&wanted, outcome, &file, &store, live)?,
+    };
+    if let Some(summary) = summary {
+        printer.detail(|| summary);
     }
+    for downgraded in &outcome.downgraded {
+        printer.warning(downgraded);
+    }
+    let reported = outcome
+        .filtered
+        .iter()
+        .try_for_each(|(interface, mode)| report(interface, *mode, file.policy(), printer));
     warnings::of_policy(file.policy(), printer);
-    Ok(Exit::Done)
+    outcome.check()?;
+    reported.map(|()| Exit::Done)
+}
+
+impl Outcome {
+    /// Fails where an interface of the policy is not filtered as was asked.
+    fn check(&self) -> Result<()> {
+        if self.failures.is_empty() {
+            return Ok(());
+        }
+        let failures = self.failures.join("; ");
+        let others = match self.filtered.as_slice() {
+            [] => "nothing is filtered".to_owned(),
+            filtered => {
+                let names: Vec<&str> = filtered.iter().map(|(one, _)| one.name.as_str()).collect();
+                format!("only {} filtered", sentence(&names))
+            }
+        };
+        Err(Failure::kernel(format!("{others}: {failures}")).into())
+    }
+}
+
+/// `eth0 is`, `eth0 and eth1 are`.
+fn sentence(names: &[&str]) -> String {
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", sentence_list(names, usize::MAX))
 }
 
 /// Brings the filter up where nothing was filtered.
 fn start(
-    interfaces: &[Interface],
-    wanted: Wanted,
+    wanted: &Wanted,
+    outcome: Outcome,
     file: &PolicyFile,
     store: &Store,
-    printer: &mut Printer,
-) -> Result<Vec<Mode>> {
+) -> Result<(Outcome, Option<String>)> {
+    if wanted.interfaces.is_empty() {
+        outcome.check()?;
+    }
     // What is pinned is left over: of a namespace that is gone, or of a command
     // that was killed.
     store.clear()?;
     let store = Store::create()?;
-    let mut up = || {
+    let up = || {
         let change = store.prepare(file.policy(), Counters::Reset, false)?;
-        printer.detail(|| change.describe());
+        let summary = change.describe();
         // In force before the first interface asks for it.
         change.make()?;
-        let (modes, _) = attach_all(interfaces, &[], wanted, &store, printer)?;
+        let outcome = attach_all(wanted, outcome, &[], &store)?;
+        if outcome.filtered.is_empty() {
+            outcome.check()?;
+        }
         file.save_if_changed()?;
-        Ok(modes)
+        Ok((outcome, Some(summary)))
     };
     up().inspect_err(|_: &anyhow::Error| drop(store.clear()))
 }
@@ -109,13 +170,12 @@ fn start(
 /// Attaches more interfaces to the filter, and puts the policy file in force
 /// where it says something new.
 fn join(
-    interfaces: &[Interface],
-    wanted: Wanted,
+    wanted: &Wanted,
+    outcome: Outcome,
     file: &PolicyFile,
     store: &Store,
     live: &Live,
-    printer: &mut Printer,
-) -> Result<Vec<Mode>> {
+) -> Result<(Outcome, Option<String>)> {
     store.forget_gone()?;
     let in_force = live.generation.record();
     let change = if in_force.is_up_to_date(file.policy())? {
@@ -123,57 +183,53 @@ fn join(
     } else {
         Some(store.prepare(file.policy(), Counters::Keep, false)?)
     };
-    if let Some(change) = &change {
-        printer.detail(|| change.describe());
-    }
-    let (modes, fresh) = attach_all(interfaces, &live.attached, wanted, store, printer)?;
+    let summary = change.as_ref().map(Change::describe);
+    let outcome = attach_all(wanted, outcome, &live.attached, store)?;
     if let Err(error) = file.save_if_changed() {
-        detach_all(&fresh, store)?;
+        detach_all(&outcome.fresh, store)?;
         return Err(error);
     }
     if let Some(change) = change
         && let Err(error) = change.make()
     {
-        detach_all(&fresh, store)?;
+        detach_all(&outcome.fresh, store)?;
         file.restore()?;
         return Err(error);
     }
-    Ok(modes)
+    Ok((outcome, summary))
 }
 
-/// Attaches all that are not attached yet, or none. Returns the modes of all,
-/// and those that are new.
-fn attach_all<'a>(
-    interfaces: &'a [Interface],
+/// Attaches the interfaces that are not attached yet: all or none if the command line
+/// named them, else all that can be.
+fn attach_all(
+    wanted: &Wanted,
+    mut outcome: Outcome,
     attached: &[Attached],
-    wanted: Wanted,
     store: &Store,
-    printer: &mut Printer,
-) -> Result<(Vec<Mode>, Vec<&'a Interface>)> {
-    let mut modes = Vec::new();
-    let mut fresh = Vec::new();
-    for interface in interfaces {
-        match mode_on(interface, attached) {
-            Some(mode) => modes.push(mode),
-            None => match attach(store, interface, wanted, printer) {
-                Ok(mode) => {
-                    modes.push(mode);
-                    fresh.push(interface);
-                }
-                Err(error) => {
-                    detach_all(&fresh, store)?;
-                    return Err(error);
-                }
-            },
+) -> Result<Outcome> {
+    for interface in &wanted.interfaces {
+        if let Some(mode) = mode_on(interface, attached) {
+            outcome.filtered.push((interface.clone(), mode));
+            continue;
+        }
+        match attach(store, interface, wanted.mode) {
+            Ok((mode, downgraded)) => {
+                outcome.filtered.push((interface.clone(), mode));
+                outcome.fresh.push(interface.index);
+                outcome.downgraded.extend(downgraded);
+            }
+            Err(error) if wanted.named => {
+                detach_all(&outcome.fresh, store)?;
+                return Err(error);
+            }
+            Err(error) => outcome.failures.push(format!("{error:#}")),
         }
     }
-    Ok((modes, fresh))
+    Ok(outcome)
 }
 
-fn detach_all(interfaces: &[&Interface], store: &Store) -> Result<()> {
-    interfaces
-        .iter()
-        .try_for_each(|interface| store.detach(interface.index))
+fn detach_all(interfaces: &[u32], store: &Store) -> Result<()> {
+    interfaces.iter().try_for_each(|&index| store.detach(index))
 }
 
 fn mode_on(interface: &Interface, attached: &[Attached]) -> Option<Mode> {
@@ -183,25 +239,26 @@ fn mode_on(interface: &Interface, attached: &[Attached]) -> Option<Mode> {
         .map(|attached| attached.mode)
 }
 
-/// An interface has one mode; changing it would leave it open for a moment.
-fn refuse_other_modes(
-    wanted: Wanted,
-    interfaces: &[Interface],
-    attached: &[Attached],
-) -> Result<()> {
-    for interface in interfaces {
+/// An interface has one mode; changing it would leave it open for a moment. Fails if the
+/// command line named it; else it stays as it is, and the result says why.
+fn refuse_other_modes(wanted: &mut Wanted, attached: &[Attached]) -> Result<Vec<String>> {
+    let mut others = Vec::new();
+    for interface in &wanted.interfaces {
         let name = &interface.name;
-        match (wanted, mode_on(interface, attached)) {
-            (Wanted::Native, Some(mode @ Mode::Generic))
-            | (Wanted::Generic, Some(mode @ Mode::Native)) => {
-                let message =
-                    format!("{name}: is up in {mode} mode (say `xdpfw down {name}` first)");
-                return Err(Failure::new(Exit::Failed, message).into());
+        match (wanted.mode, mode_on(interface, attached)) {
+            (ModeArg::Native, Some(mode @ Mode::Generic))
+            | (ModeArg::Generic, Some(mode @ Mode::Native)) => {
+                others.push(format!(
+                    "{name}: is up in {mode} mode (say `xdpfw down {name}` first)"
+                ));
             }
             _ => {}
         }
     }
-    Ok(())
+    match others.first() {
+        Some(first) if wanted.named => Err(Failure::new(Exit::Failed, first).into()),
+        _ => Ok(others),
+    }
 }
 
 /// Remembers the interfaces, so that a plain `up` brings them back after a boot.
@@ -218,46 +275,62 @@ fn add_interfaces(file: &mut PolicyFile, wanted: &[Interface]) -> Result<()> {
     Ok(())
 }
 
-/// The interfaces of these names.
-fn find(names: &[String]) -> Result<Vec<Interface>> {
+/// The interfaces that the command line names, else those of the policy; and why some of
+/// the policy's cannot be filtered.
+fn find(args: &Args, policy: &Policy) -> Result<(Wanted, Vec<String>)> {
+    let named = !args.interfaces.is_empty();
+    let names = if named {
+        &args.interfaces
+    } else {
+        &policy.interfaces
+    };
+    if names.is_empty() {
+        return Err(Failure::usage("the policy names no interface; say `xdpfw up IFACE`").into());
+    }
     let known = interfaces()?;
-    let mut found: Vec<Interface> = Vec::new();
+    let mut wanted = Wanted {
+        interfaces: Vec::new(),
+        named,
+        mode: args.mode,
+    };
+    let mut missing = Vec::new();
     for name in names {
-        let Some(interface) = known.iter().find(|interface| interface.name == *name) else {
-            let others: Vec<&str> = known
-                .iter()
-                .map(|interface| interface.name.as_str())
-                .collect();
-            return Err(Failure::kernel(format!(
-                "no interface `{}` (there are {})",
-                name.escape_debug(),
-                others.join(", ")
-            ))
-            .into());
-        };
-        if !found.iter().any(|other| other.index == interface.index) {
-            found.push(interface.clone());
+        match known.iter().find(|interface| interface.name == *name) {
+            Some(found) => {
+                if !wanted.interfaces.iter().any(|one| one.index == found.index) {
+                    wanted.interfaces.push(found.clone());
+                }
+            }
+            None if named => {
+                let others: Vec<&str> = known.iter().map(|one| one.name.as_str()).collect();
+                return Err(Failure::kernel(format!(
+                    "no interface `{}` (there are {})",
+                    name.escape_debug(),
+                    others.join(", ")
+                ))
+                .into());
+            }
+            None => missing.push(format!(
+                "{}: there is no such interface (once it is there, say `xdpfw up`)",
+                name.escape_debug()
+            )),
         }
     }
-    Ok(found)
+    Ok((wanted, missing))
 }
 
-fn attach(
-    store: &Store,
-    interface: &Interface,
-    wanted: Wanted,
-    printer: &mut Printer,
-) -> Result<Mode> {
+/// Attaches one. Also returns why native mode could not be had, where `auto` asked for it.
+fn attach(store: &Store, interface: &Interface, wanted: ModeArg) -> Result<(Mode, Option<String>)> {
     let mode = match wanted {
-        Wanted::Native | Wanted::Auto => Mode::Native,
-        Wanted::Generic => Mode::Generic,
+        ModeArg::Native | ModeArg::Auto => Mode::Native,
+        ModeArg::Generic => Mode::Generic,
     };
     let Err(error) = store.attach(interface, mode) else {
-        return Ok(mode);
+        return Ok((mode, None));
     };
     let refusal = error.downcast::<Refusal>()?;
     // Whatever else is attached would be in the way of generic mode, too.
-    if wanted != Wanted::Auto
+    if wanted != ModeArg::Auto
         || interface.xdp.is_some()
         || store.attach(interface, Mode::Generic).is_err()
     {
@@ -266,11 +339,11 @@ fn attach(
     let remedy = refusal
         .remedy
         .map_or_else(String::new, |remedy| format!("; {remedy}"));
-    printer.warning(&format!(
+    let downgraded = format!(
         "{}: no native XDP here ({}{remedy}), so packets are dropped later, in the network stack",
         interface.name, refusal.why
-    ));
-    Ok(Mode::Generic)
+    );
+    Ok((Mode::Generic, Some(downgraded)))
 }
 
 fn report(interface: &Interface, mode: Mode, policy: &Policy, printer: &mut Printer) -> Result<()> {

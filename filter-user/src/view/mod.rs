@@ -13,7 +13,7 @@ pub use difference::Difference;
 pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};
 pub use stats::{Query as StatsQuery, Stats};
-pub use status::Status;
+pub use status::{Status, Warning};
 pub use unreachable::unreachable_lines;
 
 use serde::Serialize;

@@ -24,6 +24,28 @@ pub struct Status {
     interfaces: Vec<InterfaceRow>,
     totals: Totals,
     reasons: Vec<ReasonRow>,
+    warnings: Vec<Warning>,
+}
+
+/// A state of affairs that the operator may not know of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What kind it is, in a word that stays.
+    pub kind: &'static str,
+    /// What is the matter.
+    pub text: String,
+    /// The command that mends it, or shows more.
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, " (say `{remedy}`)"),
+            None => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -43,19 +65,30 @@ struct ReasonRow {
 
 impl Status {
     /// Of a generation on its interfaces.
-    pub fn new(record: &Record, attached: &[Attached], counters: &Snapshot) -> Self {
+    pub fn new(
+        record: &Record,
+        attached: &[Attached],
+        counters: &Snapshot,
+        warnings: Vec<Warning>,
+    ) -> Self {
         Self::of(
             &record.policy,
             record.generation,
             record.traced,
             attached,
             counters,
+            warnings,
         )
     }
 
     /// Of a policy that is not in force anywhere.
-    pub fn not_up(policy: &Policy) -> Self {
-        Self::of(policy, 0, false, &[], &Snapshot::empty(0))
+    pub fn not_up(policy: &Policy, warnings: Vec<Warning>) -> Self {
+        Self::of(policy, 0, false, &[], &Snapshot::empty(0), warnings)
+    }
+
+    /// Whether there is anything to warn of.
+    pub const fn has_warnings(&self) -> bool {
+        !self.warnings.is_empty()
     }
 
     fn of(
@@ -64,6 +97,7 @@ impl Status {
         traced: bool,
         attached: &[Attached],
         counters: &Snapshot,
+        warnings: Vec<Warning>,
     ) -> Self {
         let interfaces = attached.iter().map(|attached| InterfaceRow {
             name: attached.interface.name.clone(),
@@ -88,6 +122,7 @@ impl Status {
             interfaces: interfaces.collect(),
             totals: counters.into(),
             reasons: reasons.collect(),
+            warnings,
         }
     }
 }
@@ -131,6 +166,12 @@ impl fmt::Display for Status {
                 thousands(amount.bytes),
             ]);
         }
-        write!(f, "\n{}", table::lines(&table))
+        write!(f, "\n{}", table::lines(&table))?;
+        if self.has_warnings() {
+            writeln!(f)?;
+        }
+        self.warnings
+            .iter()
+            .try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }
