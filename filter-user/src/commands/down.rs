@@ -21,7 +21,8 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// A named interface is not filtered, or a pin cannot be removed.
+/// A named interface is not filtered, and nothing changes; or a pin cannot be removed, and
+/// all others are.
 pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let _lock = Lock::exclusive()?;
@@ -37,15 +38,27 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     let (leaving, staying): (Vec<_>, Vec<_>) = attached
         .into_iter()
         .partition(|a| args.interfaces.is_empty() || args.interfaces.contains(&a.interface.name));
+    // Everything is done before anything is printed: whoever reads the output may close it
+    // after the first line.
+    let mut detached = Vec::new();
+    let mut failed = None;
     for attached in &leaving {
-        store.detach(attached.interface.index)?;
-        printer.line(&format!("{}: detached", attached.interface.name))?;
+        match store.detach(attached.interface.index) {
+            Ok(()) => detached.push(&attached.interface.name),
+            Err(error) => failed = Some(failed.unwrap_or(error)),
+        }
     }
-    if staying.is_empty() {
-        store.clear()?;
+    if staying.is_empty() && failed.is_none() {
+        failed = store.clear().err();
     }
     if leaving.is_empty() {
         printer.note("nothing was up");
     }
-    Ok(Exit::Done)
+    let printed = detached
+        .iter()
+        .try_for_each(|name| printer.line(&format!("{name}: detached")));
+    match failed {
+        Some(error) => Err(error),
+        None => printed.map(|()| Exit::Done),
+    }
 }

@@ -100,12 +100,13 @@ impl Edit {
             lockout::guard(next, Some(&in_force.policy), printer)?;
         }
         let change = self.store.prepare(next, Counters::Keep, false)?;
-        printer.detail(|| change.describe());
+        let summary = change.describe();
         self.file.save_if_changed()?;
         if let Err(error) = change.make() {
             self.file.restore()?;
             return Err(error);
         }
+        printer.detail(|| summary);
         Ok(effect)
     }
 }
