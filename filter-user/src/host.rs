@@ -39,16 +39,10 @@ pub fn network_namespace() -> Result<u64> {
     namespace_of(&own, "net").context("cannot tell the network namespace")
 }
 
-/// Whether this process's mount namespace ends with it: entered by a program
-/// that became this one, as `ip netns exec` does, and shared by nobody else.
-pub fn mounts_end_with_this_process() -> bool {
-    let Ok(own) = Process::myself() else {
-        return false;
-    };
-    let Some(parent) = parent_of(&own) else {
-        return false;
-    };
-    namespace_of(&own, "mnt") != namespace_of(&parent, "mnt")
+/// The processes that led to this one, its parent first.
+pub fn ancestors() -> Vec<i32> {
+    let parents = std::iter::successors(Process::myself().ok(), parent_of);
+    parents.skip(1).map(|process| process.pid).collect()
 }
 
 fn namespace_of(process: &Process, kind: &str) -> Option<u64> {

@@ -33,7 +33,7 @@ const HOSTS: &str = "/run/xdpfw-hosts";
 /// Where `ip netns` has its namespaces.
 const NAMESPACES: &str = "/run/netns";
 /// Where xdpfw pins what it holds in the kernel, by inode of the namespace.
-const PINS: &str = "/sys/fs/bpf/xdpfw";
+const PINS: &str = "/run/xdpfw/bpf";
 /// How long killed processes may take to be gone.
 const END: Duration = Duration::from_secs(2);
 
@@ -110,8 +110,8 @@ impl Namespace {
         Path::new(PINS).join(self.inode.to_string())
     }
 
-    /// A command that runs in the namespace, and nowhere else: `ip netns exec`
-    /// would hide bpffs from it. Its process id is the program's.
+    /// A command that runs in the namespace, and sees all mounts: `ip netns exec` would
+    /// hide `/sys/fs/bpf` from it. Its process id is the program's.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command

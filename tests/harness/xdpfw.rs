@@ -59,12 +59,25 @@ impl Xdpfw {
             .args(["--mount", "sh", "-c", script, "sh"])
             .arg(self.command.get_program())
             .args(self.command.get_args());
-        for (key, value) in self.command.get_envs() {
-            match value {
-                Some(value) => command.env(key, value),
-                None => command.env_remove(key),
-            };
-        }
+        copy_environment(&self.command, &mut command);
+        self.command = command;
+        self
+    }
+
+    /// The same call, made by a shell script that is the init of a system of its own: with
+    /// its own mounts and processes, in the same network namespace. In the script, it is
+    /// `"$@"`.
+    pub fn in_private_system(mut self, script: &str) -> Self {
+        let words: Vec<&OsStr> = self.command.get_args().collect();
+        let entered = words.iter().take_while(|word| **word != "--").count() + 1;
+        let (enter, xdpfw) = words.split_at(entered);
+        let mut command = Command::new(self.command.get_program());
+        command
+            .args(enter)
+            .args(["unshare", "--mount", "--pid", "--fork", "--mount-proc"])
+            .args(["sh", "-c", script, "sh"])
+            .args(xdpfw);
+        copy_environment(&self.command, &mut command);
         self.command = command;
         self
     }
@@ -165,6 +178,15 @@ impl Xdpfw {
     #[track_caller]
     fn finished(self) -> Output {
         self.output().unwrap_or_else(|error| panic!("{error:#}"))
+    }
+}
+
+fn copy_environment(from: &Command, to: &mut Command) {
+    for (key, value) in from.get_envs() {
+        match value {
+            Some(value) => to.env(key, value),
+            None => to.env_remove(key),
+        };
     }
 }
 

@@ -1,7 +1,5 @@
 //! The counters, read from the kernel and summed over its CPUs.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use aya::{
     maps::{Map, MapData, PerCpuArray, PerCpuValues},
@@ -12,7 +10,7 @@ use xdpfw_common::{
     abi::{BLOCKS, Block, Counter, PORTS_PER_BLOCK, WRAP, names, port_counter},
 };
 
-use super::Record;
+use super::{Record, pins::PinDirectory};
 
 /// The counters' maps, and what their pins are called in a generation's directory.
 /// Generations share them.
@@ -114,11 +112,11 @@ pub struct CounterMaps {
 
 impl CounterMaps {
     /// Those of the generation in this directory.
-    pub(super) fn open(directory: &Path, record: &Record) -> Result<Self> {
+    pub(super) fn open(directory: &PinDirectory, record: &Record) -> Result<Self> {
         Ok(Self {
-            blocks: open(&directory.join(COUNTERS))?.try_into()?,
-            wraps: open(&directory.join(WRAPS))?.try_into()?,
-            hits: open(&directory.join(RULE_HITS))?.try_into()?,
+            blocks: open(directory, COUNTERS)?.try_into()?,
+            wraps: open(directory, WRAPS)?.try_into()?,
+            hits: open(directory, RULE_HITS)?.try_into()?,
             slots: record.slots.clone(),
         })
     }
@@ -164,12 +162,11 @@ fn whole(low: u16, before: u32, after: u32) -> u64 {
 }
 
 /// Sets counters of rules to zero, those of the generation in this directory.
-pub(super) fn clear_slots(directory: &Path, slots: &[u32]) -> Result<()> {
+pub(super) fn clear_slots(directory: &PinDirectory, slots: &[u32]) -> Result<()> {
     if slots.is_empty() {
         return Ok(());
     }
-    let mut hits =
-        PerCpuArray::<_, [u64; COUNTER_WORDS]>::try_from(open(&directory.join(RULE_HITS))?)?;
+    let mut hits = PerCpuArray::<_, [u64; COUNTER_WORDS]>::try_from(open(directory, RULE_HITS)?)?;
     let cpus = nr_cpus().map_err(|(path, error)| anyhow::anyhow!("cannot read {path}: {error}"))?;
     for &slot in slots {
         let zero = PerCpuValues::try_from(vec![[0; COUNTER_WORDS]; cpus])?;
@@ -178,9 +175,13 @@ pub(super) fn clear_slots(directory: &Path, slots: &[u32]) -> Result<()> {
     Ok(())
 }
 
-fn open(path: &Path) -> Result<Map> {
-    let data = MapData::from_pin(path)
-        .with_context(|| format!("cannot open the counters at {}", path.display()))?;
+fn open(directory: &PinDirectory, name: &str) -> Result<Map> {
+    let data = MapData::from_pin(directory.pin(name)).with_context(|| {
+        format!(
+            "cannot open the counters at {}",
+            directory.shown(name).display()
+        )
+    })?;
     Ok(Map::PerCpuArray(data))
 }
 

@@ -1,23 +1,26 @@
 //! A generation: one program with its maps, pinned together in one directory.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Result;
 use aya::programs::{ProgramFd, ProgramInfo};
 use xdpfw_common::abi::names;
 
 use super::{
-    bpffs,
     counters::{self, CounterMaps, Snapshot},
     object::{self, Object},
+    pins::PinDirectory,
     record::Record,
 };
 use crate::compiler::Tables;
 
+/// Pin of a generation's program.
+const PROGRAM: &str = "program";
+/// Pin of what the generation was made from.
+const RECORD: &str = "record";
+
 /// A generation that is pinned in its directory.
 #[derive(Clone, Debug)]
 pub struct Generation {
-    directory: PathBuf,
+    directory: PinDirectory,
     program_id: u32,
     record: Record,
 }
@@ -33,36 +36,36 @@ pub(super) struct Built {
 
 impl Generation {
     /// The generation pinned in a directory.
-    pub(super) fn open(directory: &Path) -> Result<Self> {
+    pub(super) fn open(directory: PinDirectory) -> Result<Self> {
         Ok(Self {
-            directory: directory.to_owned(),
-            program_id: program_id(directory)?,
-            record: Record::from_pin(&directory.join("record"))?,
+            program_id: program_id(&directory)?,
+            record: Record::from_pin(&directory.pin(RECORD))?,
+            directory,
         })
     }
 
     /// Builds a generation and pins it in a new directory; sharing the counters
     /// of `previous`, if there is one to share with.
     pub(super) fn build(
-        directory: &Path,
+        directory: PinDirectory,
         record: Record,
         tables: &Tables,
         previous: Option<&Self>,
     ) -> Result<Built> {
-        let mut object = Object::load(tables, previous.map(Self::directory), record.traced)?;
+        let previous = previous.map(|previous| &previous.directory);
+        let mut object = Object::load(tables, previous, record.traced)?;
         let name = if record.traced {
             names::FILTER_TRACED
         } else {
             names::FILTER
         };
         let name = &object::flavour(name, record.frags);
-        bpffs::make(directory)?;
         for (map, pin) in counters::MAPS {
-            object.pin_map(map, &directory.join(pin))?;
+            object.pin_map(map, &directory.pin(pin))?;
         }
-        record.pin(&directory.join("record"))?;
-        object.pin_program(name, &directory.join("program"))?;
-        let program = ProgramInfo::from_pin(directory.join("program"))?;
+        record.pin(&directory.pin(RECORD))?;
+        object.pin_program(name, &directory.pin(PROGRAM))?;
+        let program = ProgramInfo::from_pin(directory.pin(PROGRAM))?;
         let summary = format!(
             "generation {}: {} local and {} remote ports, {} prefixes, {} edges, {} instructions verified",
             record.generation,
@@ -76,7 +79,7 @@ impl Generation {
             program: object.program_fd(name)?,
             object,
             generation: Self {
-                directory: directory.to_owned(),
+                directory,
                 program_id: program.id(),
                 record,
             },
@@ -92,11 +95,6 @@ impl Generation {
     /// The kernel's number for its program.
     pub const fn program_id(&self) -> u32 {
         self.program_id
-    }
-
-    /// Where it is pinned.
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
     }
 
     /// Opens its counters.
@@ -124,14 +122,6 @@ impl Generation {
 }
 
 /// The kernel's number for the program pinned in a generation's directory.
-pub(super) fn program_id(directory: &Path) -> Result<u32> {
-    Ok(ProgramInfo::from_pin(directory.join("program"))?.id())
-}
-
-/// Removes what is pinned in a generation's directory, and the directory.
-pub(super) fn remove(directory: &Path) -> Result<()> {
-    for pin in bpffs::entries(directory)? {
-        bpffs::remove_file(&pin)?;
-    }
-    bpffs::remove_directory(directory)
+pub(super) fn program_id(directory: &PinDirectory) -> Result<u32> {
+    Ok(ProgramInfo::from_pin(directory.pin(PROGRAM))?.id())
 }

@@ -14,19 +14,20 @@ use anyhow::{Context as _, Result};
 use aya_obj::generated::bpf_cmd;
 
 use super::{
-    bpffs,
+    pins::PinDirectory,
     syscall::{attributes, bpf},
 };
 
-/// Detaches the link pinned at `path`, if there is one, and removes the pin.
+/// Detaches the link pinned under this name, if there is one, and removes the pin.
 ///
 /// The pin alone would do, but only some time later: the kernel frees a link
 /// in deferred work, and its interface stays filtered until then.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    if path.exists() {
-        detach(path).with_context(|| format!("cannot detach {}", path.display()))?;
+pub(super) fn remove(links: &PinDirectory, name: &str) -> Result<()> {
+    if links.has(name) {
+        detach(&links.pin(name))
+            .with_context(|| format!("cannot detach {}", links.shown(name).display()))?;
     }
-    bpffs::remove_file(path)
+    links.remove_all(name)
 }
 
 fn detach(path: &Path) -> io::Result<()> {

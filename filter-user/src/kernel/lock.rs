@@ -2,17 +2,15 @@
 
 use std::{
     fs::{self, TryLockError},
-    os::unix::fs::OpenOptionsExt as _,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 
+use super::runtime;
 use crate::exit::{Exit, Failure};
 
-/// Outside bpffs, because mounting bpffs is among the things it guards.
-const PATH: &str = "/run/xdpfw.lock";
 /// How long to wait for another command; the slowest take a second or two.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long to sleep between two tries.
@@ -44,14 +42,7 @@ impl Lock {
     }
 
     fn wait(attempt: impl Fn(&fs::File) -> Result<(), TryLockError>) -> Result<Self> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(PATH)
-            .with_context(|| format!("cannot open the lock {PATH}"))?;
+        let file = runtime::lock()?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             match attempt(&file) {
@@ -61,14 +52,15 @@ impl Lock {
                     return Err(Failure::new(
                         Exit::Failed,
                         format!(
-                            "another xdpfw command has held {PATH} for {} s; see `fuser {PATH}`",
+                            "another xdpfw command has held the lock for {} s; see `fuser \
+                             /run/xdpfw/lock`",
                             PATIENCE.as_secs()
                         ),
                     )
                     .into());
                 }
                 Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("cannot lock {PATH}"));
+                    return Err(error).context("cannot lock /run/xdpfw/lock");
                 }
             }
         }

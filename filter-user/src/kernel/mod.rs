@@ -2,7 +2,7 @@
 //! and their counters. Nothing outside this module knows of eBPF.
 //!
 //! ```text
-//! /sys/fs/bpf/xdpfw/<network namespace>/abi-<version>/
+//! /run/xdpfw/bpf/<network namespace>/abi-<version>/
 //!     current              program array with one element: the program in force
 //!     dispatcher           program that interfaces run; jumps to `current`
 //!     dispatcher_l3        the same for those without a link layer (tun)
@@ -15,15 +15,16 @@
 //! whenever a command dies, the old generation or the new one is in force. What
 //! it leaves behind is removed by the next command that changes something.
 
-mod bpffs;
 mod counters;
 mod generation;
 mod interface;
 mod link;
 mod lock;
 mod object;
+mod pins;
 mod record;
 mod refusal;
+mod runtime;
 mod slots;
 mod store;
 mod syscall;

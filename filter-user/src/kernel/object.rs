@@ -11,7 +11,7 @@ use aya::{
 use bytemuck::NoUninit;
 use xdpfw_common::abi::names;
 
-use super::{counters, syscall};
+use super::{counters, pins::PinDirectory, syscall};
 use crate::{
     compiler::{Prefix, Tables},
     exit::{Exit, Failure},
@@ -40,7 +40,11 @@ pub(super) fn flavour(program: &str, frags: bool) -> String {
 impl Object {
     /// Loads the object's maps, with the tables in them; no program yet. The counters are
     /// those of the generation in the directory `previous`, if there is one.
-    pub(super) fn load(tables: &Tables, previous: Option<&Path>, traced: bool) -> Result<Self> {
+    pub(super) fn load(
+        tables: &Tables,
+        previous: Option<&PinDirectory>,
+        traced: bool,
+    ) -> Result<Self> {
         let entries = |len: usize| u32::try_from(len.max(1));
         let mut loader = EbpfLoader::new();
         loader
@@ -64,7 +68,7 @@ impl Object {
         }
         for (map, pin) in counters::MAPS {
             if let Some(previous) = previous {
-                loader.map_pin_path(map, previous.join(pin));
+                loader.map_pin_path(map, previous.pin(pin));
             }
         }
         let object = Self {

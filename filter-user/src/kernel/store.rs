@@ -1,8 +1,6 @@
 //! The kernel's state as a whole: which generation is in force, on which
 //! interfaces; and the changes of it, each of which happens or does not.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     maps::{Array, Map, MapData},
@@ -10,21 +8,41 @@ use aya::{
 };
 use aya_obj::programs::XdpAttachType;
 use jiff::Timestamp;
-use xdpfw_common::abi::names;
+use xdpfw_common::abi::{ABI_VERSION, names};
 
 use super::{
-    Generation, Interface, LinkLayer, Mode, Record, Refusal, bpffs, environment,
+    Generation, Interface, LinkLayer, Mode, Record, Refusal, environment,
     generation::{self, Built},
     interface::{detach_unlinked, interfaces},
     link, object,
+    pins::PinDirectory,
+    runtime,
     slots::Slots,
 };
-use crate::{compiler, exit::Failure, policy::Policy};
+use crate::{compiler, exit::Failure, host, policy::Policy};
+
+/// Directory of the links, by number of their interface.
+const LINKS: &str = "links";
+/// Directory of the generations, by their number.
+const GENERATIONS: &str = "generations";
+/// Pins: the program array with the generation in force, and the dispatchers.
+const CURRENT: &str = "current";
+const DISPATCHER: &str = "dispatcher";
+const DISPATCHER_L3: &str = "dispatcher_l3";
+/// What the names of versions' directories begin with.
+const VERSION: &str = "abi-";
 
 /// The filter of this network namespace. Held under the [lock](super::Lock).
+///
+/// Each namespace has its own interfaces and sockets, and so its own filter.
 #[derive(Debug)]
 pub struct Store {
-    directory: PathBuf,
+    /// Our bpffs, if it is mounted.
+    root: Option<PinDirectory>,
+    /// The name of this namespace's directory in it.
+    namespace: String,
+    /// The directory of this version in that, if there is one.
+    directory: Option<PinDirectory>,
 }
 
 /// An interface that the filter is attached to.
@@ -70,21 +88,39 @@ impl Store {
     ///
     /// `/proc` cannot be read.
     pub fn open() -> Result<Self> {
-        let directory = bpffs::directory()?;
-        if !bpffs::is_mounted() {
-            refuse_hidden_filter()?;
-        }
-        Ok(Self { directory })
+        let root = runtime::pins()?;
+        let namespace = host::network_namespace()?.to_string();
+        let directory = match &root {
+            Some(root) => match root.directory(&namespace)? {
+                Some(own) => own.directory(&version())?,
+                None => None,
+            },
+            None => {
+                refuse_hidden_filter()?;
+                None
+            }
+        };
+        Ok(Self {
+            root,
+            namespace,
+            directory,
+        })
     }
 
     /// The same, with bpffs mounted and the directory made.
     ///
     /// # Errors
     ///
-    /// No place for pins is to be had.
+    /// No place for pins is to be had, or another version of xdpfw left its filter there.
     pub fn create() -> Result<Self> {
+        let root = runtime::mounted_pins()?;
+        let namespace = host::network_namespace()?.to_string();
+        let own = root.make_directory(&namespace)?;
+        refuse_other_versions(&own)?;
         Ok(Self {
-            directory: bpffs::create()?,
+            directory: Some(own.make_directory(&version())?),
+            root: Some(root),
+            namespace,
         })
     }
 
@@ -97,9 +133,14 @@ impl Store {
         let Some(program) = self.program_in_force()? else {
             return Ok(None);
         };
-        for directory in self.generations()? {
-            if generation::program_id(&directory).is_ok_and(|id| id == program) {
-                return Generation::open(&directory).map(Some);
+        let Some(generations) = self.directory_of(GENERATIONS)? else {
+            return Ok(None);
+        };
+        for name in generations.names()? {
+            if let Some(directory) = generations.directory(&name)?
+                && generation::program_id(&directory).is_ok_and(|id| id == program)
+            {
+                return Generation::open(directory).map(Some);
             }
         }
         Ok(None)
@@ -129,16 +170,19 @@ impl Store {
     /// The kernel refuses to tell.
     pub fn attached(&self) -> Result<Vec<Attached>> {
         // Without these pins nothing is attached, and netlink need not be asked.
-        if self.links()?.is_empty() || !self.dispatcher().exists() {
+        let (Some(directory), Some(links)) = (&self.directory, self.directory_of(LINKS)?) else {
+            return Ok(Vec::new());
+        };
+        if links.names()?.is_empty() || !directory.has(DISPATCHER) {
             return Ok(Vec::new());
         }
         let dispatchers = [
-            ProgramInfo::from_pin(self.dispatcher())?.id(),
-            ProgramInfo::from_pin(self.dispatcher_l3())?.id(),
+            ProgramInfo::from_pin(directory.pin(DISPATCHER))?.id(),
+            ProgramInfo::from_pin(directory.pin(DISPATCHER_L3))?.id(),
         ];
         let attached = interfaces()?.into_iter().filter_map(|interface| {
             let (program, mode) = interface.xdp?;
-            let ours = dispatchers.contains(&program) && self.link(interface.index).exists();
+            let ours = dispatchers.contains(&program) && links.has(&interface.index.to_string());
             ours.then_some(Attached { interface, mode })
         });
         Ok(attached.collect())
@@ -152,7 +196,7 @@ impl Store {
     /// The policy is too complex, or the kernel refuses the program.
     pub fn prepare(&self, policy: &Policy, counters: Counters, traced: bool) -> Result<Change<'_>> {
         let current = self.current()?;
-        self.sweep(current.as_ref())?;
+        self.sweep(current.as_ref().map(|current| current.record().generation))?;
         let previous = match counters {
             Counters::Keep => current.as_ref(),
             Counters::Reset => None,
@@ -178,10 +222,11 @@ impl Store {
             environment,
             slots: slots.of_rules,
         };
-        bpffs::make(&self.directory.join("generations"))?;
-        let directory = self.directory.join("generations").join(number.to_string());
-        let built = Generation::build(&directory, record, &tables, previous)
-            .inspect_err(|_| drop(generation::remove(&directory)))?;
+        let generations = self.existing()?.make_directory(GENERATIONS)?;
+        let name = number.to_string();
+        let directory = generations.make_directory(&name)?;
+        let built = Generation::build(directory, record, &tables, previous)
+            .inspect_err(|_| drop(generations.remove_all(&name)))?;
         Ok(Change {
             store: self,
             built,
@@ -195,10 +240,11 @@ impl Store {
     ///
     /// The interface has a program already, or its driver or the kernel refuses.
     pub fn attach(&self, interface: &Interface, mode: Mode) -> Result<()> {
-        bpffs::make(&self.directory.join("links"))?;
+        let directory = self.existing()?;
+        let links = directory.make_directory(LINKS)?;
         let dispatcher = match interface.link_layer {
-            LinkLayer::Ethernet => self.dispatcher(),
-            LinkLayer::None => self.dispatcher_l3(),
+            LinkLayer::Ethernet => DISPATCHER,
+            LinkLayer::None => DISPATCHER_L3,
             LinkLayer::Other(number) => {
                 return Err(Failure::kernel(format!(
                     "{}: its packets have neither an Ethernet header nor none (link layer {number}), which the filter cannot read",
@@ -207,7 +253,7 @@ impl Store {
                 .into());
             }
         };
-        let mut dispatcher = Xdp::from_pin(dispatcher, XdpAttachType::Interface)?;
+        let mut dispatcher = Xdp::from_pin(directory.pin(dispatcher), XdpAttachType::Interface)?;
         let id = dispatcher
             .attach_to_if_index(
                 interface.index,
@@ -230,11 +276,11 @@ impl Store {
                 Failure::kernel("this kernel has no XDP links (they came with Linux 5.9)").into(),
             );
         };
-        let pin = self.link(interface.index);
+        let pin = interface.index.to_string();
         // Left by an interface that had the number before.
-        link::remove(&pin)?;
-        link.pin(&pin)
-            .with_context(|| format!("cannot pin {}", pin.display()))?;
+        link::remove(&links, &pin)?;
+        link.pin(links.pin(&pin))
+            .with_context(|| format!("cannot pin {}", links.shown(&pin).display()))?;
         let attached = self.attached()?;
         let shown = attached
             .iter()
@@ -262,7 +308,10 @@ impl Store {
     ///
     /// The pin cannot be removed.
     pub fn detach(&self, index: u32) -> Result<()> {
-        link::remove(&self.link(index))
+        match self.directory_of(LINKS)? {
+            Some(links) => link::remove(&links, &index.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// Removes everything: detaches all interfaces first, then forgets the
@@ -272,18 +321,21 @@ impl Store {
     ///
     /// A pin cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        for link in self.links()? {
-            link::remove(&link)?;
+        let (Some(root), Some(directory)) = (&self.root, &self.directory) else {
+            return Ok(());
+        };
+        if let Some(links) = directory.directory(LINKS)? {
+            for link in links.names()? {
+                link::remove(&links, &link)?;
+            }
         }
-        bpffs::remove_directory(&self.directory.join("links"))?;
-        for directory in self.generations()? {
-            generation::remove(&directory)?;
+        for name in [LINKS, GENERATIONS, DISPATCHER, DISPATCHER_L3, CURRENT] {
+            directory.remove_all(name)?;
         }
-        bpffs::remove_directory(&self.directory.join("generations"))?;
-        bpffs::remove_file(&self.dispatcher())?;
-        bpffs::remove_file(&self.dispatcher_l3())?;
-        bpffs::remove_file(&self.slot())?;
-        bpffs::remove(&self.directory)
+        if let Some(own) = root.directory(&self.namespace)? {
+            own.remove_empty(&version())?;
+        }
+        root.remove_empty(&self.namespace)
     }
 
     /// Forgets links to interfaces that are gone.
@@ -293,12 +345,13 @@ impl Store {
     /// A pin cannot be removed.
     pub fn forget_gone(&self) -> Result<()> {
         let attached = self.attached()?;
-        for link in self.links()? {
-            let alive = attached
-                .iter()
-                .any(|attached| link == self.link(attached.interface.index));
-            if !alive {
-                link::remove(&link)?;
+        let Some(links) = self.directory_of(LINKS)? else {
+            return Ok(());
+        };
+        for link in links.names()? {
+            let mut attached = attached.iter().map(|one| one.interface.index.to_string());
+            if attached.all(|alive| alive != link) {
+                link::remove(&links, &link)?;
             }
         }
         Ok(())
@@ -310,53 +363,48 @@ impl Store {
     ///
     /// The directory cannot be read.
     pub fn link_count(&self) -> Result<usize> {
-        Ok(self.links()?.len())
+        match self.directory_of(LINKS)? {
+            Some(links) => Ok(links.names()?.len()),
+            None => Ok(0),
+        }
     }
 
     /// Removes generations that are not in force: what commands left behind
     /// that were killed.
-    fn sweep(&self, current: Option<&Generation>) -> Result<()> {
-        for directory in self.generations()? {
-            if current.is_none_or(|current| current.directory() != directory) {
-                generation::remove(&directory)?;
+    fn sweep(&self, current: Option<u64>) -> Result<()> {
+        let Some(generations) = self.directory_of(GENERATIONS)? else {
+            return Ok(());
+        };
+        for name in generations.names()? {
+            if current.is_none_or(|current| name != current.to_string()) {
+                generations.remove_all(&name)?;
             }
         }
         Ok(())
     }
 
     fn program_in_force(&self) -> Result<Option<u32>> {
-        if !self.slot().exists() {
+        let Some(directory) = self.directory.as_ref().filter(|own| own.has(CURRENT)) else {
             return Ok(None);
-        }
-        let map = MapData::from_pin(self.slot())?;
+        };
+        let map = MapData::from_pin(directory.pin(CURRENT))?;
         // To userspace a program array is an array of program ids
         // (`prog_fd_array_sys_lookup_elem` in kernel/bpf/arraymap.c).
         let slot = Array::<_, u32>::try_from(Map::Array(map))?;
         Ok(slot.get(&0, 0).ok())
     }
 
-    fn generations(&self) -> Result<Vec<PathBuf>> {
-        bpffs::entries(&self.directory.join("generations"))
+    /// One of the directories below this version's, if there is one.
+    fn directory_of(&self, name: &str) -> Result<Option<PinDirectory>> {
+        match &self.directory {
+            Some(directory) => directory.directory(name),
+            None => Ok(None),
+        }
     }
 
-    fn links(&self) -> Result<Vec<PathBuf>> {
-        bpffs::entries(&self.directory.join("links"))
-    }
-
-    fn link(&self, index: u32) -> PathBuf {
-        self.directory.join("links").join(index.to_string())
-    }
-
-    fn slot(&self) -> PathBuf {
-        self.directory.join("current")
-    }
-
-    fn dispatcher(&self) -> PathBuf {
-        self.directory.join("dispatcher")
-    }
-
-    fn dispatcher_l3(&self) -> PathBuf {
-        self.directory.join("dispatcher_l3")
+    /// This version's directory, where there must be one.
+    fn existing(&self) -> Result<&PinDirectory> {
+        self.directory.as_ref().context("nothing is up")
     }
 }
 
@@ -368,27 +416,28 @@ impl Change<'_> {
     /// The kernel refuses; the previous generation is then still in force.
     pub fn make(mut self) -> Result<Generation> {
         let store = self.store;
-        if !store.dispatcher().exists() {
+        let directory = store.existing()?;
+        if !directory.has(DISPATCHER) {
             // The first generation brings the dispatchers with it. The slot is
             // pinned before the programs that read it, and last the one that says
             // that all are there.
-            bpffs::remove_file(&store.slot())?;
-            bpffs::remove_file(&store.dispatcher_l3())?;
+            directory.remove(CURRENT)?;
+            directory.remove(DISPATCHER_L3)?;
             let frags = self.built.generation.record().frags;
             let object = &mut self.built.object;
-            object.pin_map(names::CURRENT, &store.slot())?;
+            object.pin_map(names::CURRENT, &directory.pin(CURRENT))?;
             for (name, pin) in [
-                (names::DISPATCHER_L3, store.dispatcher_l3()),
-                (names::DISPATCHER, store.dispatcher()),
+                (names::DISPATCHER_L3, DISPATCHER_L3),
+                (names::DISPATCHER, DISPATCHER),
             ] {
-                object.pin_program(&object::flavour(name, frags), &pin)?;
+                object.pin_program(&object::flavour(name, frags), &directory.pin(pin))?;
             }
         }
-        object::store_program(&store.slot(), &self.built.program)?;
+        object::store_program(&directory.pin(CURRENT), &self.built.program)?;
         self.made = true;
         // In force: what is left is tidying up, and its failure no failure of the
         // change. The next command does it as well.
-        drop(store.sweep(Some(&self.built.generation)));
+        drop(store.sweep(Some(self.built.generation.record().generation)));
         Ok(self.built.generation.clone())
     }
 
@@ -402,7 +451,10 @@ impl Drop for Change<'_> {
     fn drop(&mut self) {
         if !self.made {
             // What remains is removed by the next change.
-            drop(generation::remove(self.built.generation.directory()));
+            let name = self.built.generation.record().generation.to_string();
+            if let Ok(Some(generations)) = self.store.directory_of(GENERATIONS) {
+                drop(generations.remove_all(&name));
+            }
         }
     }
 }
@@ -420,7 +472,25 @@ fn wants_frags_for(interface: &Interface) -> bool {
     interface.mtu > ONE_BUFFER && interface.name != "lo"
 }
 
-/// Refuses to take a filter for none whose pins are out of sight.
+/// The name of this version's directory.
+fn version() -> String {
+    format!("{VERSION}{ABI_VERSION}")
+}
+
+fn refuse_other_versions(namespace: &PinDirectory) -> Result<()> {
+    for name in namespace.names()? {
+        if name.starts_with(VERSION) && name != version() && namespace.directory(&name)?.is_some() {
+            return Err(Failure::kernel(format!(
+                "another version of xdpfw filters this host ({}); say `down` with that version first",
+                namespace.shown(&name).display()
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to take a filter for none whose pins are elsewhere.
 fn refuse_hidden_filter() -> Result<()> {
     for interface in interfaces()? {
         let Some((id, _)) = interface.xdp else {
@@ -432,8 +502,8 @@ fn refuse_hidden_filter() -> Result<()> {
         });
         if ours {
             return Err(Failure::kernel(format!(
-                "{} is filtered, but its pins are out of sight here; say `nsenter \
-                 --net=/run/netns/NAME` instead of `ip netns exec NAME`",
+                "{} is filtered by an xdpfw of another version or in another container; say \
+                 `xdpfw down` there first",
                 interface.name
             ))
             .into());

@@ -35,14 +35,47 @@ const BUFFER: usize = 1 << 16;
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
+/// Prints the warnings of code that has no printer, which logs them.
+struct Warnings {
+    color: anstream::ColorChoice,
+    verbosity: Verbosity,
+}
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.verbosity >= Verbosity::Normal
+            && metadata.level() <= log::Level::Warn
+            // Libraries warn of what is their business alone.
+            && metadata.target().starts_with(env!("CARGO_PKG_NAME"))
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let mut err = AutoStream::new(io::stderr(), self.color);
+            // Where stderr is closed there is nobody to tell.
+            drop(writeln!(
+                err,
+                "{WARNING}warning:{WARNING:#} {}",
+                record.args()
+            ));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 impl Printer {
-    /// With colour when asked for.
+    /// With colour when asked for. Also prints what this crate logs as a warning.
     pub fn new(color: ColorChoice, verbosity: Verbosity) -> Self {
         let color = match color {
             ColorChoice::Auto => anstream::ColorChoice::Auto,
             ColorChoice::Always => anstream::ColorChoice::Always,
             ColorChoice::Never => anstream::ColorChoice::Never,
         };
+        // Set by an earlier printer, it stays.
+        if log::set_boxed_logger(Box::new(Warnings { color, verbosity })).is_ok() {
+            log::set_max_level(log::LevelFilter::Warn);
+        }
         Self {
             out: AutoStream::new(io::stdout(), color),
             err: AutoStream::new(io::stderr(), color),

@@ -1,0 +1,159 @@
+//! Directories of pins. Each is held open and used by that, never by its path again, and
+//! links in it are never followed: what others do to names changes nothing.
+
+use std::{
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, statat, unlinkat},
+    io::Errno,
+};
+
+use super::runtime::{is_own, own_directory};
+
+/// A directory in our bpffs that only we can write.
+#[derive(Clone, Debug)]
+pub(super) struct PinDirectory {
+    directory: Arc<OwnedFd>,
+    /// Its path, for messages alone.
+    path: PathBuf,
+}
+
+impl PinDirectory {
+    /// A directory that was just opened.
+    pub(super) fn new(directory: OwnedFd, path: PathBuf) -> Self {
+        Self {
+            directory: Arc::new(directory),
+            path,
+        }
+    }
+
+    /// Where the kernel finds a pin, or puts it. It holds as long as `self`.
+    pub(super) fn pin(&self, name: &str) -> PathBuf {
+        format!("/proc/self/fd/{}/{name}", self.directory.as_raw_fd()).into()
+    }
+
+    /// The path of what has this name, for messages alone.
+    pub(super) fn shown(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether there is a pin of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        statat(&*self.directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    }
+
+    /// The names of all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let read = || -> rustix::io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in Dir::read_from(&*self.directory)? {
+                let name = entry?.file_name().to_string_lossy().into_owned();
+                if name != "." && name != ".." {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        };
+        read().with_context(|| format!("cannot read {}", self.path.display()))
+    }
+
+    /// The directory of this name, if there is one that only we can write.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    pub(super) fn directory(&self, name: &str) -> Result<Option<Self>> {
+        match self.open(name) {
+            Ok(directory) if is_own(&directory)? => {
+                Ok(Some(Self::new(directory, self.shown(name))))
+            }
+            Ok(_) | Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => Ok(None),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot open {}", self.shown(name).display()))
+            }
+        }
+    }
+
+    /// The directory of this name, which it makes if need be.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub(super) fn make_directory(&self, name: &str) -> Result<Self> {
+        let path = self.shown(name);
+        let directory = own_directory(&*self.directory, name, &path)?;
+        Ok(Self::new(directory, path))
+    }
+
+    /// Removes a pin, or a link to one; does nothing if there is none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be removed.
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        self.unlink(name, AtFlags::empty())
+    }
+
+    /// Removes a directory and all that is in it, or whatever else has the name; does
+    /// nothing if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// Something in it cannot be removed.
+    pub(super) fn remove_all(&self, name: &str) -> Result<()> {
+        let directory = match self.open(name) {
+            Ok(directory) => Self::new(directory, self.shown(name)),
+            Err(Errno::NOENT) => return Ok(()),
+            Err(_) => return self.remove(name),
+        };
+        directory
+            .names()?
+            .iter()
+            .try_for_each(|inner| directory.remove_all(inner))?;
+        self.unlink(name, AtFlags::REMOVEDIR)
+    }
+
+    /// Removes a directory that is empty.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be removed, other than because something is in it.
+    pub(super) fn remove_empty(&self, name: &str) -> Result<()> {
+        match unlinkat(&*self.directory, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
+            Err(error) => self.not_removed(name, error),
+        }
+    }
+
+    /// Opens a directory that is here, not where a link leads, nor another file system's.
+    fn open(&self, name: &str) -> rustix::io::Result<OwnedFd> {
+        openat2(
+            &*self.directory,
+            name,
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::BENEATH,
+        )
+    }
+
+    fn unlink(&self, name: &str, flags: AtFlags) -> Result<()> {
+        match unlinkat(&*self.directory, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => self.not_removed(name, error),
+        }
+    }
+
+    fn not_removed(&self, name: &str, error: Errno) -> Result<()> {
+        Err(error).with_context(|| format!("cannot remove {}", self.shown(name).display()))
+    }
+}

@@ -1,0 +1,279 @@
+//! Proves that xdpfw keeps its pins where they last and only root can reach them, that it
+//! neither obeys nor follows what others put in their place, and that pins elsewhere are
+//! not taken for none.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+use xdpfw_tests::{
+    Host, Lab, assert_is_one_error, assert_nothing_is_left, ifindex, interfaces_up, is_dropped,
+    state, text, xdp,
+};
+
+/// Begins a script in a system of its own: with its own `/run`, and as shared bpffs one that
+/// everybody may write, as the kernel mounts it. `$ns` is the network namespace's directory,
+/// `/mnt/victim` has files that no filter owns.
+const SYSTEM: &str = "
+    set -e
+    mkdir -p /mnt
+    mount -t tmpfs tmpfs /mnt
+    export XDPFW_POLICY=/mnt/policy.toml
+    mkdir /mnt/other /mnt/victim
+    touch /mnt/victim/a /mnt/victim/b
+    [ ! -d /run/xdpfw/bpf ] || mount --bind /run/xdpfw/bpf /mnt/other
+    mount -t tmpfs -o mode=0755 tmpfs /run
+    mount -t bpf bpf /sys/fs/bpf
+    ns=$(stat --dereference --format %i /proc/self/ns/net)
+    nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$@\"; }
+    # Makes what xdpfw would make itself in $1, with links to what is not its own.
+    trap_in() {
+        $as mkdir -p \"$1/$ns/abi-$ABI/generations\" \"$1/$ns/abi-$ABI/links\"
+        $as ln -s /mnt/victim \"$1/$ns/abi-$ABI/generations/1\"
+        $as ln -s \"/mnt/other/$OTHER\" \"$1/$ns/abi-$ABI/links/1\"
+    }
+";
+
+/// Ends a script: the filter comes up, works and goes down, and the victim is whole.
+const LIFE: &str = "
+    \"$@\" up eth0 || exit 90
+    \"$@\" --json status > /mnt/status || exit 91
+    grep --quiet '\"name\":\"eth0\"' /mnt/status || exit 92
+    \"$@\" allow tcp 443 || exit 93
+    \"$@\" down || exit 94
+    [ \"$(ls /mnt/victim)\" = \"$(printf 'a\\nb')\" ] || exit 95
+    [ ! -s /mnt/victim/a ] || exit 96
+";
+
+#[test]
+fn only_root_reaches_the_pins() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.host.xdpfw(["up", "eth0"]).ok();
+    for directory in ["/run/xdpfw", "/run/xdpfw/bpf"] {
+        let metadata = fs::metadata(directory)?;
+        assert_eq!(
+            (metadata.uid(), metadata.mode() & 0o777),
+            (0, 0o700),
+            "{directory}"
+        );
+    }
+    Ok(())
+}
+
+/// Its mounts end with it, but not the filter.
+#[test]
+fn a_private_mount_namespace_sees_the_same_filter() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    let script = "while umount --lazy /sys/fs/bpf 2>/dev/null; do :; done; \"$@\" up eth0";
+    let output = host.xdpfw([""; 0]).in_private_mounts(script).output()?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(interfaces_up(host), ["eth0"]);
+    assert!(is_dropped(&lab, 80)?);
+
+    for (arguments, said) in [
+        (&["allow", "tcp", "443"][..], "live on eth0"),
+        (&["list"], "tcp 443"),
+        (&["status"], "generation 2"),
+        (&["stats"], "dropped"),
+        (&["stats", "--reset"], "dropped"),
+        (&["down"], "eth0: detached"),
+        (&["up", "eth0"], "eth0: native"),
+    ] {
+        let output = ip_netns_exec(host, arguments)?;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        assert!(
+            text(&output.stdout).contains(said),
+            "{arguments:?}: {output:?}"
+        );
+    }
+    assert!(is_dropped(&lab, 80)? && !is_dropped(&lab, 443)?);
+    assert_eq!(interfaces_up(host), ["eth0"]);
+    host.xdpfw(["down"]).ok();
+    assert_nothing_is_left(host, &["eth0"])
+}
+
+#[test]
+fn what_becomes_of_the_shared_bpffs_does_not_matter() -> Result<()> {
+    let lab = Lab::new()?;
+    let output = in_system(
+        &lab,
+        "\"$@\" up eth0 || exit 80
+        mount -t bpf bpf /sys/fs/bpf
+        \"$@\" allow tcp 80 || exit 81
+        umount --lazy /sys/fs/bpf
+        umount --lazy /sys/fs/bpf
+        \"$@\" --json status | grep --quiet '\"generation\":2' || exit 82
+        ip -json link show eth0 | grep --quiet '\"xdp\"' || exit 83
+        \"$@\" down || exit 84
+        [ ! -e /run/xdpfw/bpf/$ns ] || exit 85",
+    )?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(text(&output.stderr), "", "no reason to warn");
+    Ok(())
+}
+
+#[test]
+fn what_others_put_in_the_shared_bpffs_is_never_looked_at() -> Result<()> {
+    let lab = Lab::new()?;
+    let other = another_firewall(&lab)?;
+    for script in [
+        "as=nobody; trap_in /sys/fs/bpf/xdpfw",
+        "as=nobody; nobody mkdir --mode=0777 /sys/fs/bpf/xdpfw",
+        "as=nobody; nobody ln -s /mnt/victim /sys/fs/bpf/xdpfw",
+    ] {
+        let output = in_system(&lab, &format!("{script}\n{LIFE}"))?;
+        assert_eq!(output.status.code(), Some(0), "{script}: {output:?}");
+        assert_eq!(text(&output.stderr), "", "{script}");
+        assert_eq!(xdp(&lab.peer, "eth0")?, other, "{script}");
+    }
+    Ok(())
+}
+
+/// Neither obeyed nor a reason to stay down.
+#[test]
+fn what_is_not_our_own_is_moved_aside() -> Result<()> {
+    const RUNTIME: &str = "as=; mkdir --mode=0700 /run/xdpfw";
+    const PINS: &str = "as=; mkdir --mode=0700 --parents /run/xdpfw /run/xdpfw/bpf
+        mount -t bpf -o mode=0700 bpf /run/xdpfw/bpf";
+    let lab = Lab::new()?;
+    let other = another_firewall(&lab)?;
+    for (script, warned) in [
+        // The runtime directory.
+        ("ln -s /mnt/victim /run/xdpfw", "/run/xdpfw: "),
+        ("touch /run/xdpfw", "/run/xdpfw: "),
+        (
+            &format!(
+                "{RUNTIME}; ln -s /mnt/victim /run/xdpfw/bpf
+                ln -s /mnt/victim/a /run/xdpfw/lock; chown -h 65534 /run/xdpfw"
+            ),
+            "/run/xdpfw: ",
+        ),
+        (&format!("{RUNTIME}; chmod 0777 /run/xdpfw"), "/run/xdpfw: "),
+        (&format!("{RUNTIME}; chmod 0730 /run/xdpfw"), "/run/xdpfw: "),
+        // Where bpffs is to be mounted.
+        (
+            &format!("{RUNTIME}; ln -s /mnt/victim /run/xdpfw/bpf"),
+            "/run/xdpfw/bpf: ",
+        ),
+        (
+            &format!(
+                "{RUNTIME}; mkdir /run/xdpfw/bpf; mount -t bpf bpf /run/xdpfw/bpf
+                as=nobody; chmod 0755 /run/xdpfw; trap_in /run/xdpfw/bpf"
+            ),
+            "/run/xdpfw/bpf: ",
+        ),
+        // In our own bpffs.
+        (
+            &format!("{PINS}; trap_in /run/xdpfw/bpf; chown -R -h 65534 /run/xdpfw/bpf/$ns"),
+            "/run/xdpfw/bpf/",
+        ),
+        (
+            &format!("{PINS}; trap_in /run/xdpfw/bpf; chmod 0777 /run/xdpfw/bpf/$ns/abi-$ABI"),
+            "/run/xdpfw/bpf/",
+        ),
+        (
+            &format!(
+                "{PINS}; mkdir -p /run/xdpfw/bpf/$ns/abi-$ABI
+                ln -s /mnt/victim /run/xdpfw/bpf/$ns/abi-$ABI/generations
+                ln -s \"$(dirname /mnt/other/$OTHER)\" /run/xdpfw/bpf/$ns/abi-$ABI/links"
+            ),
+            "",
+        ),
+        (
+            &format!("{PINS}; trap_in /run/xdpfw/bpf; touch /mnt/victim/a"),
+            "",
+        ),
+    ] {
+        let output = in_system(&lab, &format!("{script}\n{LIFE}"))?;
+        assert_eq!(output.status.code(), Some(0), "{script}: {output:?}");
+        let said = text(&output.stderr);
+        let warning = format!("warning: {warned}");
+        if warned.is_empty() {
+            assert_eq!(said, "", "{script}");
+        } else {
+            assert!(said.starts_with(&warning), "{script}: {said}");
+            assert_eq!(said.lines().count(), 1, "{script}: {said}");
+        }
+        assert_eq!(xdp(&lab.peer, "eth0")?, other, "{script}");
+        assert_nothing_is_left(&lab.host, &["eth0"])?;
+    }
+    Ok(())
+}
+
+/// Where the pins are elsewhere, no command may take that for "not up".
+#[test]
+fn a_filter_of_another_system_is_not_taken_for_none() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    host.xdpfw(["allow", "tcp", "443"]).ok();
+    host.xdpfw(["up", "eth0"]).ok();
+    let before = state(host, &["eth0", "eth1"])?;
+    for arguments in [
+        "up eth1",
+        "down",
+        "allow tcp 80",
+        "delete r1",
+        "default pass",
+        "status",
+        "list",
+        "stats",
+    ] {
+        let output = in_system(&lab, &format!("exec \"$@\" {arguments}"))?;
+        assert_eq!(output.status.code(), Some(5), "{arguments}: {output:?}");
+        assert_is_one_error(
+            &text(&output.stderr),
+            "eth0 is filtered by an xdpfw of another",
+        );
+        assert_eq!(state(host, &["eth0", "eth1"])?, before, "{arguments}");
+    }
+    Ok(())
+}
+
+/// A firewall of the peer's, whose link the traps lead to.
+fn another_firewall(lab: &Lab) -> Result<Option<(String, u64)>> {
+    lab.peer.xdpfw(["up", "eth0"]).ok();
+    let program = xdp(&lab.peer, "eth0")?;
+    assert!(program.is_some());
+    Ok(program)
+}
+
+/// Runs a script as the init of a system of its own: xdpfw is `"$@"` in it.
+fn in_system(lab: &Lab, script: &str) -> Result<Output> {
+    let inode = |host: &Host| {
+        let pins = host.pins();
+        pins.file_name()
+            .and_then(|name| Some(name.to_str()?.to_owned()))
+            .context("no inode")
+    };
+    let abi = xdpfw_common::abi::ABI_VERSION;
+    let link = ifindex(&lab.peer, "eth0")?;
+    lab.host
+        .xdpfw([""; 0])
+        .env("ABI", abi.to_string())
+        .env(
+            "OTHER",
+            format!("{}/abi-{abi}/links/{link}", inode(&lab.peer)?),
+        )
+        .in_private_system(&format!("{SYSTEM}\n{script}"))
+        .output()
+}
+
+/// Runs xdpfw as `ip netns exec` does: in a mount namespace without the shared bpffs, which
+/// ends with it.
+fn ip_netns_exec(host: &Host, arguments: &[&str]) -> Result<Output> {
+    let xdpfw = host.xdpfw(arguments).command()?;
+    let mut words = xdpfw.get_args();
+    words.find(|word| *word == "--").context("no --")?;
+    let output = Command::new("ip")
+        .args(["netns", "exec", host.name()])
+        .args(words)
+        .env("XDPFW_POLICY", host.policy())
+        .env_remove("SSH_CONNECTION")
+        .stdin(Stdio::null())
+        .output()?;
+    Ok(output)
+}
