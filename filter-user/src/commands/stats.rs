@@ -11,7 +11,7 @@ use super::{Context, not_up, require_root};
 use crate::{
     exit::{Exit, Failure},
     kernel::{Counters, Lock, Snapshot, Store},
-    services,
+    names::services,
     view::{Printer, Stats, StatsQuery},
 };
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use xdpfw_common::Transport;
 
-use crate::{icmp, protocols};
+use crate::names::{icmp, protocols};
 
 /// The protocols a rule is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

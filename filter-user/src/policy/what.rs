@@ -11,9 +11,8 @@ use super::{
     words::{self, Meaning},
 };
 use crate::{
-    icmp::TypeSpec,
+    names::{icmp::TypeSpec, services},
     ports::{PortSpec, PortWord},
-    services,
     text::write_list,
 };
 

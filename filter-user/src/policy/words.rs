@@ -3,9 +3,11 @@
 
 use super::Protocol;
 use crate::{
-    icmp::{self, TypeSpec},
+    names::{
+        icmp::{self, TypeSpec},
+        protocols, services,
+    },
     ports::PortSpec,
-    protocols, services,
 };
 
 /// What the words mean.

@@ -107,7 +107,7 @@ impl fmt::Display for NamedRange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::services;
+    use crate::names::services;
 
     #[test]
     fn a_range_is_written_as_users_write_it() {

@@ -5,7 +5,10 @@ use std::fmt;
 use xdpfw_common::Transport;
 
 use super::{NamedRange, PortError, PortRange};
-use crate::services::{self, Service};
+use crate::names::{
+    self,
+    services::{self, Service},
+};
 
 /// The word for every port.
 const ANY: &str = "any";
@@ -134,7 +137,7 @@ fn other_protocol(word: &str, missing: Transport, service: Service) -> PortError
 fn unknown(word: &str) -> PortError {
     let lower = word.to_ascii_lowercase();
     let ranges = NamedRange::ALL.map(NamedRange::as_str);
-    let suggestion = services::nearest(&lower, ranges.into_iter().chain([ANY]))
+    let suggestion = names::nearest(&lower, ranges.into_iter().chain([ANY]))
         .or_else(|| services::suggest(&lower))
         // `80-` is a slip of another kind than a mistyped name.
         .filter(|_| lower.contains(|c: char| c.is_ascii_alphabetic()));

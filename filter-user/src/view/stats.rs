@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use xdpfw_common::Transport;
 
 use super::{Totals, table};
-use crate::{kernel::Snapshot, ports::PortClass, services, text::thousands};
+use crate::{kernel::Snapshot, names::services, ports::PortClass, text::thousands};
 
 /// Which ports to show.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,7 @@
 //! Guesses which name was meant by one that does not exist; it never decides anything.
 
 use super::table::{COMMON, IANA};
+use crate::names::nearest;
 
 /// The nearest name for a typo: `htps` → `https`.
 ///
@@ -10,30 +11,12 @@ use super::table::{COMMON, IANA};
 pub fn suggest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let first = name.chars().next()?;
-    let common = COMMON.entries().iter().flat_map(|entry| entry.names());
-    let iana = IANA.entries().iter().flat_map(|entry| entry.names());
+    let common = COMMON.entries().iter().flat_map(|entry| entry.names.all());
+    let iana = IANA.entries().iter().flat_map(|entry| entry.names.all());
     nearest(
         &name,
         common.chain(iana.filter(|candidate| candidate.starts_with(first))),
     )
-}
-
-/// The candidate with the fewest edits from `name`, the first one of those that tie, or
-/// `None` when all would need more edits than a typo has.
-pub(crate) fn nearest(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'static str>,
-) -> Option<&'static str> {
-    // One slip in three letters, and never more than two.
-    let limit = (name.len() / 3).min(2);
-    candidates
-        .into_iter()
-        // The distance is at least the difference in length: skip what cannot be near.
-        .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit)
-        .map(|candidate| (strsim::osa_distance(name, candidate), candidate))
-        .filter(|&(distance, _)| distance <= limit)
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -3,21 +3,20 @@
 
 use std::sync::LazyLock;
 
-use crate::services;
+use super::{
+    nearest,
+    tsv::{self, Names, Row},
+};
 
 /// A line of the table.
 struct Entry {
     number: u8,
-    name: &'static str,
-    /// Separated by blanks.
-    aliases: &'static str,
+    names: Names,
 }
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
-    include_str!("iana.tsv")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(parse_line)
+    tsv::rows(include_str!("iana.tsv"))
+        .filter_map(entry)
         .collect()
 });
 
@@ -25,7 +24,7 @@ static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
 pub fn lookup(name: &str) -> Option<u8> {
     TABLE
         .iter()
-        .find(|entry| entry.names().any(|known| known.eq_ignore_ascii_case(name)))
+        .find(|entry| entry.names.contains(name))
         .map(|entry| entry.number)
 }
 
@@ -34,30 +33,22 @@ pub fn name_of(number: u8) -> Option<&'static str> {
     let index = TABLE
         .binary_search_by_key(&number, |entry| entry.number)
         .ok()?;
-    Some(TABLE[index].name)
+    Some(TABLE[index].names.name)
 }
 
 /// The nearest name for a typo.
 pub fn suggest(name: &str) -> Option<&'static str> {
-    services::nearest(
-        &name.to_ascii_lowercase(),
-        TABLE.iter().flat_map(Entry::names),
-    )
+    nearest(&name.to_ascii_lowercase(), names())
 }
 
-impl Entry {
-    fn names(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.name).chain(self.aliases.split(' ').filter(|name| !name.is_empty()))
-    }
+fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().flat_map(|entry| entry.names.all())
 }
 
-fn parse_line(line: &'static str) -> Option<Entry> {
-    let (number, names) = line.split_once('\t')?;
-    let (name, aliases) = names.split_once('\t').unwrap_or((names, ""));
+fn entry(mut row: Row) -> Option<Entry> {
     Some(Entry {
-        number: number.parse().ok()?,
-        name,
-        aliases,
+        number: row.number()?,
+        names: row.names()?,
     })
 }
 
@@ -69,14 +60,10 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_every_name_stands_once() {
-        let lines = include_str!("iana.tsv").lines();
-        assert_eq!(
-            lines.filter(|line| !line.starts_with('#')).count(),
-            TABLE.len()
-        );
+        assert_eq!(tsv::rows(include_str!("iana.tsv")).count(), TABLE.len());
         assert!(TABLE.is_sorted_by(|a, b| a.number < b.number));
         let mut seen = HashSet::new();
-        for name in TABLE.iter().flat_map(Entry::names) {
+        for name in names() {
             assert!(seen.insert(name), "{name}");
             assert_eq!(name, name.to_ascii_lowercase());
             assert!(name.contains(|c: char| c.is_ascii_lowercase()), "{name}");

@@ -8,6 +8,8 @@ use std::{
 
 use xdpfw_common::Transport;
 
+use crate::names::tsv::{self, Names, Row};
+
 /// Names in real use, with the protocols that a bare name means; asked first.
 pub(super) static COMMON: LazyLock<Table> =
     LazyLock::new(|| Table::parse(include_str!("common.tsv")));
@@ -22,17 +24,7 @@ pub(super) struct Entry {
     pub(super) transport: Transport,
     /// Whether the bare name, without a protocol, means this one.
     pub(super) bare: bool,
-    /// In lower case, as are the aliases.
-    pub(super) name: &'static str,
-    /// Separated by spaces or tabs.
-    aliases: &'static str,
-}
-
-impl Entry {
-    /// The name, then its aliases.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.name).chain(self.aliases.split_ascii_whitespace())
-    }
+    pub(super) names: Names,
 }
 
 /// Entries sorted by port, and for one port in order of preference.
@@ -46,8 +38,8 @@ impl Table {
     fn parse(text: &'static str) -> Self {
         // A first guess at the size that both tables stay below.
         let mut entries = Vec::with_capacity(text.len() / 16);
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            entries.extend(parse_line(line).into_iter().flatten().flatten());
+        for row in tsv::rows(text) {
+            entries.extend(parse(row).into_iter().flatten().flatten());
         }
         Self {
             entries,
@@ -64,7 +56,7 @@ impl Table {
         let by_name = self.by_name.get_or_init(|| {
             let mut by_name: HashMap<_, Vec<usize>> = HashMap::new();
             for (place, entry) in self.entries.iter().enumerate() {
-                for name in entry.names() {
+                for name in entry.names.all() {
                     by_name.entry(name).or_default().push(place);
                 }
             }
@@ -88,22 +80,17 @@ impl Table {
     }
 }
 
-/// The entries of a line, at most one for each protocol; `None` when it cannot be read.
-fn parse_line(line: &'static str) -> Option<[Option<Entry>; 2]> {
-    let (port, rest) = line.split_once('\t')?;
-    let port = port.parse().ok()?;
-    let (protocols, names) = rest.split_once('\t')?;
-    let (name, aliases) = names.split_once('\t').unwrap_or((names, ""));
-    if name.is_empty() {
-        return None;
-    }
+/// The entries of a row, at most one for each protocol; `None` when it cannot be read.
+fn parse(mut row: Row) -> Option<[Option<Entry>; 2]> {
+    let port = row.number()?;
+    let protocols = row.field()?;
+    let names = row.names()?;
     let entry = |transport, bare| {
         Some(Entry {
             port,
             transport,
             bare,
-            name,
-            aliases,
+            names,
         })
     };
     let tcp = |bare| entry(Transport::Tcp, bare);
@@ -130,7 +117,7 @@ mod tests {
     fn every_line_can_be_read() {
         for line in FILES.iter().flat_map(|text| text.lines()) {
             assert!(
-                line.starts_with('#') || parse_line(line).is_some(),
+                line.starts_with('#') || parse(Row::of(line)).is_some(),
                 "{line}"
             );
         }
@@ -139,7 +126,7 @@ mod tests {
     #[test]
     fn names_are_in_lower_case_and_cannot_be_taken_for_ports() {
         for entry in COMMON.entries().iter().chain(IANA.entries()) {
-            for name in entry.names() {
+            for name in entry.names.all() {
                 assert_eq!(name, name.to_ascii_lowercase());
                 assert!(name.contains(|c: char| c.is_ascii_lowercase()), "{name}");
                 assert!(!name.contains([',', ':', '`']), "{name}");
@@ -170,9 +157,9 @@ mod tests {
     #[test]
     fn common_names_are_written_once() {
         let mut seen = HashSet::new();
-        for line in include_str!("common.tsv").lines() {
-            let entry = parse_line(line).into_iter().flatten().flatten().next();
-            for name in entry.iter().flat_map(Entry::names) {
+        for row in tsv::rows(include_str!("common.tsv")) {
+            let entry = parse(row).into_iter().flatten().flatten().next();
+            for name in entry.iter().flat_map(|entry| entry.names.all()) {
                 assert!(seen.insert(name), "{name}");
             }
         }
@@ -181,7 +168,7 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_read_is_none() {
         for line in ["", "x\ttcp\tssh", "22\tsctp\tssh", "22\ttcp", "22\ttcp\t"] {
-            assert_eq!(parse_line(line), None, "{line}");
+            assert_eq!(parse(Row::of(line)), None, "{line}");
         }
     }
 }

@@ -6,7 +6,10 @@ mod types;
 use std::{fmt, sync::LazyLock};
 
 pub use self::types::{TypeSpec, TypeWord};
-use crate::services;
+use super::{
+    nearest,
+    tsv::{self, Names, Row},
+};
 
 /// Which ICMP: the two number their types each in its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,23 +52,19 @@ impl fmt::Display for Family {
 struct Entry {
     family: Family,
     number: u8,
-    name: &'static str,
-    /// Separated by blanks.
-    aliases: &'static str,
+    names: Names,
 }
 
 static TABLE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
-    include_str!("iana.tsv")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(parse_line)
+    tsv::rows(include_str!("iana.tsv"))
+        .filter_map(entry)
         .collect()
 });
 
 /// The type with this name or alias; case does not matter.
 pub fn lookup(family: Family, name: &str) -> Option<u8> {
     of(family)
-        .find(|entry| entry.names().any(|known| known.eq_ignore_ascii_case(name)))
+        .find(|entry| entry.names.contains(name))
         .map(|entry| entry.number)
 }
 
@@ -73,39 +72,31 @@ pub fn lookup(family: Family, name: &str) -> Option<u8> {
 pub fn name_of(family: Family, number: u8) -> Option<&'static str> {
     of(family)
         .find(|entry| entry.number == number)
-        .map(|entry| entry.name)
+        .map(|entry| entry.names.name)
 }
 
 /// The nearest name for a typo.
 pub fn suggest(family: Family, name: &str) -> Option<&'static str> {
-    services::nearest(
-        &name.to_ascii_lowercase(),
-        of(family).flat_map(Entry::names),
-    )
+    nearest(&name.to_ascii_lowercase(), names(family))
+}
+
+fn names(family: Family) -> impl Iterator<Item = &'static str> {
+    of(family).flat_map(|entry| entry.names.all())
 }
 
 fn of(family: Family) -> impl Iterator<Item = &'static Entry> {
     TABLE.iter().filter(move |entry| entry.family == family)
 }
 
-impl Entry {
-    fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
-        std::iter::once(self.name).chain(self.aliases.split(' ').filter(|name| !name.is_empty()))
-    }
-}
-
-fn parse_line(line: &'static str) -> Option<Entry> {
-    let mut fields = line.split('\t');
-    let family = match fields.next()? {
-        "icmp" => Family::Icmp,
-        "icmp6" => Family::Icmp6,
-        _ => return None,
-    };
+fn entry(mut row: Row) -> Option<Entry> {
     Some(Entry {
-        family,
-        number: fields.next()?.parse().ok()?,
-        name: fields.next()?,
-        aliases: fields.next().unwrap_or_default(),
+        family: match row.field()? {
+            "icmp" => Family::Icmp,
+            "icmp6" => Family::Icmp6,
+            _ => return None,
+        },
+        number: row.number()?,
+        names: row.names()?,
     })
 }
 
@@ -117,15 +108,11 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_every_name_stands_once() {
-        let lines = include_str!("iana.tsv").lines();
-        assert_eq!(
-            lines.filter(|line| !line.starts_with('#')).count(),
-            TABLE.len()
-        );
+        assert_eq!(tsv::rows(include_str!("iana.tsv")).count(), TABLE.len());
         for family in [Family::Icmp, Family::Icmp6] {
             assert!(of(family).is_sorted_by(|a, b| a.number < b.number));
             let mut seen = HashSet::new();
-            for name in of(family).flat_map(Entry::names) {
+            for name in names(family) {
                 assert!(seen.insert(name), "{name}");
                 assert_eq!(name, name.to_ascii_lowercase());
                 assert!(!name.starts_with(|c: char| c.is_ascii_digit()), "{name}");

@@ -17,7 +17,6 @@ mod table;
 
 use xdpfw_common::Transport;
 
-pub(crate) use suggest::nearest;
 pub use suggest::suggest;
 use table::{COMMON, Entry, IANA};
 
@@ -69,7 +68,7 @@ pub fn name_of(protocol: Transport, port: u16) -> Option<&'static str> {
     COMMON
         .at(protocol, port)
         .or_else(|| IANA.at(protocol, port))
-        .map(|entry| entry.name)
+        .map(|entry| entry.names.name)
 }
 
 /// The first port of each protocol among entries with one name.
@@ -77,7 +76,7 @@ fn first_ports<'a>(entries: impl Iterator<Item = &'a Entry>) -> Option<Service> 
     let mut found = None;
     for entry in entries {
         let service = found.get_or_insert(Service {
-            name: entry.name,
+            name: entry.names.name,
             tcp: None,
             udp: None,
         });
