@@ -183,8 +183,7 @@ fn json_lists_are_whole_where_tables_cut_them() -> Result<()> {
         "--from",
         "192.0.2.0/24",
         "--on",
-        "eth0",
-        "eth1",
+        "eth0,eth1",
     ])
     .ok();
     host.xdpfw([

@@ -14,7 +14,7 @@ fn addresses_and_interfaces_are_written_and_said_again() -> Result<()> {
     let mut rules = String::new();
     let cases: &[(&[&str], &str, &str)] = &[
         (
-            &["tcp", "443", "--from", "192.0.2.0/24", "2001:db8::1"],
+            &["tcp", "443", "--from", "192.0.2.0/24,2001:db8::1"],
             "allow tcp 443 --from 192.0.2.0/24,2001:db8::1 (https)",
             "allow = \"tcp 443\"\nfrom = [\"192.0.2.0/24\", \"2001:db8::1\"]\n",
         ),
@@ -92,15 +92,17 @@ fn addresses_and_interfaces_decide_in_the_kernel() -> Result<()> {
     for (options, matches) in [
         (&["--from", &far][..], true),
         (&["--from", &near], false),
-        (&["--from", "2001:db8::/32", &far], true),
+        (&["--from", "2001:db8::/32", "--from", &far], true),
         (&["--from", "::/0"], false),
         (&["--to", &near, "--from", "0.0.0.0/0"], true),
         (&["--to", &far], false),
         (&["--on", "eth0"], true),
         (&["--on", "eth1"], false),
-        (&["--on", "eth1", "eth0", "--to", &near], true),
+        (&["--on", "eth1,eth0", "--to", &near], true),
     ] {
-        host.xdpfw([&["allow", "tcp", "80"], options].concat()).ok();
+        // Options may stand in front of the words.
+        host.xdpfw([&["allow"], options, &["tcp", "80"]].concat())
+            .ok();
         assert_eq!(is_dropped(&lab, 80)?, !matches, "allow {options:?}");
         host.xdpfw([&["delete", "allow", "tcp", "80"], options].concat())
             .ok();

@@ -17,7 +17,7 @@ use xdpfw_tests::{Host, Lab, Sender, Xdpfw, is_dropped, packets, policy_text};
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The lock that commands take turns with.
-const LOCK: &str = "/run/xdpfw.lock";
+const LOCK: &str = "/run/xdpfw/lock";
 /// The peer's port where it does not matter.
 const REMOTE: u16 = 40_000;
 

@@ -1,16 +1,19 @@
 //! xdpfw, a host packet filter on eBPF/XDP: the library behind the command line.
 //!
-//! [`policy`] and [`compiler`] are pure; [`kernel`] is the only place that talks
-//! to eBPF; [`commands`] has a file for each command; [`view`] renders.
+//! Layers, each of which knows only those below: [`commands`] (and [`output`], which renders)
+//! → [`engine`] → [`datapath`] and [`analysis`] → [`compiler`] → [`policy`] → [`ports`] and
+//! [`names`]. [`netlink`] and [`system`] read the host and know none of them.
 
+pub mod analysis;
 pub mod cli;
 pub mod commands;
 pub mod compiler;
-pub mod exit;
-pub mod host;
-pub mod kernel;
+pub mod datapath;
+pub mod engine;
 pub mod names;
+pub mod netlink;
+pub mod output;
 pub mod policy;
 pub mod ports;
-pub mod text;
-pub mod view;
+pub mod system;
+mod text;

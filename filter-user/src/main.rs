@@ -8,9 +8,8 @@ use std::{
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use xdpfw::{
     cli::Cli,
-    commands::{self, Context},
-    exit::{self, Exit},
-    view::{Printer, Verbosity},
+    commands::{self, Context, Exit},
+    output::{Printer, Verbosity},
 };
 
 fn main() -> ExitCode {
@@ -19,13 +18,13 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error).into(),
     };
     let mut printer = Printer::new(cli.global.color, cli.global.verbosity());
-    let context = Context::new(cli.global);
+    let context = Context::new(cli.global, Cli::command);
     match commands::run(cli.command, &context, &mut printer) {
         Ok(exit) => exit.into(),
-        Err(error) if exit::is_closed_pipe(&error) => Exit::Done.into(),
+        Err(error) if commands::is_closed_pipe(&error) => Exit::Done.into(),
         Err(error) => {
             printer.error(&format!("{error:#}"));
-            exit::code_of(&error).into()
+            commands::code_of(&error).into()
         }
     }
 }
@@ -57,7 +56,7 @@ fn usage(error: &clap::Error) -> Exit {
             return Exit::Usage;
         }
     };
-    // Nobody is left to be told that help could not be printed.
+    // Where help cannot be printed, an error cannot either.
     drop(error.print());
     exit
 }

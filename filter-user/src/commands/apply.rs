@@ -8,12 +8,17 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Context, edit::Edit, require_root, warnings};
+use super::{
+    Context, Exit, Failure,
+    edit::{Edit, describe},
+    require_root, warn,
+};
 use crate::{
-    exit::{Exit, Failure},
-    kernel::{Lock, Store},
-    policy::{Policy, PolicyFile},
-    view::{Difference, Printer},
+    analysis,
+    engine::{Engine, PolicyFile},
+    output::{Difference, Printer},
+    policy::Policy,
+    system::ephemeral_ports,
 };
 
 /// Arguments of `apply`.
@@ -42,19 +47,19 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     }
     let edit = Edit::replace(read)?;
     let policy = edit.file.policy();
-    let effect = edit.finish(args.force, printer)?;
+    let applied = edit.commit(args.force, printer)?;
     let rules = policy.rules.len();
     printer.line(&format!(
         "default {}, {rules} rule{}   {}{}",
         policy.default,
         if rules == 1 { "" } else { "s" },
-        if effect.changed() { "" } else { "already so, " },
-        effect.describe()
+        if applied.changed { "" } else { "already so, " },
+        describe(&applied)
     ))?;
-    if !effect.interfaces().is_empty() {
-        compare_interfaces(policy, effect.interfaces(), printer);
+    if !applied.interfaces.is_empty() {
+        compare_interfaces(policy, &applied.interfaces, printer);
     }
-    warnings::of_policy(policy, printer);
+    warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
     Ok(Exit::Done)
 }
 
@@ -70,10 +75,10 @@ fn read(source: Option<&str>, context: &Context) -> Result<PolicyFile> {
         Some("-") => {
             let mut bytes = Vec::new();
             io::stdin().read_to_end(&mut bytes)?;
-            PolicyFile::replacing(path, "standard input", bytes)
+            Ok(PolicyFile::replacing(path, "standard input", bytes)?)
         }
         Some(source) => match fs::read(source) {
-            Ok(bytes) => PolicyFile::replacing(path, source, bytes),
+            Ok(bytes) => Ok(PolicyFile::replacing(path, source, bytes)?),
             Err(error) => Err(cannot_read(Path::new(source), error)),
         },
     }
@@ -108,8 +113,8 @@ fn compare_interfaces(policy: &Policy, live: &[String], printer: &mut Printer) {
 
 fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
-    let _lock = Lock::shared()?;
-    let (base, name) = match Store::open()?.live()? {
+    let engine = Engine::shared()?;
+    let (base, name) = match engine.live() {
         Some(live) => (live.generation.record().policy.clone(), "what is live"),
         None => (
             context.policy_file()?.policy().clone(),
@@ -122,7 +127,8 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
     } else {
         printer.text(&difference.to_string())?;
     }
-    warnings::of_policy(file.policy(), printer);
+    let warnings = analysis::of_policy(file.policy(), ephemeral_ports());
+    warn(&warnings, printer);
     if difference.is_empty() {
         printer.note(&format!("valid, and the same as {name}"));
         Ok(Exit::Done)

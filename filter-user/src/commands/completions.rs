@@ -1,11 +1,10 @@
 //! `xdpfw completions`: print a completion script for a shell.
 
 use anyhow::Result;
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Context;
-use crate::{cli::Cli, exit::Exit, view::Printer};
+use super::{Context, Exit};
+use crate::output::Printer;
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
@@ -19,9 +18,14 @@ pub struct Args {
 /// # Errors
 ///
 /// It cannot be written.
-pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
+pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "xdpfw", &mut script);
+    clap_complete::generate(
+        args.shell,
+        &mut context.command_line(),
+        "xdpfw",
+        &mut script,
+    );
     printer.text(&String::from_utf8(script)?)?;
     Ok(Exit::Done)
 }

@@ -1,10 +1,13 @@
-//! `xdpfw default`: say what happens to what no rule matches.
+//! `xdpfw default`: set what happens to packets that no rule matches.
 
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::{Context, edit::Edit};
-use crate::{exit::Exit, policy::DefaultAction, view::Printer};
+use super::{
+    Context, Exit,
+    edit::{Edit, describe},
+};
+use crate::{output::Printer, policy::DefaultAction};
 
 /// Arguments of `default`.
 #[derive(Debug, clap::Args)]
@@ -39,8 +42,8 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     if edit.file.policy().default != default {
         edit.file.set_default(default)?;
     }
-    let effect = edit.finish(args.force, printer)?;
-    let note = if effect.changed() { "" } else { "already so, " };
-    printer.line(&format!("default {default}   {note}{}", effect.describe()))?;
+    let applied = edit.commit(args.force, printer)?;
+    let note = if applied.changed { "" } else { "already so, " };
+    printer.line(&format!("default {default}   {note}{}", describe(&applied)))?;
     Ok(Exit::Done)
 }

@@ -2,27 +2,22 @@
 
 use anyhow::Result;
 
-use super::{
-    Context,
-    edit::Edit,
-    options::{WhatOptions, is_rule},
-    warnings,
-};
+use super::{Context, Exit, Failure, edit::Edit, matching::WhatOptions, warn};
 use crate::{
-    exit::{Exit, Failure},
+    analysis,
+    output::{ITEMS, Printer},
     policy::{Action, Policy, RuleId, What},
-    view::{ITEMS, Printer},
 };
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Ids (`r3 r4`), or a rule said again (`allow tcp 443`)
-    #[arg(required_unless_present_any = WhatOptions::IDS, value_name = "ID | RULE")]
+    /// Ids (`r3 r4`), or the words of a rule (`allow tcp 443`)
+    #[arg(required = true, value_name = "ID | RULE")]
     words: Vec<String>,
     #[command(flatten)]
     options: WhatOptions,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Even if it cuts the SSH session this runs in
@@ -53,29 +48,27 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     let policy = edit.file.policy().clone();
     let ids = named.find(&policy)?;
     edit.file.remove(&ids)?;
-    edit.finish(args.force, printer)?;
+    edit.commit(args.force, printer)?;
     for id in ids {
         report(&policy, id, "deleted", printer)?;
     }
-    warnings::of_removal(&policy, edit.file.policy(), printer);
+    warn(&analysis::of_removal(&policy, edit.file.policy()), printer);
     Ok(Exit::Done)
 }
 
 /// Which rules are meant.
 enum Named {
     Ids(Vec<RuleId>),
-    Said(Action, What),
+    Words(Action, What),
 }
 
 impl Named {
     fn parse(args: &Args) -> Result<Self> {
-        let Some((first, said)) = args.words.split_first() else {
-            return Err(args.options.nothing_said("delete", |words| {
-                matches!(words, [first, said @ ..] if action(first).is_some() && is_rule(said))
-            }));
+        let Some((first, words)) = args.words.split_first() else {
+            return Err(Failure::usage("say which rules: `r3 r4`, or `allow tcp 443`").into());
         };
         if let Some(action) = action(first) {
-            return Ok(Self::Said(action, args.options.parse(said)?));
+            return Ok(Self::Words(action, args.options.parse(words)?));
         }
         args.options.refuse()?;
         let ids = args.words.iter().map(|word| word.parse());
@@ -95,7 +88,7 @@ impl Named {
                 ids.dedup();
                 Ok(ids)
             }
-            Self::Said(action, what) => match policy.same_rule(*action, what) {
+            Self::Words(action, what) => match policy.same_rule(*action, what) {
                 Some(rule) => Ok(vec![rule.id]),
                 None => Err(missing(&format!("no rule says `{action} {what:.ITEMS$}`"))),
             },
@@ -103,7 +96,7 @@ impl Named {
     }
 }
 
-/// The action of a rule that is said again.
+/// The action that the words of a rule begin with.
 fn action(word: &str) -> Option<Action> {
     [Action::Allow, Action::Deny]
         .into_iter()

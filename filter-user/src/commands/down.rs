@@ -2,12 +2,8 @@
 
 use anyhow::Result;
 
-use super::{Context, require_root};
-use crate::{
-    exit::{Exit, Failure},
-    kernel::{Lock, Store},
-    view::Printer,
-};
+use super::{Context, Exit, Failure, require_root};
+use crate::{engine::Engine, output::Printer};
 
 /// Arguments of `down`.
 #[derive(Debug, clap::Args)]
@@ -25,8 +21,8 @@ pub struct Args {
 /// all others are.
 pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
-    let _lock = Lock::exclusive()?;
-    let store = Store::open()?;
+    let engine = Engine::exclusive()?;
+    let store = engine.store();
     let attached = store.attached()?;
     for name in &args.interfaces {
         if !attached.iter().any(|a| a.interface.name == *name) {

@@ -1,112 +1,51 @@
-//! What every command does that changes the policy: file and kernel change
-//! together or not at all.
+//! What the commands have in common that change the policy.
 
 use anyhow::Result;
 
-use super::{Context, lockout};
+use super::{Context, require_root};
 use crate::{
-    kernel::{Counters, Live, Lock, Store},
-    policy::PolicyFile,
-    view::Printer,
+    engine::{Applied, Engine, PolicyFile},
+    output::Printer,
 };
 
-/// The policy file and the kernel's state, for one command alone.
+/// The policy file and the filter, for one command alone.
 pub(super) struct Edit {
-    _lock: Lock,
     pub(super) file: PolicyFile,
-    store: Store,
-    live: Option<Live>,
-}
-
-/// Where a change took effect.
-#[derive(Debug)]
-pub(super) struct Effect {
-    interfaces: Vec<String>,
-    changed: bool,
-}
-
-impl Effect {
-    /// As it follows what was changed: `live on eth0`.
-    pub(super) fn describe(&self) -> String {
-        if self.interfaces.is_empty() {
-            "saved; not up (say `xdpfw up IFACE`)".to_owned()
-        } else {
-            format!("live on {}", self.interfaces.join(", "))
-        }
-    }
-
-    /// Names of the interfaces it is live on.
-    pub(super) fn interfaces(&self) -> &[String] {
-        &self.interfaces
-    }
-
-    /// Whether the kernel or the file was touched.
-    pub(super) const fn changed(&self) -> bool {
-        self.changed
-    }
+    engine: Engine,
 }
 
 impl Edit {
-    /// Takes the lock, reads the file, asks the kernel.
+    /// Takes the lock, looks at the kernel, reads the policy file.
     pub(super) fn begin(context: &Context) -> Result<Self> {
-        super::require_root()?;
-        let lock = Lock::exclusive()?;
-        Self::of(lock, context.policy_file()?)
+        Self::replace(|| context.policy_file())
     }
 
     /// The same with another policy in place of the file's, which may be beyond
     /// reading.
     pub(super) fn replace(read: impl FnOnce() -> Result<PolicyFile>) -> Result<Self> {
-        super::require_root()?;
-        let lock = Lock::exclusive()?;
-        Self::of(lock, read()?)
-    }
-
-    fn of(lock: Lock, file: PolicyFile) -> Result<Self> {
-        let store = Store::open()?;
+        require_root()?;
+        let engine = Engine::exclusive()?;
         Ok(Self {
-            _lock: lock,
-            file,
-            live: store.live()?,
-            store,
+            file: read()?,
+            engine,
         })
     }
 
     /// Saves the file and puts its policy in force, if the filter is up.
-    ///
-    /// The generation is built first, then the file is replaced, then the
-    /// generation put in force: whatever fails before the last step leaves the
-    /// file as it was.
-    pub(super) fn finish(&self, force: bool, printer: &mut Printer) -> Result<Effect> {
-        let next = self.file.policy();
-        let mut effect = Effect {
-            interfaces: Vec::new(),
-            changed: self.file.is_changed(),
-        };
-        let Some(live) = &self.live else {
-            self.file.save_if_changed()?;
-            return Ok(effect);
-        };
-        let names = live.attached.iter().map(|a| a.interface.name.clone());
-        effect.interfaces = names.collect();
-        // A swap costs something, and nothing is to be had for it here.
-        let in_force = live.generation.record();
-        if !in_force.traced && in_force.is_up_to_date(next)? {
-            self.file.save_if_changed()?;
-            return Ok(effect);
+    pub(super) fn commit(&self, force: bool, printer: &mut Printer) -> Result<Applied> {
+        let change = self.engine.change(&self.file).guarded(!force);
+        let applied = change.commit()?;
+        if let Some(summary) = &applied.summary {
+            printer.detail(|| summary.clone());
         }
-        effect.changed = true;
-        if !force {
-            lockout::guard(next, Some(&in_force.policy), printer)?;
-        }
-        let change = self.store.prepare(next, Counters::Keep, false)?;
-        let summary = change.describe();
-        self.file.save_if_changed()?;
-        if let Err(error) = change.make() {
-            self.file.restore()?;
-            return Err(error);
-        }
-        printer.detail(|| summary);
-        Ok(effect)
+        Ok(applied)
+    }
+}
+
+/// Where a change took effect, as it follows what was changed: `live on eth0`.
+pub(super) fn describe(applied: &Applied) -> String {
+    match applied.interfaces.as_slice() {
+        [] => "saved; not up (say `xdpfw up IFACE`)".to_owned(),
+        interfaces => format!("live on {}", interfaces.join(", ")),
     }
 }

@@ -2,11 +2,13 @@
 
 use anyhow::Result;
 
-use super::{Context, require_root, warnings};
+use super::{Context, Exit, require_root, warn};
 use crate::{
-    exit::Exit,
-    kernel::{Lock, Record, Snapshot, Store},
-    view::{List, Printer, Warning},
+    analysis::{self, unreachable},
+    datapath::{Record, Snapshot},
+    engine::Engine,
+    output::{List, Printer, StateWarning},
+    system::ephemeral_ports,
 };
 
 /// Arguments of `list`.
@@ -20,14 +22,14 @@ pub struct Args {}
 /// The kernel or the policy file cannot be read.
 pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
-    let _lock = Lock::shared()?;
-    let (list, shadowed) = match Store::open()?.live()? {
+    let engine = Engine::shared()?;
+    let (list, shadowed) = match engine.live() {
         Some(live) => {
             let record = live.generation.record();
             if let Some(warning) = unapplied(context, record) {
                 printer.warning(&warning.to_string());
             }
-            let shadowed = warnings::unreachable(&record.policy);
+            let shadowed = unreachable(&record.policy, ephemeral_ports());
             let counters = live.generation.snapshot()?;
             (List::new(&record.policy, &counters, &shadowed), shadowed)
         }
@@ -35,7 +37,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             printer.note("not up; the rules are those of the policy file");
             let file = context.policy_file()?;
             let policy = file.policy();
-            let shadowed = warnings::unreachable(policy);
+            let shadowed = unreachable(policy, ephemeral_ports());
             let counters = Snapshot::empty(policy.rules.len());
             (List::new(policy, &counters, &shadowed), shadowed)
         }
@@ -45,15 +47,15 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     } else {
         printer.text(&list.to_string())?;
     }
-    warnings::of_unreachable(&shadowed, printer);
+    warn(&[analysis::Warning::Unreachable(shadowed)], printer);
     Ok(Exit::Done)
 }
 
 /// Whether the policy file was edited and not applied, or is no policy any more.
-pub(super) fn unapplied(context: &Context, live: &Record) -> Option<Warning> {
+pub(super) fn unapplied(context: &Context, live: &Record) -> Option<StateWarning> {
     match context.policy_file() {
         Ok(file) if file.policy().same_verdicts(&live.policy) => None,
-        Ok(_) => Some(Warning {
+        Ok(_) => Some(StateWarning {
             kind: "policy-differs",
             text: format!(
                 "{} differs from what is live",
@@ -61,7 +63,7 @@ pub(super) fn unapplied(context: &Context, live: &Record) -> Option<Warning> {
             ),
             remedy: Some("xdpfw apply --check".into()),
         }),
-        Err(error) => Some(Warning {
+        Err(error) => Some(StateWarning {
             kind: "policy-invalid",
             text: format!("{error:#}"),
             remedy: None,

@@ -1,10 +1,9 @@
 //! `xdpfw man`: print the manual page.
 
 use anyhow::Result;
-use clap::CommandFactory as _;
 
-use super::Context;
-use crate::{cli::Cli, exit::Exit, view::Printer};
+use super::{Context, Exit};
+use crate::output::Printer;
 
 /// Arguments of `man`.
 #[derive(Debug, clap::Args)]
@@ -15,8 +14,8 @@ pub struct Args {}
 /// # Errors
 ///
 /// It cannot be written.
-pub fn run(_args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
-    let mut command = Cli::command();
+pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let mut command = context.command_line();
     command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;

@@ -1,71 +1,73 @@
-//! The commands, a file for each: `Args`, and `run`.
+//! The commands, a file for each: `Args`, and `run`. Exit codes are chosen here alone.
 
 pub mod apply;
 pub mod completions;
+mod context;
 pub mod default;
 pub mod delete;
 pub mod down;
 mod edit;
+mod exit;
 pub mod list;
-mod lockout;
 pub mod man;
-mod options;
+mod matching;
 pub mod rule;
-mod ruling;
 pub mod stats;
 pub mod status;
 pub mod trace;
 pub mod up;
-mod warnings;
 
 use anyhow::Result;
+use clap::Subcommand;
 
+pub use self::{
+    context::{Context, Global},
+    exit::{Exit, Failure, code_of, is_closed_pipe},
+};
 use crate::{
-    cli::{Command, Global},
-    exit::{Exit, Failure},
-    policy::{Action, PolicyFile},
-    view::Printer,
+    engine,
+    output::{Printer, warning_lines},
+    policy::Action,
 };
 
-/// What every command is told.
-#[derive(Debug)]
-pub struct Context {
-    global: Global,
-}
-
-impl Context {
-    /// With these flags.
-    pub const fn new(global: Global) -> Self {
-        Self { global }
-    }
-
-    /// Whether to print JSON.
-    pub const fn json(&self) -> bool {
-        self.global.json
-    }
-
-    /// Reads the policy file.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read, or is no policy.
-    pub fn policy_file(&self) -> Result<PolicyFile> {
-        PolicyFile::open(&self.global.policy)
-    }
-
-    /// Where the policy is.
-    pub fn policy_path(&self) -> &std::path::Path {
-        &self.global.policy
-    }
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Attach the filter to interfaces
+    Up(up::Args),
+    /// Detach the filter
+    Down(down::Args),
+    /// Add a rule that lets packets pass
+    Allow(rule::Args),
+    /// Add a rule that drops packets
+    Deny(rule::Args),
+    /// Remove rules, by id or by saying one again
+    Delete(delete::Args),
+    /// Set what happens to packets that no rule matches
+    Default(default::Args),
+    /// Show the rules, and how many packets each decided
+    List(list::Args),
+    /// Show interfaces, generation, and totals per reason
+    Status(status::Args),
+    /// Show the drops of every port
+    Stats(stats::Args),
+    /// Replace the policy by a file, or compare it
+    Apply(apply::Args),
+    /// Show why each packet passed or was dropped
+    Trace(trace::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Print the manual page
+    Man(man::Args),
 }
 
 /// Does what was asked.
 ///
 /// # Errors
 ///
-/// Whatever went wrong, with its [exit code](crate::exit::code_of).
+/// Whatever went wrong, with its [exit code](code_of).
 pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    match command {
+    let result = match command {
         Command::Up(args) => up::run(&args, context, printer),
         Command::Down(args) => down::run(&args, context, printer),
         Command::Allow(args) => rule::run(Action::Allow, &args, context, printer),
@@ -79,7 +81,16 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Trace(args) => trace::run(&args, context, printer),
         Command::Completions(args) => completions::run(&args, context, printer),
         Command::Man(args) => man::run(&args, context, printer),
+    };
+    if let Err(error) = &result
+        && let Some(engine::Error::LockedOut { peer, lock_out }) = error.downcast_ref()
+    {
+        printer.warning(&format!(
+            "this would cut your SSH session from {peer} ({})",
+            lock_out.why
+        ));
     }
+    result
 }
 
 /// Refuses whoever may not talk to the kernel's filter.
@@ -94,7 +105,9 @@ fn require_root() -> Result<()> {
     Err(Failure::new(Exit::Privilege, "this needs root; say `sudo xdpfw …`").into())
 }
 
-/// What commands say that need the filter to be up.
-fn not_up() -> anyhow::Error {
-    Failure::new(Exit::Failed, "not up (say `xdpfw up IFACE`)").into()
+/// Prints what the author of a policy may not have meant.
+fn warn(warnings: &[crate::analysis::Warning], printer: &mut Printer) {
+    for line in warning_lines(warnings) {
+        printer.warning(&line);
+    }
 }

@@ -4,15 +4,16 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    Context,
-    edit::Edit,
-    options::{WhatOptions, is_rule},
-    warnings,
+    Context, Exit, Failure,
+    edit::{Edit, describe},
+    matching::WhatOptions,
+    warn,
 };
 use crate::{
-    exit::{Exit, Failure},
-    policy::{Action, PolicyFile, Rule, RuleId, What},
-    view::{ITEMS, Printer, RuleRow},
+    analysis,
+    output::{ITEMS, Printer, RuleRow},
+    policy::{Action, Policy, Rule, RuleId, What},
+    system::ephemeral_ports,
 };
 
 /// Arguments of `allow` and `deny`.
@@ -20,7 +21,7 @@ use crate::{
 pub struct Args {
     /// What the rule is for: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`,
     /// `icmp echo-request`, `icmp6 any`, `proto gre`, `any`
-    #[arg(required_unless_present_any = WhatOptions::IDS, value_name = "WHAT")]
+    #[arg(required = true, value_name = "WHAT")]
     what: Vec<String>,
     #[command(flatten)]
     options: WhatOptions,
@@ -30,7 +31,7 @@ pub struct Args {
     /// Put the rule in front of this one; without, at the end
     #[arg(long, value_name = "ID")]
     before: Option<String>,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Even if it cuts the SSH session this runs in
@@ -53,9 +54,6 @@ struct Added {
 ///
 /// The words make no rule, or the change cannot be made.
 pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    if args.what.is_empty() {
-        return Err(args.options.nothing_said(action.as_str(), is_rule));
-    }
     let what = args.options.parse(&args.what)?;
     let before = match &args.before {
         Some(id) => Some(id.parse::<RuleId>().map_err(Failure::usage)?),
@@ -63,7 +61,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
     };
     if args.dry_run {
         let file = context.policy_file()?;
-        let (rule, exists) = settle(&file, action, what, before, args)?;
+        let (rule, exists) = settle(file.policy(), action, what, before, args)?;
         let added = Added::new(&rule, !exists, Vec::new());
         let note = if exists {
             "already there (dry run)"
@@ -74,38 +72,39 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
         if !exists {
             let mut policy = file.policy().clone();
             policy.insert(rule.clone(), before);
-            warnings::of_rule(&policy, &rule, printer);
+            let warnings = analysis::of_rule(&policy, &rule, ephemeral_ports());
+            warn(&warnings, printer);
         }
         return Ok(Exit::Done);
     }
     let mut edit = Edit::begin(context)?;
-    let (rule, exists) = settle(&edit.file, action, what, before, args)?;
+    let (rule, exists) = settle(edit.file.policy(), action, what, before, args)?;
     if !exists {
         edit.file.add(rule.clone(), before)?;
     }
-    let effect = edit.finish(args.force, printer)?;
+    let applied = edit.commit(args.force, printer)?;
     let note = if exists {
-        format!("already there, {}", effect.describe())
+        format!("already there, {}", describe(&applied))
     } else {
-        effect.describe()
+        describe(&applied)
     };
-    let added = Added::new(&rule, !exists, effect.interfaces().to_vec());
+    let added = Added::new(&rule, !exists, applied.interfaces);
     added.print(&rule, &note, context, printer)?;
     if !exists {
-        warnings::of_rule(edit.file.policy(), &rule, printer);
+        let warnings = analysis::of_rule(edit.file.policy(), &rule, ephemeral_ports());
+        warn(&warnings, printer);
     }
     Ok(Exit::Done)
 }
 
 /// The rule that is to be there, and whether it is.
 fn settle(
-    file: &PolicyFile,
+    policy: &Policy,
     action: Action,
     what: What,
     before: Option<RuleId>,
     args: &Args,
 ) -> Result<(Rule, bool)> {
-    let policy = file.policy();
     if let Some(id) = before
         && policy.rule(id).is_none()
     {

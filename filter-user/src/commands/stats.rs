@@ -3,16 +3,14 @@
 use std::{pin::pin, time::Duration};
 
 use anyhow::Result;
-use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 use xdpfw_common::Transport;
 
-use super::{Context, not_up, require_root};
+use super::{Context, Exit, Failure, require_root};
 use crate::{
-    exit::{Exit, Failure},
-    kernel::{Counters, Lock, Snapshot, Store},
+    engine::{Rates, Sample},
     names::services,
-    view::{Printer, Stats, StatsQuery},
+    output::{Printer, Stats, StatsQuery},
 };
 
 /// Ports shown where the user asked for no number.
@@ -65,48 +63,13 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     match interval {
         Some(interval) => watch(interval, &query, context, printer)?,
         None if args.reset => {
-            let sample = reset()?;
+            let sample = Sample::take_last()?;
             show(&sample, None, &query, context, printer)?;
             printer.note("all counters are zero again");
         }
-        None => show(&observe()?, None, &query, context, printer)?,
+        None => show(&Sample::take()?, None, &query, context, printer)?,
     }
     Ok(Exit::Done)
-}
-
-/// The counters at a time.
-struct Sample {
-    at: Timestamp,
-    since: Timestamp,
-    counters: Snapshot,
-}
-
-fn observe() -> Result<Sample> {
-    let _lock = Lock::shared()?;
-    let live = Store::open()?.live()?.ok_or_else(not_up)?.generation;
-    Ok(Sample {
-        counters: live.snapshot()?,
-        at: Timestamp::now(),
-        since: live.record().counting_since,
-    })
-}
-
-/// Sets the counters to zero by a generation with new ones: no packet is
-/// counted twice, and none is lost. Returns the final state of the old ones.
-fn reset() -> Result<Sample> {
-    let _lock = Lock::exclusive()?;
-    let store = Store::open()?;
-    let old = store.live()?.ok_or_else(not_up)?.generation;
-    let record = old.record().clone();
-    let counters = old.counters()?;
-    store
-        .prepare(&record.policy, Counters::Reset, record.traced)?
-        .make()?;
-    Ok(Sample {
-        counters: counters.read()?,
-        at: Timestamp::now(),
-        since: record.counting_since,
-    })
 }
 
 fn show(
@@ -116,16 +79,7 @@ fn show(
     context: &Context,
     printer: &mut Printer,
 ) -> Result<()> {
-    // Counters that began after the previous sample have nothing to do with it.
-    let previous = previous.filter(|previous| previous.since == sample.since);
-    let began = previous.map_or(sample.since, |previous| previous.at);
-    let stats = Stats::new(
-        &sample.counters,
-        previous.map(|previous| &previous.counters),
-        sample.at,
-        sample.at.duration_since(began).as_secs_f64(),
-        query,
-    );
+    let stats = Stats::new(&Rates::between(previous, sample), query);
     if context.json() {
         printer.json(&stats)
     } else {
@@ -160,7 +114,7 @@ fn watch(
         if let Some(interrupt) = interrupted {
             return Ok(interrupt?);
         }
-        let sample = observe()?;
+        let sample = Sample::take()?;
         printer.begin_frame(context.json())?;
         show(&sample, previous.as_ref(), query, context, printer)?;
         previous = Some(sample);

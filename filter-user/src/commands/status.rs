@@ -3,12 +3,13 @@
 
 use anyhow::Result;
 
-use super::{Context, list::unapplied, require_root};
+use super::{Context, Exit, list::unapplied, require_root};
 use crate::{
-    exit::Exit,
-    kernel::{Attached, Interface, Lock, Store, interfaces},
-    policy::{Policy, PolicyFile},
-    view::{Printer, Status, Warning},
+    datapath::Attached,
+    engine::{Engine, PolicyFile, PolicySource as _},
+    netlink::{Interface, interfaces},
+    output::{Printer, StateWarning, Status},
+    policy::Policy,
 };
 
 /// Arguments of `status`.
@@ -22,9 +23,9 @@ pub struct Args {}
 /// The kernel cannot be read.
 pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
-    let _lock = Lock::shared()?;
-    let store = Store::open()?;
-    let status = match store.live()? {
+    let engine = Engine::shared()?;
+    let store = engine.store();
+    let status = match engine.live() {
         Some(live) => {
             let record = live.generation.record();
             // The policy in force may be older than interfaces that were added to the file.
@@ -65,7 +66,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
 }
 
 /// The interfaces of the policy that are not filtered.
-fn unfiltered(policy: &Policy, attached: &[Attached]) -> Result<Vec<Warning>> {
+fn unfiltered(policy: &Policy, attached: &[Attached]) -> Result<Vec<StateWarning>> {
     let is_filtered = |name: &str| attached.iter().any(|one| one.interface.name == name);
     let mut names: Vec<&String> = policy.interfaces.iter().collect();
     names.retain(|name| !is_filtered(name));
@@ -78,7 +79,7 @@ fn unfiltered(policy: &Policy, attached: &[Attached]) -> Result<Vec<Warning>> {
             .iter()
             .any(|Interface { name: other, .. }| other == name);
         let name = name.escape_debug();
-        Warning {
+        StateWarning {
             kind: if exists {
                 "interface-not-filtered"
             } else {
@@ -95,8 +96,8 @@ fn unfiltered(policy: &Policy, attached: &[Attached]) -> Result<Vec<Warning>> {
     Ok(warnings.collect())
 }
 
-fn interface_gone() -> Warning {
-    Warning {
+fn interface_gone() -> StateWarning {
+    StateWarning {
         kind: "interface-gone",
         text: "a filtered interface is gone; one that came back is not filtered".into(),
         remedy: Some("xdpfw up".into()),

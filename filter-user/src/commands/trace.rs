@@ -1,4 +1,4 @@
-//! `xdpfw trace`: tell of each packet what became of it and why.
+//! `xdpfw trace`: show why each packet passed or was dropped.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -12,11 +12,11 @@ use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
 
-use super::{Context, not_up, require_root};
+use super::{Context, Exit, require_root};
 use crate::{
-    exit::Exit,
-    kernel::{Counters, Lock, Record, Store, follow},
-    view::Printer,
+    datapath::{Record, follow},
+    engine::{Engine, InForce, program_in_force},
+    output::Printer,
 };
 
 /// How often to look whether the traced generation is still in force.
@@ -50,7 +50,7 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     let (program, record) = switch(true)?;
     printer.note("tracing slows the filter down; interrupt to stop");
     let result = runtime.block_on(show(args, program, &record, &mut ends, printer));
-    if in_force()? == Some(program) {
+    if program_in_force()? == Some(program) {
         switch(false)?;
     }
     result?;
@@ -80,20 +80,15 @@ impl Ends {
     }
 }
 
-/// The program in force.
-fn in_force() -> Result<Option<u32>> {
-    let _lock = Lock::shared()?;
-    let current = Store::open()?.current()?;
-    Ok(current.map(|current| current.program_id()))
-}
-
 /// Puts the same policy in force, traced or not.
 fn switch(traced: bool) -> Result<(u32, Record)> {
-    let _lock = Lock::exclusive()?;
-    let store = Store::open()?;
-    let live = store.live()?.ok_or_else(not_up)?;
-    let policy = &live.generation.record().policy;
-    let generation = store.prepare(policy, Counters::Keep, traced)?.make()?;
+    let engine = Engine::exclusive()?;
+    let live = engine.must_be_up()?;
+    let policy = InForce(&live.generation.record().policy);
+    let applied = engine.change(&policy).traced(traced).commit()?;
+    let generation = applied
+        .generation
+        .unwrap_or_else(|| live.generation.clone());
     Ok((generation.program_id(), generation.record().clone()))
 }
 
@@ -118,7 +113,7 @@ async fn show(
             }
             result = &mut follower => return result,
             _ = look.tick() => {
-                if in_force()? != Some(program) {
+                if program_in_force()? != Some(program) {
                     printer.note("the policy changed, which ends the trace");
                     break;
                 }

@@ -11,7 +11,6 @@ mod builder;
 mod diagram;
 mod dimension;
 mod prefixes;
-mod shadows;
 
 use std::fmt;
 
@@ -23,13 +22,13 @@ use xdpfw_common::{
     },
 };
 
+pub use self::prefixes::Prefix;
 use self::{
     builder::Builder,
     diagram::{Diagram, Dimensions, MAX_EDGES},
     dimension::{ANY_FAMILY, Classes, Dimension, V4, V6, for_each_range, interfaces},
     prefixes::addresses,
 };
-pub use self::{prefixes::Prefix, shadows::unreachable};
 use crate::{
     policy::{Action, DefaultAction, Fragments, Policy, Rule, RuleId, UdpReplies},
     ports::{PortRange, PortSet},
@@ -70,6 +69,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Places in the policy of the rules that decide for no packet, in their order.
+    pub fn unreached(&self) -> &[usize] {
+        &self.unreached
+    }
+
     /// How many prefixes there are in the tries.
     pub fn prefixes(&self) -> usize {
         let tries = self.sources.iter().chain(&self.destinations);

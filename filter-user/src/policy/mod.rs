@@ -1,7 +1,7 @@
 //! The policy: an ordered list of rules and a default, as the user states it.
 //! Pure; what it means for packets is the [compiler](crate::compiler)'s.
 
-mod file;
+mod document;
 mod flow;
 mod prefix;
 mod protocol;
@@ -13,7 +13,7 @@ mod words;
 use std::{collections::HashSet, fmt};
 
 pub use self::{
-    file::PolicyFile,
+    document::{EditError, ParseError, PolicyDocument},
     flow::{Flow, Kind},
     prefix::{PrefixText, is_interface_name},
     protocol::Protocol,
@@ -83,15 +83,6 @@ macro_rules! words {
 words!(DefaultAction: Drop = "drop", Pass = "pass");
 words!(Fragments: Pass = "pass", Drop = "drop");
 words!(UdpReplies: Connected = "connected", Bound = "bound", Off = "off");
-
-/// A rule that no packet can reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shadowed {
-    /// The rule.
-    pub rule: RuleId,
-    /// The rules in front of it that take its packets, in their order.
-    pub by: Vec<RuleId>,
-}
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -161,7 +161,6 @@ fn a_list_of_denied_addresses_is_stored_once_for_all_ports() {
 
 fn shadows(texts: &[&str]) -> Vec<(u32, Vec<u32>)> {
     unreachable(&rules(texts), EPHEMERAL)
-        .unwrap()
         .into_iter()
         .map(|shadowed| {
             let by = shadowed.by.into_iter().map(|rule| rule.0).collect();

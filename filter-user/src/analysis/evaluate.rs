@@ -1,0 +1,76 @@
+//! Evaluates rules against partly known packets. Who asks says which mistake must not be
+//! made.
+
+use crate::{
+    policy::{Action, DefaultAction, Flow, Policy, Rule, What},
+    ports::PortRange,
+};
+
+/// Whether a rule matches packets of which not everything is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Matches {
+    /// None of them.
+    No,
+    /// Some of them, or it cannot be told.
+    Perhaps,
+    /// All of them.
+    Yes,
+}
+
+/// What to take for true of a rule that matches perhaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Assume {
+    /// That it matches if it denies.
+    Worst,
+    /// That it matches if it allows.
+    Best,
+}
+
+/// What becomes of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision<'a> {
+    /// The rule lets them pass.
+    Allowed(&'a Rule),
+    /// The rule drops them.
+    Denied(&'a Rule),
+    /// No rule matches.
+    Default(DefaultAction),
+}
+
+/// What the first rule that matches does with packets.
+pub(super) fn evaluate<'a>(
+    policy: &'a Policy,
+    assume: Assume,
+    matches: impl Fn(&What) -> Matches,
+) -> Decision<'a> {
+    let counts = |rule: &&Rule| match (matches(&rule.what), assume) {
+        (Matches::No, _) => false,
+        (Matches::Yes, _) => true,
+        (Matches::Perhaps, Assume::Worst) => rule.action == Action::Deny,
+        (Matches::Perhaps, Assume::Best) => rule.action == Action::Allow,
+    };
+    match policy.rules.iter().find(counts) {
+        None => Decision::Default(policy.default),
+        Some(rule) if rule.action == Action::Allow => Decision::Allowed(rule),
+        Some(rule) => Decision::Denied(rule),
+    }
+}
+
+/// Whether a rule matches packets that come by this interface, or one that is not known.
+pub(super) fn matches_interface(what: &What, interface: Option<&str>) -> Matches {
+    match interface {
+        _ if what.on.is_empty() => Matches::Yes,
+        None => Matches::Perhaps,
+        Some(name) if what.on.iter().any(|on| on == name) => Matches::Yes,
+        Some(_) => Matches::No,
+    }
+}
+
+/// Whether a rule matches a packet that is known but for its interface.
+pub(super) fn matches_flow(what: &What, flow: &Flow<'_>, ephemeral: PortRange) -> Matches {
+    if what.matches_anywhere(flow, ephemeral) {
+        matches_interface(what, flow.interface)
+    } else {
+        Matches::No
+    }
+}

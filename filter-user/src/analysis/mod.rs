@@ -1,0 +1,17 @@
+//! What a policy does that its author may not have meant. Pure: it returns findings, and
+//! whoever asked shows them.
+
+mod evaluate;
+mod lock_out;
+mod neighbours;
+mod unreachable;
+mod warnings;
+
+#[cfg(test)]
+mod test_policy;
+
+pub use self::{
+    lock_out::{LockOut, lock_out},
+    unreachable::{Shadowed, unreachable},
+    warnings::{Warning, of_policy, of_removal, of_rule},
+};

@@ -1,0 +1,90 @@
+//! IPv6 neighbour discovery, without which nobody on the link finds this host.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv6Net};
+
+use super::evaluate::{Matches, matches_interface};
+use crate::policy::{Protocol, What};
+
+/// The types of its messages: solicitation and advertisement (RFC 4861).
+pub(super) const TYPES: [u8; 2] = [135, 136];
+
+/// Who sends messages of neighbour discovery.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Neighbour {
+    /// A router or any other host on the link, by its link-local address.
+    LinkLocal,
+    /// The host with this address.
+    Known(Ipv6Addr),
+}
+
+/// Messages of neighbour discovery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Discovery<'a> {
+    /// Their type.
+    pub(super) number: u8,
+    /// Who sends them.
+    pub(super) from: Neighbour,
+    /// The address of this host's that they are about, where it is known.
+    pub(super) to: Option<Ipv6Addr>,
+    /// The interface they come in by.
+    pub(super) interface: Option<&'a str>,
+}
+
+/// Link-local addresses (RFC 4291).
+const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+
+/// Groups on the link, to which solicitations go (RFC 4291).
+const LINK_GROUPS: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0), 16);
+
+impl Discovery<'_> {
+    /// Whether a rule matches them.
+    pub(super) fn matched_by(&self, what: &What) -> Matches {
+        let protocol = match what.protocol {
+            Protocol::Any => Matches::Yes,
+            Protocol::Icmp6 if what.types.contains(self.number) => Matches::Yes,
+            _ => Matches::No,
+        };
+        let from = match self.from {
+            _ if what.from.is_empty() => Matches::Yes,
+            Neighbour::Known(address) => has(&what.from, address),
+            Neighbour::LinkLocal => covers(&what.from, LINK_LOCAL),
+        };
+        // Solicitations go to a group or to the address itself.
+        let to = if what.to.is_empty() {
+            Matches::Yes
+        } else {
+            let groups = covers(&what.to, LINK_GROUPS);
+            match self.to.map(|address| has(&what.to, address)) {
+                Some(own) if own == groups => own,
+                _ => Matches::Perhaps,
+            }
+        };
+        let on = matches_interface(what, self.interface);
+        protocol.min(from).min(to).min(on)
+    }
+}
+
+/// Whether an address is in one of these prefixes.
+fn has(prefixes: &[IpNet], address: Ipv6Addr) -> Matches {
+    let address = IpAddr::V6(address);
+    if prefixes.iter().any(|net| net.contains(&address)) {
+        Matches::Yes
+    } else {
+        Matches::No
+    }
+}
+
+/// Whether the addresses of `net` are in these prefixes: all in one of them, or some.
+fn covers(prefixes: &[IpNet], net: Ipv6Net) -> Matches {
+    prefixes
+        .iter()
+        .map(|prefix| match prefix {
+            IpNet::V6(prefix) if prefix.contains(&net) => Matches::Yes,
+            IpNet::V6(prefix) if net.contains(prefix) => Matches::Perhaps,
+            _ => Matches::No,
+        })
+        .max()
+        .unwrap_or(Matches::No)
+}

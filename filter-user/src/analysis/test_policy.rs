@@ -1,0 +1,32 @@
+//! Policies in few words, for tests.
+
+use crate::policy::{Action, Policy, Rule, RuleId, What, WhatText};
+
+/// A policy for these interfaces, whose rules are `allow …` and `deny …`; `from …` and `on …`
+/// come last.
+pub(super) fn policy(lines: &[&str], interfaces: &[&str]) -> Policy {
+    let rule = |(index, line): (usize, &&str)| {
+        let (action, words) = line.split_once(' ').unwrap();
+        let (words, on) = words.split_once(" on ").unwrap_or((words, ""));
+        let (words, from) = words.split_once(" from ").unwrap_or((words, ""));
+        Rule {
+            id: RuleId(index as u32 + 1),
+            action: match action {
+                "allow" => Action::Allow,
+                _ => Action::Deny,
+            },
+            what: What::parse(&WhatText {
+                from: (!from.is_empty()).then(|| vec![from]),
+                on: (!on.is_empty()).then(|| vec![on]),
+                ..WhatText::of_words(words)
+            })
+            .unwrap(),
+            comment: None,
+        }
+    };
+    Policy {
+        interfaces: interfaces.iter().copied().map(str::to_owned).collect(),
+        rules: lines.iter().enumerate().map(rule).collect(),
+        ..Policy::default()
+    }
+}

@@ -1,0 +1,195 @@
+//! Rules that can never match, and the rules in front that are to blame.
+
+use ipnet::IpNet;
+
+use crate::{
+    compiler::{Environment, compile},
+    policy::{Policy, Protocol, Rule, RuleId, What},
+    ports::{PortRange, PortSet},
+};
+
+/// Most rules whose blame is looked for; where so many are in vain, the first few tell.
+const MAX_BLAMED: usize = 100;
+/// Most pairs of prefixes compared for a pair of rules.
+const MAX_PAIRS: usize = 1 << 16;
+
+/// A rule that no packet can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    /// The rule.
+    pub rule: RuleId,
+    /// The rules in front of it that take its packets, in their order.
+    pub by: Vec<RuleId>,
+}
+
+/// The rules that no packet can reach on a host with these ephemeral ports, in their order.
+/// None of a policy that is too complex to be compiled, which is refused for that.
+pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Vec<Shadowed> {
+    let slots = vec![0; policy.rules.len()];
+    // An interface that is not there may come.
+    let environment = Environment {
+        ephemeral,
+        interfaces: Vec::new(),
+    };
+    let Ok(tables) = compile(policy, &environment, &slots) else {
+        return Vec::new();
+    };
+    let unreached = tables.unreached();
+    let resolve = |index: usize| Resolved::of(&policy.rules[index], ephemeral);
+    let blame = |(place, &index): (usize, &usize)| {
+        let by = if place < MAX_BLAMED {
+            in_front(policy, unreached, &resolve(index), index, &resolve)
+        } else {
+            Vec::new()
+        };
+        Shadowed {
+            rule: policy.rules[index].id,
+            by: by.into_iter().map(|index| policy.rules[index].id).collect(),
+        }
+    };
+    unreached.iter().enumerate().map(blame).collect()
+}
+
+/// A rule with its port words turned into ports.
+struct Resolved<'a> {
+    rule: &'a Rule,
+    local: PortSet,
+    remote: PortSet,
+}
+
+impl<'a> Resolved<'a> {
+    fn of(rule: &'a Rule, ephemeral: PortRange) -> Self {
+        Self {
+            rule,
+            local: rule.what.local.resolve(ephemeral),
+            remote: rule.what.remote.resolve(ephemeral),
+        }
+    }
+}
+
+/// The rule in front that takes all packets of this one, or else all that take some.
+fn in_front<'a>(
+    policy: &Policy,
+    unreached: &[usize],
+    rule: &Resolved<'a>,
+    index: usize,
+    resolve: &impl Fn(usize) -> Resolved<'a>,
+) -> Vec<usize> {
+    let meeting: Vec<usize> = (0..index)
+        // What takes nothing takes nothing from this one.
+        .filter(|other| unreached.binary_search(other).is_err())
+        .filter(|&other| may_meet(&policy.rules[other].what, &rule.rule.what))
+        .filter(|&other| relation(&resolve(other), rule) != Relation::Apart)
+        .collect();
+    let covering = meeting
+        .iter()
+        .find(|&&other| relation(&resolve(other), rule) == Relation::Covers);
+    match covering {
+        Some(&other) => vec![other],
+        None => meeting,
+    }
+}
+
+/// What the packets of one rule are to those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Relation {
+    /// None in common.
+    Apart,
+    /// Some in common.
+    Meets,
+    /// All of the other's, and maybe more.
+    Covers,
+}
+
+impl Relation {
+    const fn of(meets: bool, covers: bool) -> Self {
+        match (meets, covers) {
+            (_, true) => Self::Covers,
+            (true, false) => Self::Meets,
+            (false, false) => Self::Apart,
+        }
+    }
+}
+
+/// Whether the protocols of two rules have packets in common.
+fn may_meet(one: &What, other: &What) -> bool {
+    let share_ports = || {
+        let others = other.protocol.transports();
+        let mut ours = one.protocol.transports().iter();
+        ours.any(|transport| others.contains(transport))
+    };
+    one.protocol == Protocol::Any
+        || other.protocol == Protocol::Any
+        || one.protocol == other.protocol
+        || share_ports()
+}
+
+/// What `one` is to `other`, their protocols having packets in common.
+fn relation(one: &Resolved<'_>, other: &Resolved<'_>) -> Relation {
+    let (a, b) = (&one.rule.what, &other.rule.what);
+    let kind = Relation::of(true, {
+        let transports = b.protocol.transports();
+        a.protocol == Protocol::Any
+            || a.protocol == b.protocol
+            || !transports.is_empty()
+                && b.protocol != Protocol::Any
+                && transports.iter().all(|&t| a.protocol.includes(t))
+    });
+    let types = {
+        let both = |message| a.types.contains(message) && b.types.contains(message);
+        let only = |message| !a.types.contains(message) && b.types.contains(message);
+        let mut all = 0..=u8::MAX;
+        Relation::of((0..=u8::MAX).any(both), !all.any(only))
+    };
+    [
+        kind,
+        types,
+        ports(&one.local, &other.local),
+        ports(&one.remote, &other.remote),
+        prefixes(&a.from, &b.from),
+        prefixes(&a.to, &b.to),
+        interfaces(&a.on, &b.on),
+    ]
+    .into_iter()
+    .fold(Relation::Covers, Relation::min)
+}
+
+fn ports(one: &PortSet, other: &PortSet) -> Relation {
+    let inside = |range: &PortRange| {
+        let mut ranges = one.ranges().iter();
+        ranges.any(|own| own.first <= range.first && range.last <= own.last)
+    };
+    let meets = |range: &PortRange| {
+        let mut ranges = one.ranges().iter();
+        ranges.any(|own| own.first <= range.last && range.first <= own.last)
+    };
+    Relation::of(
+        other.ranges().iter().any(meets),
+        other.ranges().iter().all(inside),
+    )
+}
+
+fn prefixes(one: &[IpNet], other: &[IpNet]) -> Relation {
+    if one.is_empty() {
+        return Relation::Covers;
+    }
+    if other.is_empty() || one.len() * other.len() > MAX_PAIRS {
+        return Relation::Meets;
+    }
+    let inside = |net: &IpNet| one.iter().any(|own| own.contains(net));
+    let meets = |net: &IpNet| one.iter().any(|own| own.contains(net) || net.contains(own));
+    Relation::of(other.iter().any(meets), other.iter().all(inside))
+}
+
+fn interfaces(one: &[String], other: &[String]) -> Relation {
+    if one.is_empty() {
+        return Relation::Covers;
+    }
+    if other.is_empty() {
+        return Relation::Meets;
+    }
+    Relation::of(
+        other.iter().any(|name| one.contains(name)),
+        other.iter().all(|name| one.contains(name)),
+    )
+}

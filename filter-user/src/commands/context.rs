@@ -1,0 +1,89 @@
+//! What every command gets: the flags that hold for all of them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Args, ColorChoice};
+
+use crate::{engine::PolicyFile, output::Verbosity};
+
+/// What holds for every command; in help, behind the command's own options.
+#[derive(Debug, Args)]
+#[command(next_display_order = 100)]
+pub struct Global {
+    /// Print JSON, one object (a line for each where it goes on)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Also print how it is done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// The policy file
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "XDPFW_POLICY",
+        hide_env_values = true,
+        default_value = "/etc/xdpfw/policy.toml"
+    )]
+    pub policy: PathBuf,
+}
+
+impl Global {
+    /// How much to print.
+    pub const fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, false) => Verbosity::Normal,
+            (false, true) => Verbosity::Verbose,
+        }
+    }
+}
+
+/// What every command gets.
+#[derive(Debug)]
+pub struct Context {
+    global: Global,
+    /// The whole command line, for commands that describe it.
+    command_line: fn() -> clap::Command,
+}
+
+impl Context {
+    /// With these flags of this command line.
+    pub const fn new(global: Global, command_line: fn() -> clap::Command) -> Self {
+        Self {
+            global,
+            command_line,
+        }
+    }
+
+    /// Whether to print JSON.
+    pub const fn json(&self) -> bool {
+        self.global.json
+    }
+
+    /// Reads the policy file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is no policy.
+    pub fn policy_file(&self) -> Result<PolicyFile> {
+        Ok(PolicyFile::open(&self.global.policy)?)
+    }
+
+    /// Where the policy is.
+    pub fn policy_path(&self) -> &Path {
+        &self.global.policy
+    }
+
+    /// The whole command line: commands, options and their help.
+    pub fn command_line(&self) -> clap::Command {
+        (self.command_line)()
+    }
+}

@@ -1,0 +1,66 @@
+//! The options that say more closely which packets a rule matches; shared by the commands
+//! that take a rule's words.
+
+use anyhow::Result;
+
+use super::Failure;
+use crate::policy::{What, WhatText};
+
+/// Which packets a rule matches, beside its words.
+#[derive(Debug, clap::Args)]
+pub(super) struct WhatOptions {
+    /// Only packets from these ports of the peer
+    #[arg(long, value_name = "PORTS")]
+    remote_port: Option<Vec<String>>,
+    /// Only packets from these addresses, as in `192.0.2.0/24,2001:db8::/32`
+    #[arg(long, value_name = "PREFIX,…")]
+    from: Option<Vec<String>>,
+    /// Only packets to these addresses
+    #[arg(long, value_name = "PREFIX,…")]
+    to: Option<Vec<String>>,
+    /// Only packets that come in by these interfaces
+    #[arg(long, value_name = "IFACE,…")]
+    on: Option<Vec<String>>,
+}
+
+impl WhatOptions {
+    /// The rule of these words and options.
+    ///
+    /// # Errors
+    ///
+    /// They make none.
+    pub(super) fn parse(&self, words: &[String]) -> Result<What> {
+        let what = What::parse(&WhatText {
+            words: strs(words),
+            remote: self.remote_port.as_deref().map(strs),
+            from: self.from.as_deref().map(strs),
+            to: self.to.as_deref().map(strs),
+            on: self.on.as_deref().map(strs),
+        });
+        Ok(what.map_err(Failure::usage)?)
+    }
+
+    /// Refuses the options where only ids were given.
+    ///
+    /// # Errors
+    ///
+    /// There are some.
+    pub(super) fn refuse(&self) -> Result<()> {
+        let options = [
+            ("--remote-port", &self.remote_port),
+            ("--from", &self.from),
+            ("--to", &self.to),
+            ("--on", &self.on),
+        ];
+        match options.into_iter().find(|(_, words)| words.is_some()) {
+            None => Ok(()),
+            Some((option, _)) => {
+                Err(Failure::usage(format!("an id needs no {option} (leave it out)")).into())
+            }
+        }
+    }
+}
+
+fn strs(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}

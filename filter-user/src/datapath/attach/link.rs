@@ -1,0 +1,43 @@
+//! The end of an XDP link: the program is off the interface when it returns.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+use aya_obj::generated::bpf_cmd;
+
+use crate::datapath::{
+    pins::PinDirectory,
+    syscall::{attributes, bpf},
+};
+
+/// Detaches the link pinned under this name, if there is one, and removes the pin.
+///
+/// The pin alone would do, but only some time later: the kernel frees a link
+/// in deferred work, and its interface stays filtered until then.
+pub(in crate::datapath) fn remove(links: &PinDirectory, name: &str) -> Result<()> {
+    if links.has(name) {
+        detach(&links.pin(name))
+            .with_context(|| format!("cannot detach {}", links.shown(name).display()))?;
+    }
+    links.remove_all(name)
+}
+
+fn detach(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = attributes();
+    get.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut get)?;
+    // SAFETY: just opened, and nobody else's.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut detach = attributes();
+    detach.link_detach.link_fd = link.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut detach).map(drop)
+}

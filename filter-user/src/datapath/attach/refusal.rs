@@ -1,0 +1,95 @@
+//! Why the kernel does not attach the filter to an interface, and what can be done.
+
+use std::{fmt, io};
+
+use aya::{programs::ProgramError, sys::SyscallError};
+use rustix::io::Errno;
+
+use crate::netlink::{Interface, Mode};
+
+/// Why the filter could not be attached to an interface.
+#[derive(Debug)]
+pub struct Refusal {
+    interface: String,
+    /// What is in the way.
+    pub why: String,
+    /// What would take it out of the way.
+    pub remedy: Option<String>,
+    /// Whether generic mode would be a way around it.
+    generic_would_do: bool,
+}
+
+impl Refusal {
+    /// What the kernel's answer means. An interface is `joined_late` when the filter
+    /// would have been fit for it, had it been brought up with it.
+    pub(super) fn of(
+        interface: &Interface,
+        mode: Mode,
+        joined_late: bool,
+        error: &ProgramError,
+    ) -> Self {
+        let Interface { name, mtu, .. } = interface;
+        let io = match error {
+            ProgramError::SyscallError(SyscallError { io_error, .. }) => Some(io_error),
+            _ => None,
+        };
+        let errno = io
+            .and_then(io::Error::raw_os_error)
+            .map(Errno::from_raw_os_error);
+        let is_native = mode == Mode::Native;
+        let (why, remedy, generic_would_do) = match (errno, interface.xdp) {
+            (_, Some((program, _))) => (
+                format!("another XDP program (id {program}) is attached"),
+                Some(format!(
+                    "remove it first, with what attached it or `ip link set dev {name} xdp off`"
+                )),
+                false,
+            ),
+            (Some(Errno::OPNOTSUPP), _) if is_native => (
+                interface.driver.as_ref().map_or_else(
+                    || "its driver has no native XDP".to_owned(),
+                    |driver| format!("its driver ({driver}) has no native XDP"),
+                ),
+                None,
+                true,
+            ),
+            // Each driver has its own error for this.
+            _ if joined_late => (
+                format!("its MTU of {mtu} is too large for the filter as it was brought up"),
+                Some(format!(
+                    "say `xdpfw down`, then `xdpfw up` with {name} among the interfaces"
+                )),
+                true,
+            ),
+            (Some(Errno::RANGE), _) => (
+                "its MTU or its peer's is too large for native XDP".to_owned(),
+                Some(format!(
+                    "say `ip link set dev {name} mtu 1500`, at both ends"
+                )),
+                true,
+            ),
+            (Some(errno), _) => (format!("the kernel refused XDP: {errno}"), None, is_native),
+            (None, _) => (format!("the kernel refused XDP: {error}"), None, is_native),
+        };
+        Self {
+            interface: name.clone(),
+            why,
+            remedy,
+            generic_would_do,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.interface, self.why)?;
+        match (&self.remedy, self.generic_would_do) {
+            (Some(remedy), true) => write!(f, "; {remedy}, or --mode generic"),
+            (Some(remedy), false) => write!(f, "; {remedy}"),
+            (None, true) => f.write_str("; say --mode generic"),
+            (None, false) => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

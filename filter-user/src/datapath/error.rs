@@ -1,0 +1,72 @@
+//! What the kernel refuses, and what is in the way of the filter.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+/// Why the filter cannot be changed. Its `Display` is one line that ends with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A capability is missing.
+    #[error("the kernel does not permit BPF here; it takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    NotPermitted,
+    /// The verifier or an older kernel refuses the program; with what it says last.
+    #[error("the kernel refused the program: {0} (needs Linux 5.15 with BPF and XDP)")]
+    ProgramRefused(String),
+    /// Where links are unknown, nothing keeps a program attached or replaces it atomically.
+    #[error("this kernel has no XDP links (they came with Linux 5.9)")]
+    NoLinks,
+    /// Packets of this interface begin with a header that the filter cannot read.
+    #[error(
+        "{interface}: its packets have neither an Ethernet header nor none (link layer \
+         {number}), which the filter cannot read"
+    )]
+    LinkLayer {
+        /// The interface's name.
+        interface: String,
+        /// `ARPHRD_*` in linux/if_arp.h.
+        number: u16,
+    },
+    /// Our bpffs cannot be mounted.
+    #[error("cannot mount a bpffs at {}: {errno}", path.display())]
+    Mount {
+        /// Where it belongs.
+        path: PathBuf,
+        /// What the kernel says.
+        errno: Errno,
+    },
+    /// Our bpffs is not mounted, and this command has no place to mount it where it lasts.
+    #[error(
+        "init's mount namespace cannot be entered, and a bpffs mounted in this one may end with \
+         it, and the filter with it; say `mount -t bpf -o mode=0700 bpf {}` where it lasts",
+        path.display()
+    )]
+    MountWouldEnd {
+        /// Where it belongs.
+        path: PathBuf,
+    },
+    /// Pins of another version's maps cannot be used, and must not be removed.
+    #[error(
+        "another version of xdpfw filters this host ({}); say `down` with that version first",
+        path.display()
+    )]
+    OtherVersion {
+        /// Its pins.
+        path: PathBuf,
+    },
+    /// An interface runs our program, but its pins are not where ours are.
+    #[error(
+        "{interface} is filtered by an xdpfw of another version or in another container; say \
+         `xdpfw down` there first"
+    )]
+    FilteredElsewhere {
+        /// The interface's name.
+        interface: String,
+    },
+    /// Another command takes too long.
+    #[error("another xdpfw command has held the lock for {seconds} s; see `fuser /run/xdpfw/lock`")]
+    Busy {
+        /// How long this one waited.
+        seconds: u64,
+    },
+}

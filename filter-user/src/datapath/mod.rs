@@ -1,0 +1,42 @@
+//! The filter in the kernel: generations, the interfaces they are attached to, and their
+//! counters. Only this module imports aya.
+//!
+//! ```text
+//! /run/xdpfw/bpf/<network namespace>/abi-<version>/
+//!     current              program array with one element: the program in force
+//!     dispatcher           program that interfaces run; jumps to `current`
+//!     dispatcher_l3        the same for those without a link layer (tun)
+//!     links/<ifindex>      keeps the dispatcher attached to an interface
+//!     generations/<n>/     program, record, counters, wraps, rule_hits
+//! ```
+//!
+//! A change of policy builds a whole new generation beside the old one and then
+//! stores its program in `current`: one store, for all interfaces at once. So
+//! whenever a command dies, the old generation or the new one is in force. What
+//! it leaves behind is removed by the next command that changes something.
+
+mod attach;
+mod counters;
+mod error;
+mod frags;
+mod generation;
+mod lock;
+mod object;
+mod pins;
+mod record;
+mod runtime;
+mod store;
+mod syscall;
+mod trace;
+
+pub use self::{
+    attach::{Attached, Refusal},
+    counters::{CounterMaps, Snapshot, Tally},
+    error::Error,
+    frags::wants_frags,
+    generation::Generation,
+    lock::Lock,
+    record::Record,
+    store::{Candidate, Live, Store},
+    trace::follow,
+};

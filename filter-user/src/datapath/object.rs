@@ -1,0 +1,194 @@
+//! The embedded eBPF object, loaded with the tables of a compiled policy.
+
+use std::{io, os::fd::AsFd as _, path::Path};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::{Map, ProgramArray},
+    programs::{ProgramFd, Xdp},
+};
+use bytemuck::NoUninit;
+use xdpfw_common::abi::names;
+
+use super::{Error, counters, pins::PinDirectory, syscall};
+use crate::compiler::{Prefix, Tables};
+
+/// The object, built for the kernel's virtual machine.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpfw-filter"));
+
+/// Map of aya-log's records; defined by that crate.
+const LOG_RECORDS: &str = "AYA_LOGS";
+/// Smallest ring buffer on every architecture: the largest page size there is.
+const SMALLEST_RING: u32 = 1 << 16;
+
+/// The object, loaded.
+pub(super) struct Object {
+    ebpf: Ebpf,
+}
+
+/// A program's name in one flavour of the object: with `frags`, it takes packets in
+/// several buffers.
+pub(super) fn flavour(program: &str, frags: bool) -> String {
+    let suffix = if frags { names::FRAGS } else { "" };
+    format!("{program}{suffix}")
+}
+
+impl Object {
+    /// Loads the object's maps, with the tables in them; no program yet. The counters are
+    /// those of the generation in the directory `previous`, if there is one.
+    pub(super) fn load(
+        tables: &Tables,
+        previous: Option<&PinDirectory>,
+        traced: bool,
+    ) -> Result<Self> {
+        let entries = |len: usize| u32::try_from(len.max(1));
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global(names::CONFIG, bytemuck::bytes_of(&tables.config), true)
+            .override_global(names::LISTED, bytemuck::bytes_of(&*tables.listed), true)
+            .map_max_entries(names::LOCAL, entries(tables.local.len())?)
+            .map_max_entries(names::EDGES, entries(tables.edges.len())?)
+            .map_max_entries(names::REMOTE_PORTS, entries(tables.remote.len())?)
+            .map_max_entries(names::INTERFACES, entries(tables.interfaces.len())?);
+        let tries = [
+            (names::SOURCES, &tables.sources),
+            (names::DESTINATIONS, &tables.destinations),
+        ];
+        for (names, prefixes) in tries {
+            for (name, prefixes) in names.into_iter().zip(prefixes) {
+                loader.map_max_entries(name, entries(prefixes.len())?);
+            }
+        }
+        if !traced {
+            loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
+        }
+        for (map, pin) in counters::MAPS {
+            if let Some(previous) = previous {
+                loader.map_pin_path(map, previous.pin(pin));
+            }
+        }
+        let object = Self {
+            ebpf: loader.load(OBJECT).map_err(refused)?,
+        };
+        object.fill(names::LOCAL, &tables.local, |&key| key)?;
+        object.fill(names::EDGES, &tables.edges, |&key| key)?;
+        object.fill(names::REMOTE_PORTS, &tables.remote, |&key| key)?;
+        object.fill(names::INTERFACES, &tables.interfaces, |&key| key)?;
+        for ([v4, v6], [prefixes4, prefixes6]) in tries {
+            object.fill(v4, prefixes4, trie_key::<8>)?;
+            object.fill(v6, prefixes6, trie_key::<20>)?;
+        }
+        Ok(object)
+    }
+
+    /// Fills a map that was created empty.
+    fn fill<E, K: NoUninit, V: NoUninit>(
+        &self,
+        name: &str,
+        entries: &[(E, V)],
+        key: impl Fn(&E) -> K,
+    ) -> Result<()> {
+        let (Map::HashMap(map) | Map::LpmTrie(map)) = self.ebpf.map(name).context("no such map")?
+        else {
+            anyhow::bail!("{name} is neither hash map nor trie");
+        };
+        let (keys, values): (Vec<K>, Vec<V>) = entries
+            .iter()
+            .map(|(entry, value)| (key(entry), *value))
+            .unzip();
+        syscall::update(map.fd().as_fd(), &keys, &values)
+            .with_context(|| format!("cannot fill the map {name}"))
+    }
+
+    /// Pins a map.
+    pub(super) fn pin_map(&self, name: &str, path: &Path) -> Result<()> {
+        self.ebpf
+            .map(name)
+            .context("no such map")?
+            .pin(path)
+            .with_context(|| format!("cannot pin {}", path.display()))
+    }
+
+    /// Loads a program and pins it.
+    pub(super) fn pin_program(&mut self, name: &str, path: &Path) -> Result<()> {
+        let program = self.program(name)?;
+        program.load().map_err(refused)?;
+        program
+            .pin(path)
+            .with_context(|| format!("cannot pin {}", path.display()))
+    }
+
+    /// The kernel's handle of a loaded program.
+    pub(super) fn program_fd(&mut self, name: &str) -> Result<ProgramFd> {
+        Ok(self.program(name)?.fd()?.try_clone()?)
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut Xdp> {
+        Ok(self
+            .ebpf
+            .program_mut(name)
+            .context("no such program")?
+            .try_into()?)
+    }
+}
+
+/// A prefix as a trie has it (`struct bpf_lpm_trie_key` in linux/bpf.h): length, then
+/// so many bytes of the address.
+fn trie_key<const LEN: usize>(prefix: &Prefix) -> [u8; LEN] {
+    let mut key = [0; LEN];
+    let (len, address) = key.split_at_mut(size_of::<u32>());
+    len.copy_from_slice(&u32::from(prefix.len).to_ne_bytes());
+    address.copy_from_slice(&prefix.bits.to_be_bytes()[..address.len()]);
+    key
+}
+
+/// Whether this kernel has programs that take packets in several buffers.
+pub(super) fn takes_frags() -> Result<bool> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
+    let mut ebpf = loader.load(OBJECT).map_err(refused)?;
+    let name = flavour(names::DISPATCHER, true);
+    let program: &mut Xdp = ebpf
+        .program_mut(&name)
+        .context("no such program")?
+        .try_into()?;
+    // Kernels before 5.18 reject the frags flag.
+    Ok(program.load().is_ok())
+}
+
+/// Puts a program in force: one store, seen by all interfaces at once.
+pub(super) fn store_program(current: &Path, program: &ProgramFd) -> Result<()> {
+    let map = aya::maps::MapData::from_pin(current)?;
+    let mut current = ProgramArray::try_from(aya::maps::Map::ProgramArray(map))?;
+    current
+        .set(0, program, 0)
+        .context("cannot put the generation in force")?;
+    Ok(())
+}
+
+/// What the kernel said, without the verifier's pages.
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    let error = anyhow::Error::new(error);
+    let not_permitted = error.chain().any(|cause| {
+        let io: Option<&io::Error> = cause.downcast_ref();
+        io.and_then(io::Error::raw_os_error) == Some(libc::EPERM)
+    });
+    if not_permitted {
+        return Error::NotPermitted.into();
+    }
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    // Of the verifier's pages, what it says last, in front of its statistics.
+    let reason = text
+        .lines()
+        .skip(1)
+        .take_while(|line| {
+            !["verification time", "processed"]
+                .iter()
+                .any(|s| line.starts_with(s))
+        })
+        .last()
+        .map_or_else(String::new, |line| format!(", {}", line.trim()));
+    Error::ProgramRefused(format!("{first}{reason}")).into()
+}

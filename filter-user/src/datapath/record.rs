@@ -1,0 +1,108 @@
+//! What a generation remembers of itself, kept in a map beside its program so
+//! that the kernel's state explains itself without any file.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, Map, MapData};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    compiler::Environment,
+    policy::{Policy, PolicyText},
+    ports::PortRange,
+};
+
+/// Bytes in one element of the map.
+const CHUNK: usize = 4096;
+
+/// What a generation was made from.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Counts up from 1 with every change since the filter was brought up.
+    pub generation: u64,
+    /// When the counters were zero.
+    pub counting_since: Timestamp,
+    /// Whether the program reports each packet through aya-log.
+    pub traced: bool,
+    /// Whether the program takes packets in several buffers.
+    pub frags: bool,
+    /// The policy.
+    pub policy: Policy,
+    /// What the policy's meaning depended on.
+    pub environment: Environment,
+    /// Slots of the rules' counters, in the order of the rules.
+    pub slots: Vec<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    generation: u64,
+    counting_since: Timestamp,
+    traced: bool,
+    frags: bool,
+    policy: PolicyText,
+    ephemeral: (u16, u16),
+    interfaces: Vec<(String, u32)>,
+    slots: Vec<u32>,
+}
+
+impl Record {
+    /// Writes the record into a new map and pins it.
+    pub(super) fn pin(&self, path: &Path) -> Result<()> {
+        let mut bytes = serde_json::to_vec(&Written {
+            generation: self.generation,
+            counting_since: self.counting_since,
+            traced: self.traced,
+            frags: self.frags,
+            policy: PolicyText::from(&self.policy),
+            ephemeral: (
+                self.environment.ephemeral.first,
+                self.environment.ephemeral.last,
+            ),
+            interfaces: self.environment.interfaces.clone(),
+            slots: self.slots.clone(),
+        })?;
+        // JSON takes white space behind it.
+        bytes.resize(bytes.len().next_multiple_of(CHUNK), b' ');
+        let chunks = bytes.as_chunks::<CHUNK>().0;
+        let mut map = Array::<MapData, [u8; CHUNK]>::create(chunks.len() as u32, 0)
+            .context("cannot create the record's map")?;
+        for (index, chunk) in chunks.iter().enumerate() {
+            map.set(index as u32, chunk, 0)?;
+        }
+        map.pin(path).context("cannot pin the record")?;
+        Ok(())
+    }
+
+    /// Reads the record pinned at `path`.
+    pub(super) fn from_pin(path: &Path) -> Result<Self> {
+        let map = Array::<_, [u8; CHUNK]>::try_from(Map::Array(MapData::from_pin(path)?))?;
+        let chunks: Vec<[u8; CHUNK]> = map.iter().collect::<Result<_, _>>()?;
+        let written: Written = serde_json::from_slice(chunks.as_flattened())
+            .context("the pinned record is damaged")?;
+        let policy = written.policy.read().map_err(|mistake| {
+            anyhow::anyhow!("the pinned record is damaged: {}", mistake.message)
+        })?;
+        ensure!(
+            policy.rules.len() == written.slots.len(),
+            "the pinned record is damaged: rules without counters"
+        );
+        Ok(Self {
+            generation: written.generation,
+            counting_since: written.counting_since,
+            traced: written.traced,
+            frags: written.frags,
+            policy,
+            environment: Environment {
+                ephemeral: PortRange {
+                    first: written.ephemeral.0,
+                    last: written.ephemeral.1,
+                },
+                interfaces: written.interfaces,
+            },
+            slots: written.slots,
+        })
+    }
+}

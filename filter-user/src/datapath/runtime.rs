@@ -1,0 +1,226 @@
+//! The runtime directory, `/run/xdpfw`: the lock, and a bpffs of our own for the pins.
+//!
+//! The pins are not in the shared bpffs at `/sys/fs/bpf`: everybody may write there by the
+//! kernel's default, `ip netns exec` hides it, and whoever unmounts it or mounts another
+//! over it would take the filter off.
+//!
+//! All of it lives in the mount namespace of init, whatever namespace the command runs in:
+//! a mount made in a private one would end with it, and the filter with the mount.
+
+use std::{
+    fs::File,
+    os::{
+        fd::{AsFd, AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::Path,
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+use rustix::{
+    fs::{Mode, OFlags, RenameFlags, fstat, fstatfs, mkdirat, open, openat, renameat_with},
+    io::Errno,
+    mount::{MountFlags, mount},
+    process::geteuid,
+    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
+};
+
+use super::{Error, pins::PinDirectory};
+use crate::system;
+
+/// Where the runtime directory is made. Only root may write here.
+const PARENT: &str = "/run";
+/// The runtime directory.
+const NAME: &str = "xdpfw";
+/// The mount point of our bpffs, in the runtime directory.
+const PINS: &str = "bpf";
+/// The lock's file, in the runtime directory.
+const LOCK: &str = "lock";
+/// `BPF_FS_MAGIC` in linux/magic.h.
+const BPFFS: u64 = 0xcafe_4a11;
+/// How to open a directory that must not be anything else, or elsewhere.
+const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Opens the lock's file.
+///
+/// # Errors
+///
+/// The runtime directory cannot be made.
+pub(super) fn lock() -> Result<File> {
+    in_lasting_mounts(|_| {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(runtime_directory()?, LOCK, flags, Mode::from(0o600))
+            .map(File::from)
+            .with_context(|| format!("cannot open the lock {}", shown(LOCK)))
+    })
+}
+
+/// Opens our bpffs; `None` if it is not mounted.
+///
+/// # Errors
+///
+/// The runtime directory cannot be made.
+pub(super) fn pins() -> Result<Option<PinDirectory>> {
+    let pins = in_lasting_mounts(|_| mounted(&runtime_directory()?))?;
+    Ok(pins.map(|pins| PinDirectory::new(pins, shown(PINS).into())))
+}
+
+/// Opens our bpffs, which it mounts if need be.
+///
+/// # Errors
+///
+/// It cannot be mounted, or would not last.
+pub(super) fn mounted_pins() -> Result<PinDirectory> {
+    let pins = in_lasting_mounts(|lasts| {
+        let runtime = runtime_directory()?;
+        if let Some(pins) = mounted(&runtime)? {
+            return Ok(pins);
+        }
+        if !lasts {
+            let path = shown(PINS).into();
+            return Err(Error::MountWouldEnd { path }.into());
+        }
+        mount_over(&runtime)
+    })?;
+    Ok(PinDirectory::new(pins, shown(PINS).into()))
+}
+
+fn shown(name: &str) -> String {
+    format!("{PARENT}/{NAME}/{name}")
+}
+
+/// Opens the runtime directory, which it makes if need be.
+fn runtime_directory() -> Result<OwnedFd> {
+    let parent =
+        open(PARENT, DIRECTORY, Mode::empty()).with_context(|| format!("cannot open {PARENT}"))?;
+    own_directory(&parent, NAME, &Path::new(PARENT).join(NAME))
+}
+
+/// Our bpffs in the runtime directory, if it is mounted.
+fn mounted(runtime: &OwnedFd) -> Result<Option<OwnedFd>> {
+    match openat(runtime, PINS, DIRECTORY, Mode::empty()) {
+        Ok(pins) if fstatfs(&pins)?.f_type as u64 == BPFFS && is_own(&pins)? => Ok(Some(pins)),
+        Ok(_) | Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot open {}", shown(PINS))),
+    }
+}
+
+/// Mounts a bpffs, over whatever is there, and opens it.
+fn mount_over(runtime: &OwnedFd) -> Result<OwnedFd> {
+    let place = match openat(runtime, PINS, DIRECTORY, Mode::empty()) {
+        // A mount point cannot be moved aside, but another file system fits over it.
+        Ok(other) if fstatfs(&other)?.f_type as u64 == BPFFS => {
+            log::warn!(
+                "{}: a bpffs that others may write was mounted there; hidden by our own",
+                shown(PINS)
+            );
+            other
+        }
+        _ => own_directory(runtime, PINS, shown(PINS).as_ref())?,
+    };
+    let refused = |errno: Errno| Error::Mount {
+        path: shown(PINS).into(),
+        errno,
+    };
+    mount(
+        "bpf",
+        // The directory itself, wherever its name leads by now.
+        format!("/proc/self/fd/{}", place.as_raw_fd()),
+        "bpf",
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME,
+        Some(c"mode=0700"),
+    )
+    .map_err(refused)?;
+    mounted(runtime)?.with_context(|| format!("{} does not show the new bpffs", shown(PINS)))
+}
+
+/// Opens a directory that only we can write, which it makes if there is none. Whatever else
+/// has the name is moved aside. Its path is for messages alone.
+///
+/// # Errors
+///
+/// It cannot be made.
+pub(super) fn own_directory(parent: impl AsFd, name: &str, path: &Path) -> Result<OwnedFd> {
+    let make = || -> rustix::io::Result<OwnedFd> {
+        // Once more if there was something to move.
+        for _ in 0..2 {
+            match mkdirat(&parent, name, Mode::from(0o700)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+            match openat(&parent, name, DIRECTORY, Mode::empty()) {
+                Ok(directory) if is_own(&directory)? => return Ok(directory),
+                Ok(_) | Err(Errno::LOOP | Errno::NOTDIR) => {
+                    let aside = move_aside(&parent, name)?;
+                    log::warn!(
+                        "{}: not a directory that only root can write; moved aside, to {aside}",
+                        path.display()
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Errno::EXIST)
+    };
+    make().with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Whether only we can write a directory.
+pub(super) fn is_own(directory: &OwnedFd) -> rustix::io::Result<bool> {
+    let stat = fstat(directory)?;
+    let owner = stat.st_uid;
+    Ok((owner == 0 || owner == geteuid().as_raw()) && stat.st_mode & 0o022 == 0)
+}
+
+/// Gives what is not ours another name, so that it is neither obeyed nor in the way.
+fn move_aside(parent: &impl AsFd, name: &str) -> rustix::io::Result<String> {
+    for number in 1..1000 {
+        // bpffs wants no dot in a name.
+        let aside = format!("{name}-foreign-{number}");
+        match renameat_with(parent, name, parent, &aside, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(aside),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+/// Runs `work` where mounts last: in the mount namespace of init, or of the outermost
+/// process that led to this one where init's cannot be told. Tells it whether that was
+/// found.
+fn in_lasting_mounts<T: Send>(work: impl FnOnce(bool) -> Result<T> + Send) -> Result<T> {
+    let own = namespace_of("self");
+    let lasting = [1]
+        .into_iter()
+        .chain(system::ancestors().into_iter().rev())
+        .find_map(|pid| namespace_of(&pid.to_string()));
+    let Some((namespace, lasting)) = lasting else {
+        return work(false);
+    };
+    if own.is_some_and(|(_, own)| own == lasting) {
+        return work(true);
+    }
+    let inside = || {
+        // SAFETY: what this thread no longer shares with the others is its working
+        // directory and its like, which nobody here relies on.
+        unsafe { unshare_unsafe(UnshareFlags::FS) }
+            .and_then(|()| {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+            })
+            .context("cannot enter init's mount namespace")?;
+        work(true)
+    };
+    thread::scope(|scope| scope.spawn(inside).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The mount namespace of a process, and what tells it from others.
+fn namespace_of(pid: &str) -> Option<(File, (u64, u64))> {
+    let file = File::open(Path::new("/proc").join(pid).join("ns/mnt")).ok()?;
+    let metadata = file.metadata().ok()?;
+    Some((file, (metadata.dev(), metadata.ino())))
+}

@@ -1,0 +1,410 @@
+//! The state of the filter in the kernel: which generation is in force, on which
+//! interfaces; and its changes, each of which happens or does not.
+
+use anyhow::{Context as _, Result, ensure};
+use aya::{
+    maps::{Array, Map, MapData},
+    programs::loaded_programs,
+};
+use xdpfw_common::abi::{ABI_VERSION, names};
+
+use super::{
+    Attached, Error, Generation, Record,
+    attach::{self, Dispatchers},
+    frags::delivers_frags,
+    generation::{self, Built},
+    object,
+    pins::PinDirectory,
+    runtime,
+};
+use crate::{
+    compiler::Tables,
+    netlink::{Interface, Mode, interfaces},
+    system,
+};
+
+/// Directory of the links, by number of their interface.
+const LINKS: &str = "links";
+/// Directory of the generations, by their number.
+const GENERATIONS: &str = "generations";
+/// Pin of the program array with the generation in force.
+const CURRENT: &str = "current";
+/// Pins of the dispatchers.
+const DISPATCHERS: Dispatchers = Dispatchers {
+    ethernet: "dispatcher",
+    layer3: "dispatcher_l3",
+};
+/// What the names of versions' directories begin with.
+const VERSION: &str = "abi-";
+
+/// The filter of this network namespace. Held under the [lock](super::Lock).
+///
+/// Each namespace has its own interfaces and sockets, and so its own filter.
+#[derive(Debug)]
+pub struct Store {
+    /// Our bpffs, if it is mounted.
+    root: Option<PinDirectory>,
+    /// The name of this namespace's directory in it.
+    namespace: String,
+    /// The directory of this version in that, if there is one.
+    directory: Option<PinDirectory>,
+}
+
+/// The filter while it is up.
+#[derive(Debug)]
+pub struct Live {
+    /// The generation in force.
+    pub generation: Generation,
+    /// The interfaces it is attached to, at least one.
+    pub attached: Vec<Attached>,
+}
+
+/// A generation that is built, and not yet in force. Dropped before it is committed,
+/// it is removed again.
+#[must_use = "a candidate is nothing until it is committed"]
+pub struct Candidate<'a> {
+    store: &'a Store,
+    built: Built,
+    committed: bool,
+}
+
+impl Store {
+    /// The state of this network namespace, whether there is any or not.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` cannot be read, or the filter's pins are elsewhere.
+    pub fn open() -> Result<Self> {
+        let root = runtime::pins()?;
+        let namespace = system::network_namespace()?.to_string();
+        let directory = match &root {
+            Some(root) => match root.directory(&namespace)? {
+                Some(own) => own.directory(&version())?,
+                None => None,
+            },
+            None => {
+                refuse_hidden_filter()?;
+                None
+            }
+        };
+        Ok(Self {
+            root,
+            namespace,
+            directory,
+        })
+    }
+
+    /// The same, with bpffs mounted and the directory made.
+    ///
+    /// # Errors
+    ///
+    /// No place for pins is to be had, or another version of xdpfw left its filter there.
+    pub fn create() -> Result<Self> {
+        let root = runtime::mounted_pins()?;
+        let namespace = system::network_namespace()?.to_string();
+        let own = root.make_directory(&namespace)?;
+        refuse_other_versions(&own)?;
+        Ok(Self {
+            directory: Some(own.make_directory(&version())?),
+            root: Some(root),
+            namespace,
+        })
+    }
+
+    /// The generation in force, whatever interfaces it is attached to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn current(&self) -> Result<Option<Generation>> {
+        let Some(program) = self.program_in_force()? else {
+            return Ok(None);
+        };
+        let Some(generations) = self.directory_of(GENERATIONS)? else {
+            return Ok(None);
+        };
+        for name in generations.names()? {
+            if let Some(directory) = generations.directory(&name)?
+                && generation::program_id(&directory).is_ok_and(|id| id == program)
+            {
+                return Generation::open(directory).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is in force, and where; `None` while nothing is filtered.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn live(&self) -> Result<Option<Live>> {
+        let attached = self.attached()?;
+        if attached.is_empty() {
+            return Ok(None);
+        }
+        let live = self.current()?.map(|generation| Live {
+            generation,
+            attached,
+        });
+        Ok(live)
+    }
+
+    /// The interfaces that the filter is attached to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn attached(&self) -> Result<Vec<Attached>> {
+        match (&self.directory, self.directory_of(LINKS)?) {
+            (Some(directory), Some(links)) => DISPATCHERS.attached(directory, &links),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Builds a generation from a record and the tables of its policy. It shares the
+    /// counters of another one, or begins at zero. Nothing is in force before
+    /// [`Candidate::commit`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the program, or there is a generation of this number.
+    pub fn build(
+        &self,
+        record: Record,
+        tables: &Tables,
+        counters_of: Option<&Generation>,
+    ) -> Result<Candidate<'_>> {
+        let generations = self.existing()?.make_directory(GENERATIONS)?;
+        let name = record.generation.to_string();
+        let directory = generations.make_directory(&name)?;
+        let built = Generation::build(directory, record, tables, counters_of)
+            .inspect_err(|_| drop(generations.remove_all(&name)))?;
+        Ok(Candidate {
+            store: self,
+            built,
+            committed: false,
+        })
+    }
+
+    /// Attaches the filter to an interface. A generation must be in force.
+    ///
+    /// # Errors
+    ///
+    /// The interface has a program already, or its driver or the kernel refuses.
+    pub fn attach(&self, interface: &Interface, mode: Mode) -> Result<()> {
+        let directory = self.existing()?;
+        let links = directory.make_directory(LINKS)?;
+        attach::attach(DISPATCHERS, directory, &links, interface, mode, || {
+            self.is_joined_late(interface)
+        })?;
+        let attached = self.attached()?;
+        let shown = attached
+            .iter()
+            .any(|a| a.interface.index == interface.index && a.mode == mode);
+        ensure!(
+            shown,
+            "{}: attached, but the kernel does not show it",
+            interface.name
+        );
+        Ok(())
+    }
+
+    /// Whether native mode would take an interface's large packets, had the filter been
+    /// brought up with it: the flavour of the program stays what it was then.
+    fn is_joined_late(&self, interface: &Interface) -> bool {
+        let has_one_buffer = self
+            .current()
+            .is_ok_and(|current| current.is_some_and(|generation| !generation.record().frags));
+        has_one_buffer && delivers_frags(interface) && object::takes_frags().is_ok_and(|yes| yes)
+    }
+
+    /// Detaches the filter from an interface, or does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The pin cannot be removed.
+    pub fn detach(&self, index: u32) -> Result<()> {
+        match self.directory_of(LINKS)? {
+            Some(links) => attach::detach(&links, &index.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes everything: detaches all interfaces first, then forgets the
+    /// generations and their counters.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        let (Some(root), Some(directory)) = (&self.root, &self.directory) else {
+            return Ok(());
+        };
+        if let Some(links) = directory.directory(LINKS)? {
+            for link in links.names()? {
+                attach::detach(&links, &link)?;
+            }
+        }
+        let Dispatchers { ethernet, layer3 } = DISPATCHERS;
+        for name in [LINKS, GENERATIONS, ethernet, layer3, CURRENT] {
+            directory.remove_all(name)?;
+        }
+        if let Some(own) = root.directory(&self.namespace)? {
+            own.remove_empty(&version())?;
+        }
+        root.remove_empty(&self.namespace)
+    }
+
+    /// Forgets links to interfaces that are gone.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn forget_gone(&self) -> Result<()> {
+        let attached = self.attached()?;
+        let Some(links) = self.directory_of(LINKS)? else {
+            return Ok(());
+        };
+        for link in links.names()? {
+            let mut attached = attached.iter().map(|one| one.interface.index.to_string());
+            if attached.all(|alive| alive != link) {
+                attach::detach(&links, &link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many links are pinned, to interfaces that exist or not.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read.
+    pub fn link_count(&self) -> Result<usize> {
+        match self.directory_of(LINKS)? {
+            Some(links) => Ok(links.names()?.len()),
+            None => Ok(0),
+        }
+    }
+
+    /// Removes all generations but these.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn retain(&self, numbers: &[u64]) -> Result<()> {
+        let Some(generations) = self.directory_of(GENERATIONS)? else {
+            return Ok(());
+        };
+        for name in generations.names()? {
+            if !numbers.iter().any(|number| number.to_string() == name) {
+                generations.remove_all(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn program_in_force(&self) -> Result<Option<u32>> {
+        let Some(directory) = self.directory.as_ref().filter(|own| own.has(CURRENT)) else {
+            return Ok(None);
+        };
+        let map = MapData::from_pin(directory.pin(CURRENT))?;
+        // To userspace a program array is an array of program ids
+        // (`prog_fd_array_sys_lookup_elem` in kernel/bpf/arraymap.c).
+        let slot = Array::<_, u32>::try_from(Map::Array(map))?;
+        Ok(slot.get(&0, 0).ok())
+    }
+
+    /// One of the directories below this version's, if there is one.
+    fn directory_of(&self, name: &str) -> Result<Option<PinDirectory>> {
+        match &self.directory {
+            Some(directory) => directory.directory(name),
+            None => Ok(None),
+        }
+    }
+
+    /// This version's directory, where there must be one.
+    fn existing(&self) -> Result<&PinDirectory> {
+        self.directory.as_ref().context("nothing is up")
+    }
+}
+
+impl Candidate<'_> {
+    /// Puts the generation in force, for all interfaces at once.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses; the previous generation is then still in force.
+    pub fn commit(mut self) -> Result<Generation> {
+        let directory = self.store.existing()?;
+        if !directory.has(DISPATCHERS.ethernet) {
+            // The first generation brings the dispatchers with it. The slot is
+            // pinned before the programs that read it, and last the one that says
+            // that all are there.
+            directory.remove(CURRENT)?;
+            directory.remove(DISPATCHERS.layer3)?;
+            let frags = self.built.generation.record().frags;
+            let object = &mut self.built.object;
+            object.pin_map(names::CURRENT, &directory.pin(CURRENT))?;
+            for (name, pin) in [
+                (names::DISPATCHER_L3, DISPATCHERS.layer3),
+                (names::DISPATCHER, DISPATCHERS.ethernet),
+            ] {
+                object.pin_program(&object::flavour(name, frags), &directory.pin(pin))?;
+            }
+        }
+        object::store_program(&directory.pin(CURRENT), &self.built.program)?;
+        self.committed = true;
+        Ok(self.built.generation.clone())
+    }
+
+    /// Its size in a line, for those who want to know.
+    pub fn summary(&self) -> &str {
+        &self.built.summary
+    }
+}
+
+impl Drop for Candidate<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            // What remains is removed by the next change.
+            let name = self.built.generation.record().generation.to_string();
+            if let Ok(Some(generations)) = self.store.directory_of(GENERATIONS) {
+                drop(generations.remove_all(&name));
+            }
+        }
+    }
+}
+
+/// The name of this version's directory.
+fn version() -> String {
+    format!("{VERSION}{ABI_VERSION}")
+}
+
+fn refuse_other_versions(namespace: &PinDirectory) -> Result<()> {
+    for name in namespace.names()? {
+        if name.starts_with(VERSION) && name != version() && namespace.directory(&name)?.is_some() {
+            let path = namespace.shown(&name);
+            return Err(Error::OtherVersion { path }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to take a filter for none whose pins are elsewhere.
+fn refuse_hidden_filter() -> Result<()> {
+    for interface in interfaces()? {
+        let Some((id, _)) = interface.xdp else {
+            continue;
+        };
+        let ours = loaded_programs().filter_map(Result::ok).any(|program| {
+            let name = program.name_as_str();
+            program.id() == id && name.is_some_and(|name| name.starts_with(names::DISPATCHER))
+        });
+        if ours {
+            let interface = interface.name;
+            return Err(Error::FilteredElsewhere { interface }.into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Why a change is refused.
+
+use std::net::IpAddr;
+
+use crate::{analysis::LockOut, datapath::Refusal, netlink::Mode, text::sentence_list};
+
+/// Why a change is not made, or only in part. Its `Display` is one line that ends with the
+/// remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is filtered.
+    #[error("not up (say `xdpfw up IFACE`)")]
+    NotUp,
+    /// No interface is to be filtered.
+    #[error("the policy names no interface; say `xdpfw up IFACE`")]
+    NoInterface,
+    /// An interface does not exist.
+    #[error("no interface `{}` (there are {})", name.escape_debug(), known.join(", "))]
+    UnknownInterface {
+        /// Its name.
+        name: String,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+    /// An interface has one mode; changing it would leave it open for a moment.
+    #[error("{interface}: is up in {mode} mode (say `xdpfw down {interface}` first)")]
+    OtherMode {
+        /// Its name.
+        interface: String,
+        /// The mode it is in.
+        mode: Mode,
+    },
+    /// The kernel does not attach the filter to an interface.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// Interfaces of the policy are not filtered as was asked.
+    #[error("{}: {}", which(filtered), failures.join("; "))]
+    Unfiltered {
+        /// Those that are filtered.
+        filtered: Vec<String>,
+        /// Why the others are not.
+        failures: Vec<String>,
+    },
+    /// The policy would let the operator's session not be opened again.
+    #[error("refused; {}, or say --force", lock_out.remedy)]
+    LockedOut {
+        /// Where the operator sits.
+        peer: IpAddr,
+        /// What would cut the session.
+        lock_out: LockOut,
+    },
+    /// The policy is beyond a fixed bound.
+    #[error("{0}")]
+    TooComplex(String),
+}
+
+/// `only eth0 is filtered`, `nothing is filtered`.
+fn which(filtered: &[String]) -> String {
+    match filtered {
+        [] => "nothing is filtered".to_owned(),
+        [one] => format!("only {one} is filtered"),
+        several => format!("only {} are filtered", sentence_list(several, usize::MAX)),
+    }
+}

@@ -1,0 +1,99 @@
+//! Changes to the filter, each of which happens as a whole or not at all, and what is
+//! sampled from it. A command asks; the engine knows in which order things are done.
+//!
+//! Nothing here prints, and nothing knows which command asks.
+
+mod environment;
+mod error;
+mod guard;
+mod join;
+mod sampling;
+mod slots;
+mod source;
+mod transaction;
+mod undo;
+mod whole_file;
+
+use anyhow::Result;
+
+pub use self::{
+    error::Error,
+    join::{Join, Joined, ModeWish},
+    sampling::{Rates, Sample},
+    source::{FileError, InForce, PolicyFile, PolicySource},
+    transaction::{Applied, Counting, Transaction},
+};
+use crate::datapath::{Live, Lock, Store};
+
+/// The kernel's number for the program in force, whatever interfaces run it.
+///
+/// # Errors
+///
+/// The kernel refuses to tell.
+pub fn program_in_force() -> Result<Option<u32>> {
+    let _lock = Lock::shared()?;
+    let current = Store::open()?.current()?;
+    Ok(current.map(|current| current.program_id()))
+}
+
+/// The filter of this network namespace, held while this value lives.
+#[derive(Debug)]
+pub struct Engine {
+    /// Dropped last.
+    store: Store,
+    live: Option<Live>,
+    _lock: Lock,
+}
+
+impl Engine {
+    /// Waits until no other command runs, then looks at the kernel's state.
+    ///
+    /// # Errors
+    ///
+    /// Another command takes too long, or the kernel refuses to tell.
+    pub fn exclusive() -> Result<Self> {
+        Self::locked(Lock::exclusive()?)
+    }
+
+    /// Waits until no other command changes anything, then looks at the kernel's state.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Engine::exclusive`].
+    pub fn shared() -> Result<Self> {
+        Self::locked(Lock::shared()?)
+    }
+
+    fn locked(lock: Lock) -> Result<Self> {
+        let store = Store::open()?;
+        Ok(Self {
+            live: store.live()?,
+            store,
+            _lock: lock,
+        })
+    }
+
+    /// What is in force, and where; `None` while nothing is filtered.
+    pub const fn live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
+    /// The same, where something must be.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is filtered.
+    pub fn must_be_up(&self) -> Result<&Live, Error> {
+        self.live.as_ref().ok_or(Error::NotUp)
+    }
+
+    /// The state in the kernel.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Begins a change to the policy of `source`.
+    pub const fn change<'a>(&'a self, source: &'a dyn PolicySource) -> Transaction<'a> {
+        Transaction::new(self, source)
+    }
+}

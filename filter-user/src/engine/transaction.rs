@@ -1,0 +1,258 @@
+//! One change to the filter, from the policy to the kernel.
+//!
+//! The steps, in this order: check that it locks nobody out; build the new generation;
+//! attach interfaces that join; replace the policy file; store the generation; tidy up.
+//! Whatever fails before the store is taken back. After the store the change is made, and a
+//! failure to tidy up is no failure of it: the next change tidies up, too.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::{
+    Engine, Error, Join, Joined, PolicySource, environment::environment, guard, slots::Slots,
+    undo::Undo,
+};
+use crate::{
+    compiler,
+    datapath::{Candidate, Generation, Record, Store, wants_frags},
+    policy::Policy,
+};
+
+/// Where the counters of a new generation begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// Where those of the generation in force are; those of rules as far as the rule stays
+    /// the same.
+    #[default]
+    On,
+    /// At zero.
+    Anew,
+}
+
+/// A change that is not made before [`Transaction::commit`].
+#[must_use = "a change is nothing until it is committed"]
+pub struct Transaction<'a> {
+    engine: &'a Engine,
+    source: &'a dyn PolicySource,
+    join: Option<Join>,
+    counting: Counting,
+    traced: bool,
+    guarded: bool,
+}
+
+/// What a change has done.
+#[derive(Debug)]
+pub struct Applied {
+    /// The generation in force; `None` if nothing is filtered.
+    pub generation: Option<Generation>,
+    /// Names of the interfaces that are filtered.
+    pub interfaces: Vec<String>,
+    /// Whether the kernel or the policy file was touched.
+    pub changed: bool,
+    /// The size of the new generation in a line, if one was built.
+    pub summary: Option<String>,
+    /// What became of the interfaces that were to join.
+    pub joined: Joined,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) const fn new(engine: &'a Engine, source: &'a dyn PolicySource) -> Self {
+        Self {
+            engine,
+            source,
+            join: None,
+            counting: Counting::On,
+            traced: false,
+            guarded: false,
+        }
+    }
+
+    /// Also attaches interfaces, the first of which bring the filter up.
+    pub fn join(self, join: Join) -> Self {
+        let join = Some(join);
+        Self { join, ..self }
+    }
+
+    /// Says where the counters begin.
+    pub fn counting(self, counting: Counting) -> Self {
+        Self { counting, ..self }
+    }
+
+    /// Says whether the generation reports each packet.
+    pub fn traced(self, traced: bool) -> Self {
+        Self { traced, ..self }
+    }
+
+    /// Says whether to refuse what would cut the operator's SSH session.
+    pub fn guarded(self, guarded: bool) -> Self {
+        Self { guarded, ..self }
+    }
+
+    /// Makes the change.
+    ///
+    /// # Errors
+    ///
+    /// One of its steps fails. The filter and the policy file are as before.
+    pub fn commit(mut self) -> Result<Applied> {
+        let join = self.join.take();
+        if join.is_none() && self.engine.live.is_none() {
+            // Nothing is filtered, and nothing is to be.
+            let changed = self.source.is_changed();
+            self.source.save()?;
+            return Ok(Applied {
+                generation: None,
+                interfaces: Vec::new(),
+                changed,
+                summary: None,
+                joined: Joined::default(),
+            });
+        }
+        let needed = self.needs_generation()?;
+        if self.guarded && (needed || join.is_some()) {
+            self.check_session(join.as_ref())?;
+        }
+        match &self.engine.live {
+            None => self.start(join.unwrap_or_default()),
+            Some(_) => self.swap(join, needed),
+        }
+    }
+
+    /// Whether the generation in force is not what is asked for.
+    fn needs_generation(&self) -> Result<bool> {
+        let Some(live) = &self.engine.live else {
+            return Ok(true);
+        };
+        let record = live.generation.record();
+        let policy = self.source.policy();
+        Ok(self.counting == Counting::Anew
+            || self.traced != record.traced
+            || !policy.same_verdicts(&record.policy)
+            || environment(policy)? != record.environment)
+    }
+
+    fn check_session(&self, join: Option<&Join>) -> Result<()> {
+        let live = self.engine.live.as_ref().filter(|live| {
+            // On an interface that was not filtered, everything passed.
+            join.is_none_or(|join| join.is_filtered_by(&live.attached))
+        });
+        let in_force = live.map(|live| &live.generation.record().policy);
+        guard::check(self.source.policy(), in_force)
+    }
+
+    /// Brings the filter up where nothing was filtered.
+    fn start(&self, join: Join) -> Result<Applied> {
+        join.check_not_empty()?;
+        // What is pinned is left over: of a namespace that is gone, or of a command that
+        // was killed.
+        self.engine.store.clear()?;
+        let store = Store::create()?;
+        let mut undo = Undo::default();
+        undo.push(|| store.clear());
+        let steps = || {
+            let candidate = self.prepare(&store, None)?;
+            let summary = candidate.summary().to_owned();
+            // In force before the first interface asks for it.
+            let generation = candidate.commit()?;
+            // What is attached is detached with all the rest.
+            let joined = join.attach(&store, &[], &mut Undo::default())?;
+            joined.check_not_empty()?;
+            self.source.save()?;
+            Ok((summary, generation, joined))
+        };
+        match steps() {
+            Ok((summary, generation, joined)) => Ok(Applied {
+                generation: Some(generation),
+                interfaces: joined.names(),
+                changed: true,
+                summary: Some(summary),
+                joined,
+            }),
+            Err(error) => Err(undo.run(error)),
+        }
+    }
+
+    /// Changes the filter while it is up.
+    fn swap(&self, join: Option<Join>, needed: bool) -> Result<Applied> {
+        let mut undo = Undo::default();
+        self.try_swap(join, needed, &mut undo)
+            .map_err(|error| undo.run(error))
+    }
+
+    fn try_swap<'s>(
+        &'s self,
+        join: Option<Join>,
+        needed: bool,
+        undo: &mut Undo<'s>,
+    ) -> Result<Applied> {
+        let live = self.engine.must_be_up()?;
+        let store = &self.engine.store;
+        if join.is_some() {
+            store.forget_gone()?;
+        }
+        let candidate = match needed {
+            true => Some(self.prepare(store, Some(&live.generation))?),
+            false => None,
+        };
+        let summary = candidate.as_ref().map(|one| one.summary().to_owned());
+        let joined = match join {
+            Some(join) => join.attach(store, &live.attached, undo)?,
+            None => Joined::default(),
+        };
+        let changed = candidate.is_some() || self.source.is_changed() || joined.is_fresh();
+        self.source.save()?;
+        undo.push(|| self.source.restore());
+        let generation = match candidate {
+            Some(candidate) => candidate.commit()?,
+            None => live.generation.clone(),
+        };
+        drop(store.retain(&[generation.record().generation]));
+        let mut interfaces: Vec<String> = live
+            .attached
+            .iter()
+            .map(|one| one.interface.name.clone())
+            .collect();
+        let others = joined.names().into_iter();
+        let new: Vec<String> = others.filter(|name| !interfaces.contains(name)).collect();
+        interfaces.extend(new);
+        Ok(Applied {
+            generation: Some(generation),
+            interfaces,
+            changed,
+            summary,
+            joined,
+        })
+    }
+
+    /// Builds the generation. It shares the counters of the one in force.
+    fn prepare<'s>(
+        &self,
+        store: &'s Store,
+        in_force: Option<&Generation>,
+    ) -> Result<Candidate<'s>> {
+        let policy = self.source.policy();
+        let number = in_force.map_or(0, |old| old.record().generation);
+        // What commands left that were killed.
+        store.retain(&[number])?;
+        let sharing = in_force.filter(|_| self.counting == Counting::On);
+        let slots = Slots::assign(policy, sharing.map(Generation::record));
+        let environment = environment(policy)?;
+        let tables = compiler::compile(policy, &environment, &slots.of_rules)
+            .map_err(|error| Error::TooComplex(error.message(policy)))?;
+        if let Some(sharing) = sharing {
+            sharing.clear_slots(&slots.fresh)?;
+        }
+        let record = Record {
+            generation: number + 1,
+            counting_since: sharing.map_or_else(Timestamp::now, |old| old.record().counting_since),
+            traced: self.traced,
+            frags: match in_force {
+                Some(old) => old.record().frags,
+                None => wants_frags()?,
+            },
+            policy: Policy::clone(policy),
+            environment,
+            slots: slots.of_rules,
+        };
+        store.build(record, &tables, sharing)
+    }
+}

@@ -1,0 +1,59 @@
+//! Replaces a file so that a power cut leaves the old one or the new one whole.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    path::Path,
+};
+
+/// Who may read the policy: root, and its group.
+const MODE: u32 = 0o640;
+
+/// Replaces a file: temporary file beside it, fsync, rename, fsync of the
+/// directory. On an error the old file is whole.
+///
+/// The temporary file has one name, which the lock keeps to one command: what a
+/// killed command left is replaced by the next.
+pub(super) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
+    // Through a link, so that the link stays and its target is replaced.
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        Err(_) => path.to_owned(),
+    };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.new"));
+    let written = write_new(&temporary, contents, fs::metadata(&path).ok())
+        .and_then(|()| fs::rename(&temporary, &path));
+    if written.is_err() {
+        // The error that is told is the first.
+        drop(fs::remove_file(&temporary));
+    }
+    written?;
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Writes a file that must not exist, to the disk.
+fn write_new(path: &Path, contents: &[u8], old: Option<fs::Metadata>) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    if let Some(old) = old {
+        // Whose it is, is the administrator's decision.
+        fchown(&file, Some(old.uid()), Some(old.gid()))?;
+    }
+    file.set_permissions(fs::Permissions::from_mode(MODE))?;
+    file.write_all(contents)?;
+    file.sync_all()
+}

@@ -1,0 +1,175 @@
+//! Network interfaces, and the XDP programs that are attached to them.
+
+use std::{fmt, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
+use rtnetlink::{
+    LinkMessageBuilder, LinkUnspec,
+    packet_route::link::{
+        LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+    },
+};
+
+use super::request;
+
+/// Where on a packet's way the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver, before the kernel spends anything on the packet.
+    Native,
+    /// In the network stack, where every driver will do; slower.
+    Generic,
+    /// In the network card.
+    Offloaded,
+}
+
+impl Mode {
+    /// The user's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offloaded => "offloaded",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a packet begins with, as XDP sees it on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkLayer {
+    /// With an Ethernet header.
+    Ethernet,
+    /// With the IP header.
+    None,
+    /// With something else (`ARPHRD_*` in linux/if_arp.h).
+    Other(u16),
+}
+
+/// A network interface.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What its packets begin with.
+    pub link_layer: LinkLayer,
+    /// The longest packet it carries, in bytes, without the link layer's header.
+    pub mtu: u32,
+    /// The driver (`virtio_net`) or the kind of virtual interface (`veth`).
+    pub driver: Option<String>,
+    /// The XDP program attached to it, and where.
+    pub xdp: Option<(u32, Mode)>,
+}
+
+/// All interfaces of this network namespace.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn interfaces() -> Result<Vec<Interface>> {
+    request(async |handle| {
+        let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+        Ok(links.into_iter().map(Interface::from).collect())
+    })
+    .context("cannot list the network interfaces")
+}
+
+/// Detaches the XDP program of an interface that was attached without a link.
+///
+/// # Errors
+///
+/// Netlink does not answer, or the kernel refuses.
+pub fn detach_xdp(index: u32, mode: Mode) -> Result<()> {
+    const NO_PROGRAM: i32 = -1;
+    // `XDP_FLAGS_SKB_MODE` and its like in linux/if_link.h.
+    let flags = match mode {
+        Mode::Generic => 1 << 1,
+        Mode::Native => 1 << 2,
+        Mode::Offloaded => 1 << 3,
+    };
+    request(async |handle| {
+        let detach = LinkMessageBuilder::<LinkUnspec>::default()
+            .index(index)
+            .append_extra_attribute(LinkAttribute::Xdp(vec![
+                LinkXdp::Fd(NO_PROGRAM),
+                LinkXdp::Flags(flags),
+            ]))
+            .build();
+        Ok(handle.link().set(detach).execute().await?)
+    })
+    .context("cannot detach the program")
+}
+
+impl From<LinkMessage> for Interface {
+    fn from(message: LinkMessage) -> Self {
+        let mut interface = Self {
+            index: message.header.index,
+            name: String::new(),
+            link_layer: match message.header.link_layer_type {
+                // The loopback interface has Ethernet headers, too.
+                LinkLayerType::Ether | LinkLayerType::Loopback => LinkLayer::Ethernet,
+                LinkLayerType::None => LinkLayer::None,
+                other => LinkLayer::Other(other.into()),
+            },
+            mtu: 0,
+            driver: None,
+            xdp: None,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => interface.name = name,
+                LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
+                LinkAttribute::LinkInfo(infos) => {
+                    interface.driver = infos.into_iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
+                LinkAttribute::Xdp(xdp) => interface.xdp = attached(&xdp),
+                _ => {}
+            }
+        }
+        if interface.driver.is_none() {
+            interface.driver = driver_of(&interface.name, interface.index);
+        }
+        interface
+    }
+}
+
+fn attached(xdp: &[LinkXdp]) -> Option<(u32, Mode)> {
+    let mode = xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some(Mode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(Mode::Generic),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some(Mode::Offloaded),
+        _ => None,
+    })?;
+    let program = xdp.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    Some((program, mode))
+}
+
+/// The driver of a network card, from sysfs; which may show another network
+/// namespace's interfaces, so that the number must agree too.
+fn driver_of(name: &str, index: u32) -> Option<String> {
+    let device = PathBuf::from("/sys/class/net").join(name);
+    let shown: u32 = fs::read_to_string(device.join("ifindex"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    if shown != index {
+        return None;
+    }
+    let driver = fs::read_link(device.join("device/driver")).ok()?;
+    Some(driver.file_name()?.to_str()?.to_owned())
+}

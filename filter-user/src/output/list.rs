@@ -1,0 +1,124 @@
+//! The rules, with what they counted.
+
+use std::{collections::HashMap, fmt};
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{ITEMS, table};
+use crate::{
+    analysis::Shadowed,
+    datapath::{Snapshot, Tally},
+    policy::{Policy, PrefixText, Rule, RuleId},
+    ports::{PortSpec, PortWord},
+    text::thousands,
+};
+
+/// The rules of a policy.
+#[derive(Debug, Serialize)]
+pub struct List {
+    schema: &'static str,
+    default: &'static str,
+    rules: Vec<RuleRow>,
+}
+
+/// A rule.
+#[derive(Debug, Serialize)]
+pub struct RuleRow {
+    id: String,
+    action: &'static str,
+    protocol: String,
+    local_ports: Vec<String>,
+    types: Vec<String>,
+    remote_ports: Vec<String>,
+    from: Vec<String>,
+    to: Vec<String>,
+    interfaces: Vec<String>,
+    rate: Option<String>,
+    expires: Option<String>,
+    comment: Option<String>,
+    /// The rules in front of it that take all its packets.
+    unreachable: Option<Vec<String>>,
+    packets: u64,
+    bytes: u64,
+    #[serde(skip)]
+    text: String,
+}
+
+impl RuleRow {
+    /// A rule, and the packets it decided.
+    pub fn new(rule: &Rule, hits: Tally) -> Self {
+        let what = &rule.what;
+        let prefixes = |prefixes: &[IpNet]| {
+            prefixes
+                .iter()
+                .map(|net| PrefixText(net).to_string())
+                .collect()
+        };
+        Self {
+            id: rule.id.to_string(),
+            action: rule.action.as_str(),
+            protocol: what.protocol.to_string(),
+            local_ports: words(&what.local),
+            types: what.type_words(),
+            remote_ports: words(&what.remote),
+            from: prefixes(&what.from),
+            to: prefixes(&what.to),
+            interfaces: what.on.clone(),
+            rate: None,
+            expires: None,
+            comment: rule.comment.clone(),
+            unreachable: None,
+            packets: hits.packets,
+            bytes: hits.bytes,
+            text: format!("{rule:.ITEMS$}"),
+        }
+    }
+}
+
+/// The words of a list of ports; none where every port is meant.
+fn words(ports: &PortSpec) -> Vec<String> {
+    if ports.words() == [PortWord::Any] {
+        Vec::new()
+    } else {
+        ports.words().iter().map(ToString::to_string).collect()
+    }
+}
+
+impl List {
+    /// The rules of a policy, the packets they decided, and those that never decide any.
+    pub fn new(policy: &Policy, counters: &Snapshot, shadowed: &[Shadowed]) -> Self {
+        let in_front: HashMap<RuleId, &[RuleId]> = shadowed
+            .iter()
+            .map(|shadowed| (shadowed.rule, shadowed.by.as_slice()))
+            .collect();
+        let row = |(rule, &hits): (&Rule, &Tally)| RuleRow {
+            unreachable: in_front
+                .get(&rule.id)
+                .map(|by| by.iter().map(RuleId::to_string).collect()),
+            ..RuleRow::new(rule, hits)
+        };
+        Self {
+            schema: "xdpfw.list/1",
+            default: policy.default.as_str(),
+            rules: policy.rules.iter().zip(counters.rules()).map(row).collect(),
+        }
+    }
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = table::table(&["id", "rule", "packets", "bytes", "comment"], &[2, 3]);
+        for row in &self.rules {
+            table.add_row([
+                row.id.clone(),
+                row.text.clone(),
+                thousands(row.packets),
+                thousands(row.bytes),
+                row.comment.clone().unwrap_or_default(),
+            ]);
+        }
+        f.write_str(&table::lines(&table))?;
+        writeln!(f, "default {}", self.default)
+    }
+}

@@ -1,0 +1,57 @@
+//! What commands show: each a struct that serialises to JSON and displays as a
+//! table, and the printer they all go through.
+
+mod difference;
+mod list;
+mod printer;
+mod stats;
+mod status;
+mod table;
+mod warnings;
+
+pub use difference::Difference;
+pub use list::{List, RuleRow};
+pub use printer::{Printer, Verbosity};
+pub use stats::{Query as StatsQuery, Stats};
+pub use status::{StateWarning, Status};
+pub use warnings::warning_lines;
+
+use serde::Serialize;
+
+use crate::datapath::Tally;
+
+/// Most prefixes, or interfaces, of a rule that are shown in a line.
+pub const ITEMS: usize = 3;
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Amount {
+    packets: u64,
+    bytes: u64,
+}
+
+impl From<Tally> for Amount {
+    fn from(tally: Tally) -> Self {
+        Self {
+            packets: tally.packets,
+            bytes: tally.bytes,
+        }
+    }
+}
+
+/// All packets, by what became of them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Totals {
+    passed: Amount,
+    dropped: Amount,
+}
+
+impl From<&crate::datapath::Snapshot> for Totals {
+    fn from(snapshot: &crate::datapath::Snapshot) -> Self {
+        use xdpfw_common::Verdict;
+        Self {
+            passed: snapshot.total(Verdict::Pass).into(),
+            dropped: snapshot.total(Verdict::Drop).into(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The filter's state: interfaces, generation, and totals per reason.
+
+use std::fmt;
+
+use serde::Serialize;
+use xdpfw_common::Reason;
+
+use super::{Totals, table};
+use crate::{
+    datapath::{Attached, Record, Snapshot},
+    policy::Policy,
+    text::thousands,
+};
+
+/// The filter's state.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    schema: &'static str,
+    default: &'static str,
+    generation: u64,
+    traced: bool,
+    #[serde(skip)]
+    rules: usize,
+    interfaces: Vec<InterfaceRow>,
+    totals: Totals,
+    reasons: Vec<ReasonRow>,
+    warnings: Vec<StateWarning>,
+}
+
+/// A state of affairs that the operator may not know of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StateWarning {
+    /// What kind it is, in a word that stays.
+    pub kind: &'static str,
+    /// What is the matter.
+    pub text: String,
+    /// The command that mends it, or shows more.
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for StateWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, " (say `{remedy}`)"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct InterfaceRow {
+    name: String,
+    ifindex: u32,
+    mode: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ReasonRow {
+    reason: &'static str,
+    verdict: &'static str,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Status {
+    /// Of a generation on its interfaces.
+    pub fn new(
+        record: &Record,
+        attached: &[Attached],
+        counters: &Snapshot,
+        warnings: Vec<StateWarning>,
+    ) -> Self {
+        Self::of(
+            &record.policy,
+            record.generation,
+            record.traced,
+            attached,
+            counters,
+            warnings,
+        )
+    }
+
+    /// Of a policy that is not in force anywhere.
+    pub fn not_up(policy: &Policy, warnings: Vec<StateWarning>) -> Self {
+        Self::of(policy, 0, false, &[], &Snapshot::empty(0), warnings)
+    }
+
+    /// Whether there is anything to warn of.
+    pub const fn has_warnings(&self) -> bool {
+        !self.warnings.is_empty()
+    }
+
+    fn of(
+        policy: &Policy,
+        generation: u64,
+        traced: bool,
+        attached: &[Attached],
+        counters: &Snapshot,
+        warnings: Vec<StateWarning>,
+    ) -> Self {
+        let interfaces = attached.iter().map(|attached| InterfaceRow {
+            name: attached.interface.name.clone(),
+            ifindex: attached.interface.index,
+            mode: attached.mode.as_str(),
+        });
+        let reasons = Reason::ALL.iter().map(|&reason| {
+            let tally = counters.reason(reason);
+            ReasonRow {
+                reason: reason.as_str(),
+                verdict: reason.verdict().as_str(),
+                packets: tally.packets,
+                bytes: tally.bytes,
+            }
+        });
+        Self {
+            schema: "xdpfw.status/1",
+            default: policy.default.as_str(),
+            generation,
+            traced,
+            rules: policy.rules.len(),
+            interfaces: interfaces.collect(),
+            totals: counters.into(),
+            reasons: reasons.collect(),
+            warnings,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "default {}, {} rule{}, generation {}{}",
+            self.default,
+            self.rules,
+            if self.rules == 1 { "" } else { "s" },
+            self.generation,
+            if self.traced { ", traced (slow)" } else { "" }
+        )?;
+        if !self.interfaces.is_empty() {
+            let mut table = table::table(&["interface", "ifindex", "mode"], &[1]);
+            for row in &self.interfaces {
+                table.add_row([
+                    row.name.clone(),
+                    row.ifindex.to_string(),
+                    row.mode.to_owned(),
+                ]);
+            }
+            write!(f, "\n{}", table::lines(&table))?;
+        }
+        let mut table = table::table(&["verdict", "reason", "packets", "bytes"], &[2, 3]);
+        for row in self.reasons.iter().filter(|row| row.packets > 0) {
+            table.add_row([
+                row.verdict.to_owned(),
+                row.reason.to_owned(),
+                thousands(row.packets),
+                thousands(row.bytes),
+            ]);
+        }
+        for (verdict, amount) in [("pass", self.totals.passed), ("drop", self.totals.dropped)] {
+            table.add_row([
+                verdict.to_owned(),
+                "total".to_owned(),
+                thousands(amount.packets),
+                thousands(amount.bytes),
+            ]);
+        }
+        write!(f, "\n{}", table::lines(&table))?;
+        if self.has_warnings() {
+            writeln!(f)?;
+        }
+        self.warnings
+            .iter()
+            .try_for_each(|warning| writeln!(f, "warning: {warning}"))
+    }
+}

@@ -1,0 +1,104 @@
+//! What the author of a policy may not have meant, a line for each.
+
+use crate::{
+    analysis::{Shadowed, Warning},
+    policy::RuleId,
+    text::{sentence_list, thousands},
+};
+
+/// Most rules that can never match with a line of their own.
+const LINES: usize = 10;
+
+/// Most rules in front that are named.
+const NAMES: usize = 3;
+
+/// A line for each warning, and each rule in it.
+pub fn warning_lines(warnings: &[Warning]) -> Vec<String> {
+    warnings.iter().flat_map(lines_of).collect()
+}
+
+fn lines_of(warning: &Warning) -> Vec<String> {
+    match warning {
+        Warning::ForeignInterface {
+            interface,
+            rule,
+            interfaces,
+        } => vec![format!(
+            "{interface}: {rule} names it, but the policy is for {} (say `xdpfw up {interface}`)",
+            sentence_list(interfaces, usize::MAX)
+        )],
+        Warning::NeighboursDenied(rule) => vec![neighbours_denied(*rule)],
+        Warning::Unreachable(shadowed) => unreachable_lines(shadowed),
+    }
+}
+
+fn neighbours_denied(id: RuleId) -> String {
+    format!(
+        "{id} denies IPv6 neighbour discovery, without which IPv6 ends within minutes (say \
+         `xdpfw allow icmp6 133-137 --before {id}`)"
+    )
+}
+
+/// A line for each rule that can never match, or for the first of them.
+fn unreachable_lines(shadowed: &[Shadowed]) -> Vec<String> {
+    let mut lines: Vec<String> = shadowed.iter().take(LINES).map(line).collect();
+    if let Some(more) = shadowed.len().checked_sub(LINES).filter(|&more| more > 0) {
+        lines.push(format!(
+            "{} more rules can never match (`xdpfw --json list` names them all)",
+            thousands(more as u64)
+        ));
+    }
+    lines
+}
+
+fn line(shadowed: &Shadowed) -> String {
+    let Shadowed { rule, by } = shadowed;
+    match by.as_slice() {
+        [] => format!("{rule} can never match"),
+        [one] => format!("{rule} can never match: {one} in front of it takes all its packets"),
+        several => format!(
+            "{rule} can never match: {} in front of it take all its packets",
+            sentence_list(several, NAMES)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shadowed(rule: u32, by: impl IntoIterator<Item = u32>) -> Shadowed {
+        Shadowed {
+            rule: RuleId(rule),
+            by: by.into_iter().map(RuleId).collect(),
+        }
+    }
+
+    #[test]
+    fn the_rules_in_front_are_named() {
+        let lines = unreachable_lines(&[
+            shadowed(5, [2]),
+            shadowed(6, [2, 3]),
+            shadowed(7, [2, 3, 1]),
+            shadowed(8, 1..=6),
+        ]);
+        assert_eq!(
+            lines,
+            [
+                "r5 can never match: r2 in front of it takes all its packets",
+                "r6 can never match: r2 and r3 in front of it take all its packets",
+                "r7 can never match: r2, r3 and r1 in front of it take all its packets",
+                "r8 can never match: r1, r2, r3 and 3 more in front of it take all its packets",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_flood_of_them_is_cut() {
+        let all: Vec<Shadowed> = (2..2_000).map(|rule| shadowed(rule, [1])).collect();
+        assert_eq!(unreachable_lines(&all[..10]).len(), 10);
+        let lines = unreachable_lines(&all);
+        assert_eq!(lines.len(), 11);
+        assert!(lines[10].starts_with("1,988 more rules"), "{}", lines[10]);
+    }
+}

@@ -1,0 +1,252 @@
+//! The policy as a text in TOML: read with line and column for every mistake, edited so
+//! that comments and order survive.
+//!
+//! A text may hold a hundred thousand prefixes, and most commands only read it: what
+//! editing takes, a document with all its blanks and comments, is made when something
+//! is edited, and where a mistake stands is looked up when there is one.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Table, Value};
+
+use super::{
+    Policy, PolicyText, Rule, RuleId, RuleText,
+    text::{Mistake, VERSION},
+};
+
+/// A text, and the policy in it.
+#[derive(Clone, Debug)]
+pub struct PolicyDocument {
+    /// The text as it was read: what is not edited stays as it is, byte for byte.
+    text: String,
+    /// The text as it is to be, once something was edited.
+    edited: Option<DocumentMut>,
+    policy: Policy,
+}
+
+/// Why a text is no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}:{column}: {message}")]
+pub struct ParseError {
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// What is wrong, and what would be right: one line.
+    pub message: String,
+}
+
+/// Why a text that could be read cannot be edited.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// It is TOML to one parser, and not to the other.
+    #[error(transparent)]
+    Text(#[from] toml_edit::TomlError),
+    /// A rule cannot be written.
+    #[error(transparent)]
+    Rule(#[from] toml_edit::ser::Error),
+}
+
+impl ParseError {
+    /// A mistake at this byte of the text.
+    fn at(text: &str, offset: usize, message: &str) -> Self {
+        let (line, column) = position(text, offset);
+        // A message may quote the text, and an error is one line; TOML calls
+        // keys what the parser calls fields.
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        Self {
+            line,
+            column,
+            message: message.replace(" field `", " key `"),
+        }
+    }
+}
+
+impl PolicyDocument {
+    /// The text of a policy without rules.
+    pub fn empty() -> String {
+        format!("version = {VERSION}\n")
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in it.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, ParseError> {
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+            ParseError::at(&before, valid, "not a text in UTF-8")
+        })?;
+        let written: PolicyText = toml::from_str(&text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            ParseError::at(&text, offset, error.message())
+        })?;
+        let policy = written.read().map_err(|mistake| {
+            ParseError::at(&text, offset_of(&text, &mistake), &mistake.message)
+        })?;
+        let mut document = Self {
+            text,
+            edited: None,
+            policy,
+        };
+        if !written.has_all_ids() {
+            document
+                .write_ids()
+                .map_err(|error| ParseError::at(&document.text, 0, &error.to_string()))?;
+        }
+        Ok(document)
+    }
+
+    /// The policy in it.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Adds a rule, at the end or before another.
+    ///
+    /// # Errors
+    ///
+    /// The text cannot be edited, though it could be read; so for all edits.
+    pub fn add(&mut self, rule: Rule, before: Option<RuleId>) -> Result<(), EditError> {
+        let table = table_of(&rule)?;
+        // First what can fail.
+        self.rules()?;
+        let index = self.policy.insert(rule, before);
+        self.rules()?.insert(index, table);
+        Ok(())
+    }
+
+    /// Removes rules.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyDocument::add`].
+    pub fn remove(&mut self, ids: &[RuleId]) -> Result<(), EditError> {
+        let ids: HashSet<RuleId> = ids.iter().copied().collect();
+        let rules = self.policy.rules.iter();
+        let keep: Vec<bool> = rules.map(|rule| !ids.contains(&rule.id)).collect();
+        let mut kept = keep.iter();
+        self.rules()?
+            .retain(|_| kept.next().copied().unwrap_or(true));
+        self.policy.rules.retain(|rule| !ids.contains(&rule.id));
+        Ok(())
+    }
+
+    /// Changes the default.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyDocument::add`].
+    pub fn set_default(&mut self, default: super::DefaultAction) -> Result<(), EditError> {
+        self.set("default", Value::from(default.as_str()))?;
+        self.policy.default = default;
+        Ok(())
+    }
+
+    /// Changes the interfaces.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyDocument::add`].
+    pub fn set_interfaces(&mut self, interfaces: Vec<String>) -> Result<(), EditError> {
+        let names = interfaces.iter().map(String::as_str).collect::<Array>();
+        self.set("interfaces", Value::Array(names))?;
+        self.policy.interfaces = interfaces;
+        Ok(())
+    }
+
+    /// The text, with all edits.
+    pub fn contents(&self) -> Cow<'_, str> {
+        match &self.edited {
+            Some(document) => document.to_string().into(),
+            None => self.text.as_str().into(),
+        }
+    }
+
+    /// The document, to be edited.
+    fn document(&mut self) -> Result<&mut DocumentMut, EditError> {
+        let document = match self.edited.take() {
+            Some(document) => document,
+            None => self.text.parse()?,
+        };
+        Ok(self.edited.insert(document))
+    }
+
+    /// The rules, to be edited.
+    fn rules(&mut self) -> Result<&mut ArrayOfTables, EditError> {
+        let item = self
+            .document()?
+            .entry("rule")
+            .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+        if !item.is_array_of_tables() {
+            // Written as `rule = [{ … }]`, which was read before: tables in a list.
+            let tables = std::mem::take(item)
+                .into_array_of_tables()
+                .unwrap_or_default();
+            *item = Item::ArrayOfTables(tables);
+        }
+        match item {
+            Item::ArrayOfTables(tables) => Ok(tables),
+            _ => unreachable!("made an array of tables just above"),
+        }
+    }
+
+    /// Writes the ids that rules without one were given.
+    fn write_ids(&mut self) -> Result<(), EditError> {
+        let ids: Vec<RuleId> = self.policy.rules.iter().map(|rule| rule.id).collect();
+        for (table, id) in self.rules()?.iter_mut().zip(ids) {
+            if !table.contains_key("id") {
+                table.insert("id", Item::Value(id.to_string().into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a value and keeps the comment beside it.
+    fn set(&mut self, key: &str, mut value: Value) -> Result<(), EditError> {
+        let document = self.document()?;
+        if let Some(old) = document.get(key).and_then(Item::as_value) {
+            *value.decor_mut() = old.decor().clone();
+        }
+        document.insert(key, Item::Value(value));
+        Ok(())
+    }
+}
+
+/// Line and column, both from 1, of a byte in a text.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (line, before[start..].chars().count() + 1)
+}
+
+/// Where a mistake was written.
+fn offset_of(text: &str, mistake: &Mistake) -> usize {
+    let Ok(document) = Document::parse(text) else {
+        return 0;
+    };
+    let table = match mistake.rule {
+        None => document.as_item(),
+        Some(index) => match document.get("rule").and_then(|rules| rules.get(index)) {
+            Some(rule) => rule,
+            None => return 0,
+        },
+    };
+    let value = table.get(mistake.key).unwrap_or(table);
+    let item = value
+        .as_array()
+        .and_then(|list| list.get(mistake.item)?.span());
+    item.or_else(|| value.span()).map_or(0, |span| span.start)
+}
+
+/// A rule's table: the same keys and values as its [`RuleText`].
+fn table_of(rule: &Rule) -> Result<Table, EditError> {
+    let mut table = toml_edit::ser::to_document(&RuleText::from(rule))?
+        .as_table()
+        .clone();
+    table.decor_mut().set_prefix("\n");
+    Ok(table)
+}

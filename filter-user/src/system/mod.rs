@@ -1,0 +1,58 @@
+//! What `/proc` tells of this host and this process: ephemeral ports, namespaces, the SSH
+//! session that the command runs in.
+
+mod ssh;
+
+use std::{ffi::OsStr, fs};
+
+use anyhow::{Context as _, Result};
+use procfs::process::Process;
+
+pub use self::ssh::SshSession;
+use crate::ports::PortRange;
+
+/// Linux's own default, `ip_local_port_range` in
+/// Documentation/networking/ip-sysctl.rst.
+const EPHEMERAL: PortRange = PortRange {
+    first: 32768,
+    last: 60999,
+};
+
+/// The ports that this network namespace hands out to clients.
+pub fn ephemeral_ports() -> PortRange {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|text| {
+            let mut ports = text.split_whitespace().map(str::parse);
+            match (ports.next()?, ports.next()?) {
+                (Ok(first), Ok(last)) => Some(PortRange { first, last }),
+                _ => None,
+            }
+        })
+        .unwrap_or(EPHEMERAL)
+}
+
+/// The number of this process's network namespace, unique while it exists.
+///
+/// # Errors
+///
+/// `/proc` is not mounted.
+pub fn network_namespace() -> Result<u64> {
+    let own = Process::myself().context("cannot read /proc")?;
+    namespace_of(&own, "net").context("cannot tell the network namespace")
+}
+
+/// The processes that led to this one, its parent first.
+pub fn ancestors() -> Vec<i32> {
+    let parents = std::iter::successors(Process::myself().ok(), parent_of);
+    parents.skip(1).map(|process| process.pid).collect()
+}
+
+fn namespace_of(process: &Process, kind: &str) -> Option<u64> {
+    let namespaces = process.namespaces().ok()?;
+    Some(namespaces.0.get(OsStr::new(kind))?.identifier)
+}
+
+fn parent_of(process: &Process) -> Option<Process> {
+    Process::new(process.stat().ok()?.ppid).ok()
+}
