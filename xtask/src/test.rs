@@ -1,9 +1,9 @@
-//! Owns the test run. A run that could not do all tests fails; it never skips.
+//! Runs the tests. A run that could not do all of them fails; it never skips.
 
 use anyhow::{Result, bail};
 
 use crate::{
-    build::{self, Build},
+    build::{self, Build, EBPF_CRATES},
     command::{cargo, has_sudo, is_root, run as run_command, say},
     kernels::{self, Version},
     packages,
@@ -51,21 +51,22 @@ fn on_this_kernel(args: &[String]) -> Result<()> {
     check_privileges()?;
     packages::install_tools()?;
     let build = build::run()?;
+    let mut excluded = EBPF_CRATES.to_vec();
     if is_root() {
         say(format_args!("test: everything"));
-        return cargo_test(&build, &["--workspace", "--exclude", "xdpfw-ebpf"], args);
+        return cargo_test(&build, &all_but(&excluded), args);
     }
     say(format_args!("test: what needs no privileges"));
-    let unprivileged = [
-        "--workspace",
-        "--exclude",
-        "xdpfw-ebpf",
-        "--exclude",
-        KERNEL_TESTS,
-    ];
-    cargo_test(&build, &unprivileged, args)?;
+    excluded.push(KERNEL_TESTS);
+    cargo_test(&build, &all_but(&excluded), args)?;
     say(format_args!("test: in the kernel, with sudo"));
     cargo_test(&build, &kernel_tests(), args)
+}
+
+/// Tells cargo to test all of the workspace but some packages.
+fn all_but<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    let excluded = packages.iter().flat_map(|name| ["--exclude", name]);
+    ["--workspace"].into_iter().chain(excluded).collect()
 }
 
 /// Fails where nothing can be done in the kernel.

@@ -1,5 +1,5 @@
-//! The traffic that benchmarks drop: turns the frame it is run on into a probe from
-//! another source to another port each time. Owns nothing of the filter.
+//! Makes the traffic that benchmarks drop: turns the frame it runs on into a probe from
+//! another source to another port each time.
 
 use aya_ebpf::{
     bindings::xdp_action,

@@ -1,18 +1,14 @@
-//! What the filter is measured against: programs that do nothing, and one that
-//! does only what every filter must.
+//! The programs that the filter is measured against: some do nothing, one does only what
+//! every filter must do.
 
 #![no_std]
 #![no_main]
-#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     missing_docs,
     reason = "the program attribute leaves the documentation off what it makes"
 )]
 
 mod generator;
-#[path = "packet.rs"]
-mod packet;
-mod runtime;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -28,8 +24,7 @@ use xdpfw_common::{
         ipv4, tcp, udp,
     },
 };
-
-use crate::packet::Packet;
+use xdpfw_ebpf::packet::Packet;
 
 #[map]
 static TOTALS: PerCpuArray<Block> = PerCpuArray::with_max_entries(1, 0);
