@@ -46,6 +46,11 @@ impl Build {
     }
 }
 
+/// How it is called.
+pub(crate) fn cli() -> clap::Command {
+    clap::Command::new("build").about("Build the eBPF objects and target/release/xdpfw")
+}
+
 /// Sets up the toolchain, then builds the eBPF objects and the binary.
 pub(crate) fn run() -> Result<Build> {
     let objects = ebpf()?;

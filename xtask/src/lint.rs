@@ -10,6 +10,11 @@ use crate::{
     fuzz::fuzzer,
 };
 
+/// How it is called.
+pub(crate) fn cli() -> clap::Command {
+    clap::Command::new("lint").about("Check format, clippy and documentation; warnings are errors")
+}
+
 /// Runs all checks, the quick ones first.
 pub(crate) fn run() -> Result<()> {
     install_components()?;

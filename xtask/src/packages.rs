@@ -1,5 +1,5 @@
-//! Owns what is taken from the system's package manager: which packages, and how they
-//! are installed. Touches nothing when all of them are there.
+//! Installs what is missing from the system's package manager. Touches nothing when all of
+//! it is there.
 
 use std::{process::Command, sync::OnceLock};
 

