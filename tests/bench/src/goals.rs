@@ -94,10 +94,7 @@ impl Goal {
     }
 
     fn beside(mut self, whose: &'static str, measured: Option<Series>) -> Self {
-        self.beside = measured
-            .as_ref()
-            .and_then(median)
-            .map(|measured| (whose, measured));
+        self.beside = Some(whose).zip(measured.as_ref().and_then(median));
         self
     }
 }
@@ -112,137 +109,118 @@ pub(super) fn summary(goals: &[Goal]) -> String {
     }
 }
 
+/// Why goals are missed, where more than one shares the reason.
+mod why {
+    pub(super) const SHARED: &str = "The generator and veth are part of every frame's time and \
+        the same for both, which brings the ratio closer to 1.";
+    pub(super) const HOT: &str = "One packet again and again is the case that caches and branch \
+        predictors serve best, whoever filters.";
+    pub(super) const CHECKS: &str = "Beyond what the floor does, xdpfw checks that the headers do \
+        not contradict themselves, goes through its dispatcher and counts the drop for the port.";
+    pub(super) const CPU_TIME: &str = "What a flood takes from the allowed traffic is CPU time, \
+        most of it before any filter sees the frame, and that is the same for all.";
+}
+
 /// All goals, as the report has them.
 pub(super) fn evaluate(report: &Report) -> Vec<Goal> {
-    let mut goals = live(report);
-    goals.extend(packet(report));
-    goals.extend(growth(report));
-    goals.extend(flood(report));
-    goals
-}
+    use Bound::{AtLeast, AtMost};
 
-fn live(report: &Report) -> Vec<Goal> {
     let numbers = Numbers(report);
-    let to = |other| numbers.ratio((LIVE, XDPFW, SYN_1_CPU), (LIVE, other, SYN_1_CPU));
+    let live = |other| numbers.ratio((LIVE, XDPFW, SYN_1_CPU), (LIVE, other, SYN_1_CPU));
     let twice = |subject| numbers.ratio((LIVE, subject, SYN_2_CPUS), (LIVE, subject, SYN_1_CPU));
-    vec![
-        Goal::new(
-            "live-no-op",
-            "SYN flood dropped, Mpps: xdpfw ÷ no-op",
-            Bound::AtLeast(0.97),
-            to(NOOP),
-            "The difference goes to parsing to the ports and to counting, which no filter is \
-             spared: see *floor*. *Touch* shows what it takes to look at a packet at all.",
-        )
-        .beside("÷ floor:", to(FLOOR)),
-        Goal::new(
-            "live-nft-ingress",
-            "SYN flood dropped, Mpps: xdpfw ÷ nft netdev ingress",
-            Bound::AtLeast(2.4),
-            to(NFT_INGRESS),
-            "The generator and veth are part of every frame's time and the same for both, \
-             which brings the ratio closer to 1.",
-        ),
-        Goal::new(
-            "live-nft-conntrack",
-            "SYN flood dropped, Mpps: xdpfw ÷ nft input + conntrack",
-            Bound::AtLeast(6.0),
-            to(NFT_CONNTRACK),
-            "The generator and veth are part of every frame's time and the same for both, \
-             which brings the ratio closer to 1.",
-        ),
-        Goal::new(
-            "live-2-cpus",
-            "SYN flood dropped, Mpps: 2 CPUs ÷ 1 CPU",
-            Bound::AtLeast(1.9),
-            twice(XDPFW),
-            "xdpfw shares nothing between CPUs while it drops; the no-op beside it shows what \
-             the machine gives.",
-        )
-        .beside("no-op:", twice(NOOP)),
-    ]
-}
-
-fn packet(report: &Report) -> Vec<Goal> {
-    const HOT: &str = "One packet again and again is the case that caches and branch \
-                       predictors serve best, whoever filters.";
-    const VARIED: &str = "xdpfw counts the drops of each port, and with varied ports the \
-                          counters are all over the cache.";
-    const EPHEMERAL: &str = "Nearly half of these ports are ephemeral, where a UDP packet may \
-                             be the answer to a socket of this host: xdpfw tracks no \
-                             connections, so it looks for the socket, and that is nearly all of \
-                             the difference to SYNs. `udp_replies = \"off\"` spares it (see the \
-                             features below).";
-    const CHECKS: &str = "Beyond what the floor does, xdpfw checks that the headers do not \
-                          contradict themselves, goes through its dispatcher and counts the \
-                          drop for the port.";
-    let numbers = Numbers(report);
     let beyond = |case| {
         let chapter = report.chapter(PACKET)?;
         let theirs = chapter.beyond(XDP_FILTER, case)?;
         Some(chapter.beyond(XDPFW, case)?.over(&theirs))
     };
     let floor = |case| numbers.ratio((PACKET, XDPFW, case), (PACKET, FLOOR, case));
-    let mut goals = Vec::new();
-    for (id, what, case, why) in [
-        (
+    let grown = |id, subject| numbers.ratio((id, subject, TEN_THOUSAND), (id, subject, ONE));
+    let apply = |subject| (APPLY, subject, TEN_THOUSAND_RULES);
+    let kept = |who| numbers.ratio((THROUGHPUT, who, FLOOD), (THROUGHPUT, who, NO_FLOOD));
+    let ahead = |other| Some(kept(XDPFW)?.over(&kept(other)?));
+    vec![
+        Goal::new(
+            "live-no-op",
+            "SYN flood dropped, Mpps: xdpfw ÷ no-op",
+            AtLeast(0.97),
+            live(NOOP),
+            "The difference goes to parsing to the ports and to counting, which no filter is \
+             spared: see *floor*. *Touch* shows what it takes to look at a packet at all.",
+        )
+        .beside("÷ floor:", live(FLOOR)),
+        Goal::new(
+            "live-nft-ingress",
+            "SYN flood dropped, Mpps: xdpfw ÷ nft netdev ingress",
+            AtLeast(2.4),
+            live(NFT_INGRESS),
+            why::SHARED,
+        ),
+        Goal::new(
+            "live-nft-conntrack",
+            "SYN flood dropped, Mpps: xdpfw ÷ nft input + conntrack",
+            AtLeast(6.0),
+            live(NFT_CONNTRACK),
+            why::SHARED,
+        ),
+        Goal::new(
+            "live-2-cpus",
+            "SYN flood dropped, Mpps: 2 CPUs ÷ 1 CPU",
+            AtLeast(1.9),
+            twice(XDPFW),
+            "xdpfw shares nothing between CPUs while it drops; the no-op beside it shows what \
+             the machine gives.",
+        )
+        .beside("no-op:", twice(NOOP)),
+        Goal::new(
             "packet-syn-hot",
             "SYN to a closed port, ns beyond no-op: xdpfw ÷ xdp-filter",
-            SYN_HOT,
-            HOT,
+            AtMost(0.15),
+            beyond(SYN_HOT),
+            why::HOT,
         ),
-        (
+        Goal::new(
             "packet-syn-varied",
             "SYNs to varied closed ports, ns beyond no-op: xdpfw ÷ xdp-filter",
-            SYN_VARIED,
-            VARIED,
+            AtMost(0.15),
+            beyond(SYN_VARIED),
+            "xdpfw counts the drops of each port, and with varied ports the counters are all \
+             over the cache.",
         ),
-        (
+        Goal::new(
             "packet-udp-hot",
             "UDP to a closed port, ns beyond no-op: xdpfw ÷ xdp-filter",
-            UDP_HOT,
-            HOT,
+            AtMost(0.15),
+            beyond(UDP_HOT),
+            why::HOT,
         ),
-        (
+        Goal::new(
             "packet-udp-varied",
             "UDP to varied closed ports, ns beyond no-op: xdpfw ÷ xdp-filter",
-            UDP_VARIED,
-            EPHEMERAL,
+            AtMost(0.15),
+            beyond(UDP_VARIED),
+            "Nearly half of these ports are ephemeral, where a UDP packet may be the answer to a \
+             socket of this host: xdpfw tracks no connections, so it looks for the socket, and \
+             that is nearly all of the difference to SYNs. `udp_replies = \"off\"` spares it (see \
+             the features below).",
         ),
-    ] {
-        goals.push(Goal::new(id, what, Bound::AtMost(0.15), beyond(case), why));
-    }
-    for (id, what, case) in [
-        (
+        Goal::new(
             "floor-syn-hot",
             "SYN to a closed port, ns: xdpfw ÷ floor",
-            SYN_HOT,
+            AtMost(1.15),
+            floor(SYN_HOT),
+            why::CHECKS,
         ),
-        (
+        Goal::new(
             "floor-udp-hot",
             "UDP to a closed port, ns: xdpfw ÷ floor",
-            UDP_HOT,
+            AtMost(1.15),
+            floor(UDP_HOT),
+            why::CHECKS,
         ),
-    ] {
-        goals.push(Goal::new(
-            id,
-            what,
-            Bound::AtMost(1.15),
-            floor(case),
-            CHECKS,
-        ));
-    }
-    goals
-}
-
-fn growth(report: &Report) -> Vec<Goal> {
-    let numbers = Numbers(report);
-    let grown = |id, subject| numbers.ratio((id, subject, TEN_THOUSAND), (id, subject, ONE));
-    vec![
         Goal::new(
             "rules",
             "Flood dropped under 10,000 rules ÷ under 1 rule, ns",
-            Bound::AtMost(1.05),
+            AtMost(1.05),
             grown(RULES, XDPFW),
             "The way of a packet is the same under both; what may differ is where its tables \
              lie in memory.",
@@ -251,7 +229,7 @@ fn growth(report: &Report) -> Vec<Goal> {
         Goal::new(
             "rules-hot",
             "One packet dropped under 10,000 rules ÷ under 1 rule, ns",
-            Bound::AtMost(1.05),
+            AtMost(1.05),
             grown(RULES_HOT, XDPFW_DROP),
             "The way of a packet is the same under both; what may differ is where its program \
              and its tables lie in memory.",
@@ -260,45 +238,28 @@ fn growth(report: &Report) -> Vec<Goal> {
         Goal::new(
             "apply",
             "10,000 rules put in force, ms: `xdpfw apply` ÷ `nft -f`",
-            Bound::AtMost(1.0),
-            numbers.ratio(
-                (APPLY, XDPFW_APPLY, TEN_THOUSAND_RULES),
-                (APPLY, NFT_FILE, TEN_THOUSAND_RULES),
-            ),
+            AtMost(1.0),
+            numbers.ratio(apply(XDPFW_APPLY), apply(NFT_FILE)),
             "For every change, xdpfw compiles the rules to tables and has the kernel verify a \
              new program; nft hands the kernel a list.",
         ),
-    ]
-}
-
-fn flood(report: &Report) -> Vec<Goal> {
-    const WHY: &str = "What a flood takes from the allowed traffic is CPU time, most of it \
-                       before any filter sees the frame, and that is the same for all.";
-    let numbers = Numbers(report);
-    let kept = |subject| {
-        numbers.ratio(
-            (THROUGHPUT, subject, FLOOD),
-            (THROUGHPUT, subject, NO_FLOOD),
-        )
-    };
-    let ahead = |other| Some(kept(XDPFW)?.over(&kept(other)?));
-    [
-        (
+        Goal::new(
             "kept-nft-conntrack",
             "Allowed throughput kept under a flood: xdpfw ÷ nft input + conntrack",
-            NFT_CONNTRACK,
-        ),
-        (
+            AtLeast(1.0),
+            ahead(NFT_CONNTRACK),
+            why::CPU_TIME,
+        )
+        .beside("xdpfw keeps", kept(XDPFW)),
+        Goal::new(
             "kept-nft-raw",
             "Allowed throughput kept under a flood: xdpfw ÷ nft raw prerouting",
-            NFT_RAW,
-        ),
+            AtLeast(1.0),
+            ahead(NFT_RAW),
+            why::CPU_TIME,
+        )
+        .beside("xdpfw keeps", kept(XDPFW)),
     ]
-    .map(|(id, what, other)| {
-        Goal::new(id, what, Bound::AtLeast(1.0), ahead(other), WHY)
-            .beside("xdpfw keeps", kept(XDPFW))
-    })
-    .into()
 }
 
 /// Chapter, subject and case.

@@ -1,4 +1,4 @@
-//! Owns how numbers are written: three digits that count, thousands in groups.
+//! Writes numbers: three digits that count, thousands in groups.
 
 /// A number of any size.
 pub(super) fn number(value: f64) -> String {

@@ -1,5 +1,5 @@
-//! Owns the hosts that measurements take place on: one that is to be protected, and a
-//! peer that floods it. All of it goes with its owner: interfaces, pins and policy.
+//! Makes the hosts that are measured: one that is to be protected, and a peer that floods it.
+//! All of it goes with its owner: interfaces, pins and policy.
 
 pub(crate) mod cpus;
 pub(crate) mod filter;

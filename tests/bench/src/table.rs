@@ -1,5 +1,5 @@
-//! Owns what a chapter says in its cells: the number, and beside it what it is to the
-//! reference. Terminal, page and plots say the same.
+//! Writes the cells of a chapter: the number, and beside it its relation to the reference.
+//! Terminal, page and plots have the same.
 
 use std::fmt;
 

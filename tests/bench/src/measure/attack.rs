@@ -1,5 +1,5 @@
-//! Owns the chapters on what a flood does to those who may come in: everything on one
-//! CPU, as on a host whose network card has one queue.
+//! Measures what a flood does to those who may come in: everything on one CPU, as on a host
+//! whose network card has one queue.
 
 use std::{
     io::ErrorKind,

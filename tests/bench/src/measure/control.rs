@@ -1,5 +1,5 @@
-//! Owns the chapters on commands: how long they take, in a shell's view from the start of
-//! the process to its end, and what memory they and their results take.
+//! Measures commands: how long they take, as a shell sees it from the start of the process to
+//! its end, and what memory they and their results take.
 
 use std::{
     fs::{self, File},

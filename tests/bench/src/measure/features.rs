@@ -1,5 +1,5 @@
-//! Owns the chapter on what each feature of xdpfw costs: one packet through the program
-//! of policies that use one of them each.
+//! Measures what each feature of xdpfw costs: one packet through the program of policies that
+//! use one of them each.
 
 use anyhow::Result;
 use aya::programs::Xdp;
@@ -20,12 +20,17 @@ use crate::{
 /// The packets of an interface of this MTU come in several buffers.
 const LARGE_MTU: &str = "3000";
 
+/// The rule of most policies; a feature may add to it.
+const RULE: &str = "[[rule]]\nallow = \"tcp 443\"\n";
+
 /// A policy that uses one feature.
 struct Feature {
     name: &'static str,
-    /// Behind the interfaces of the policy file.
-    policy: &'static str,
-    /// What becomes of all packets, whatever they are.
+    /// Before the rule.
+    settings: &'static str,
+    /// What the rule has besides.
+    rule: &'static str,
+    /// What becomes of all packets, where there is no rule.
     verdict: Option<u32>,
     surroundings: Surroundings,
 }
@@ -41,70 +46,65 @@ enum Surroundings {
 }
 
 impl Feature {
-    const fn new(name: &'static str, policy: &'static str) -> Self {
+    const fn new(name: &'static str, settings: &'static str, rule: &'static str) -> Self {
         Self {
             name,
-            policy,
+            settings,
+            rule,
             verdict: None,
             surroundings: Surroundings::Usual,
         }
     }
+
+    const fn without_rule(name: &'static str, settings: &'static str, verdict: u32) -> Self {
+        Self {
+            verdict: Some(verdict),
+            ..Self::new(name, settings, "")
+        }
+    }
+
+    const fn with(name: &'static str, surroundings: Surroundings) -> Self {
+        Self {
+            surroundings,
+            ..Self::new(name, "", "")
+        }
+    }
+
+    /// The policy file.
+    fn policy(&self, interface: &str) -> String {
+        let Self { settings, rule, .. } = self;
+        let mut text = format!("version = 1\ninterfaces = [\"{interface}\"]\n");
+        if !settings.contains("default") {
+            text += "default = \"drop\"\n";
+        }
+        text += settings;
+        if self.verdict.is_none() {
+            text += RULE;
+            text += rule;
+        }
+        text
+    }
 }
 
 const FEATURES: [Feature; 14] = [
-    Feature::new(subjects::ONE_PORT, "[[rule]]\nallow = \"tcp 443\"\n"),
-    Feature {
-        verdict: Some(DROP),
-        ..Feature::new("no rules", "")
-    },
-    Feature::new(
-        "remote port",
-        "[[rule]]\nallow = \"tcp 443\"\nremote_ports = [\"high\"]\n",
-    ),
-    Feature::new(
-        "source prefix",
-        "[[rule]]\nallow = \"tcp 443\"\nfrom = [\"10.0.0.0/16\"]\n",
-    ),
-    Feature::new(
-        "destination prefix",
-        "[[rule]]\nallow = \"tcp 443\"\nto = [\"10.0.0.0/16\"]\n",
-    ),
-    Feature::new(
-        "interface",
-        "[[rule]]\nallow = \"tcp 443\"\non = [\"eth0\"]\n",
-    ),
+    Feature::new(subjects::ONE_PORT, "", ""),
+    Feature::without_rule("no rules", "", DROP),
+    Feature::new("remote port", "", "remote_ports = [\"high\"]\n"),
+    Feature::new("source prefix", "", "from = [\"10.0.0.0/16\"]\n"),
+    Feature::new("destination prefix", "", "to = [\"10.0.0.0/16\"]\n"),
+    Feature::new("interface", "", "on = [\"eth0\"]\n"),
     Feature::new(
         "any from a prefix",
-        "[[rule]]\ndeny = \"any\"\nfrom = [\"192.0.2.0/24\"]\n[[rule]]\nallow = \"tcp 443\"\n",
+        "[[rule]]\ndeny = \"any\"\nfrom = [\"192.0.2.0/24\"]\n",
+        "",
     ),
-    Feature::new(
-        "replies to bound UDP",
-        "udp_replies = \"bound\"\n[[rule]]\nallow = \"tcp 443\"\n",
-    ),
-    Feature::new(
-        "no replies to UDP",
-        "udp_replies = \"off\"\n[[rule]]\nallow = \"tcp 443\"\n",
-    ),
-    Feature::new(
-        "no later fragments",
-        "fragments = \"drop\"\n[[rule]]\nallow = \"tcp 443\"\n",
-    ),
-    Feature::new(
-        "no DHCP client",
-        "dhcp_client = false\n[[rule]]\nallow = \"tcp 443\"\n",
-    ),
-    Feature {
-        verdict: Some(PASS),
-        ..Feature::new("default pass", "default = \"pass\"\n")
-    },
-    Feature {
-        surroundings: Surroundings::LargePackets,
-        ..Feature::new("frags", "[[rule]]\nallow = \"tcp 443\"\n")
-    },
-    Feature {
-        surroundings: Surroundings::Onlooker,
-        ..Feature::new("traced", "[[rule]]\nallow = \"tcp 443\"\n")
-    },
+    Feature::new("replies to bound UDP", "udp_replies = \"bound\"\n", ""),
+    Feature::new("no replies to UDP", "udp_replies = \"off\"\n", ""),
+    Feature::new("no later fragments", "fragments = \"drop\"\n", ""),
+    Feature::new("no DHCP client", "dhcp_client = false\n", ""),
+    Feature::without_rule("default pass", "default = \"pass\"\n", PASS),
+    Feature::with("frags", Surroundings::LargePackets),
+    Feature::with("traced", Surroundings::Onlooker),
 ];
 
 /// A feature in use.
@@ -129,16 +129,7 @@ impl Use {
             }
         }
         stage.up()?;
-        let interface = &link.near().interface;
-        let default = if feature.policy.contains("default") {
-            ""
-        } else {
-            "default = \"drop\"\n"
-        };
-        let text = format!(
-            "version = 1\ninterfaces = [\"{interface}\"]\n{default}{}",
-            feature.policy
-        );
+        let text = feature.policy(&link.near().interface);
         let file = stage.write("feature.toml", &text)?;
         stage.xdpfw(&["apply", &file.to_string_lossy()])?;
         let onlooker = (feature.surroundings == Surroundings::Onlooker)

@@ -1,6 +1,5 @@
-//! Owns the chapters on growth: what a packet of a scan costs as rules, ports, prefixes
-//! or sources become more. Each policy stands on a host of its own, so that all can take
-//! turns.
+//! Measures growth: what a packet of a scan costs as rules, ports, prefixes or sources become
+//! more. Each policy is on a host of its own, so that all can take turns.
 
 use anyhow::{Context as _, Result};
 use aya::programs::Xdp;

@@ -1,4 +1,4 @@
-//! Owns the chapter on real traffic: how many packets of a scan a host gets rid of.
+//! Measures real traffic: how many packets of a scan a host gets rid of.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;

@@ -1,6 +1,5 @@
-//! Owns the chapters on one packet through one program: `BPF_PROG_TEST_RUN`, which calls
-//! a program again and again, on the same frame, or through one that changes the frame
-//! each time.
+//! Measures one packet through one program: `BPF_PROG_TEST_RUN` calls a program again and
+//! again, on the same frame, or through one that changes the frame each time.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{TestRun as _, TestRunOptions, programs::Xdp};

@@ -1,4 +1,4 @@
-//! Owns colours and letters: who has which colour in all plots.
+//! Colours and letters. A subject has the same colour in all plots.
 
 use plotters::{
     prelude::{FontStyle, IntoFont as _, RGBColor, TextStyle},

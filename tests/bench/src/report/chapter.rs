@@ -1,4 +1,4 @@
-//! Owns the form of all results: a chapter is a table with a row for everyone who was
+//! The form of all results: a chapter is a table with a row for everyone who was
 //! measured, a column for each case, and a series in each cell.
 
 use serde::{Deserialize, Serialize};

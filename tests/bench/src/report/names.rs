@@ -1,5 +1,5 @@
-//! Owns how chapters, subjects and cases are called: whoever measures, judges or draws
-//! them says it in these words.
+//! The names of chapters, subjects and cases. Whoever measures, judges or draws them uses
+//! these.
 
 use anyhow::{Result, bail};
 

@@ -1,4 +1,4 @@
-//! Owns what one thing measured in every round amounts to.
+//! One number per round, and what they amount to.
 
 use serde::{Deserialize, Serialize};
 

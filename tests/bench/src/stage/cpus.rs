@@ -1,5 +1,4 @@
-//! Owns where things run, every measurement having its CPU or two, and what becomes of
-//! the time of CPUs.
+//! Keeps measurements on their CPUs, and reads what the time of CPUs went to.
 
 use std::{io, sync::LazyLock, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Owns what the filters are told to do, the same in the language of each: drop
-//! everything that comes in, but for some TCP ports.
+//! Writes the same policy in the language of each filter: drop everything that comes in, but
+//! for some TCP ports.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,5 @@
-//! Owns real traffic: frames that a generator in the kernel sends into a veth pair as
-//! fast as the other end takes them, sender and receiver on one CPU.
+//! Sends real traffic: a generator in the kernel sends frames into a veth pair as fast as the
+//! other end takes them, sender and receiver on one CPU.
 
 use std::{
     sync::Barrier,

@@ -1,5 +1,5 @@
-//! Owns the programs of our own that are measured beside filters, or make the traffic:
-//! what is loaded from the yardsticks' object.
+//! Loads the yardsticks: the programs of our own that are measured beside filters, or make
+//! the traffic.
 
 use std::{collections::HashMap, path::Path};
 
