@@ -104,3 +104,26 @@ fn needs_no_build(arg: &OsStr) -> bool {
     let arg = arg.to_string_lossy();
     matches!(&*arg, "-h" | "--help" | "--from") || arg.starts_with("--from=")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_numbers_and_help_need_no_build() {
+        for arg in ["-h", "--help", "--from", "--from=bench.json"] {
+            assert!(needs_no_build(arg.as_ref()), "{arg}");
+        }
+        for arg in ["--only", "from", "--json", "--fromage"] {
+            assert!(!needs_no_build(arg.as_ref()), "{arg}");
+        }
+    }
+
+    #[test]
+    fn all_arguments_are_passed_on() {
+        let words = ["bench", "--only", "packet,live", "-h", "--", "--json"];
+        let matches = BENCH.cli().get_matches_from(words);
+        let args: Vec<&OsString> = matches.get_many("args").unwrap_or_default().collect();
+        assert_eq!(args, ["--only", "packet,live", "-h", "--", "--json"]);
+    }
+}

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fmt::{self, Write as _},
+    ops::RangeInclusive,
 };
 
 /// The port that every policy opens.
@@ -33,10 +34,7 @@ struct Rule {
 }
 
 /// Neighbouring ports.
-struct Range {
-    first: u16,
-    last: u16,
-}
+type Range = RangeInclusive<u16>;
 
 /// Where nft filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,17 +134,17 @@ impl Policy {
 
     fn rules(self) -> Vec<Rule> {
         match self {
-            Self::OnePort => vec![Rule::new(vec![Range::one(OPEN)], vec![])],
+            Self::OnePort => vec![Rule::new(vec![OPEN..=OPEN], vec![])],
             Self::Rules(count) => {
                 let pairs = ports_and_prefixes(count);
                 pairs
-                    .map(|(port, prefix)| Rule::new(vec![Range::one(port)], vec![prefix]))
+                    .map(|(port, prefix)| Rule::new(vec![port..=port], vec![prefix]))
                     .collect()
             }
             Self::Ports(count) => vec![Rule::new(ports(count), vec![])],
             Self::Prefixes(count) => {
                 let from = prefixes(count).collect();
-                vec![Rule::new(vec![Range::one(OPEN)], from)]
+                vec![Rule::new(vec![OPEN..=OPEN], from)]
             }
         }
     }
@@ -155,7 +153,7 @@ impl Policy {
     fn nft_rules(self) -> String {
         let mut text = String::new();
         for rule in self.rules() {
-            for range in &rule.ports {
+            for range in rule.ports.iter().map(shown) {
                 if rule.from.is_empty() {
                     let _ = writeln!(text, "tcp dport {range} accept");
                 }
@@ -172,7 +170,11 @@ impl Policy {
         let (kind, elements, rule) = match self {
             Self::OnePort | Self::Ports(_) => (
                 "inet_service",
-                list(self.rules().iter().flat_map(|rule| &rule.ports)),
+                list(
+                    self.rules()
+                        .iter()
+                        .flat_map(|rule| rule.ports.iter().map(shown)),
+                ),
                 "tcp dport @s accept".into(),
             ),
             Self::Rules(count) => (
@@ -199,22 +201,11 @@ impl Rule {
     }
 }
 
-impl Range {
-    const fn one(port: u16) -> Self {
-        Self {
-            first: port,
-            last: port,
-        }
-    }
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.first)?;
-        if self.last > self.first {
-            write!(f, "-{}", self.last)?;
-        }
-        Ok(())
+/// Ports as all the languages have them.
+fn shown(range: &Range) -> String {
+    match (range.start(), range.end()) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}-{last}"),
     }
 }
 
@@ -242,8 +233,8 @@ fn ports(count: u32) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     for port in open {
         match ranges.last_mut() {
-            Some(range) if range.last + 1 == port => range.last = port,
-            _ => ranges.push(Range::one(port)),
+            Some(range) if range.end() + 1 == port => *range = *range.start()..=port,
+            _ => ranges.push(port..=port),
         }
     }
     ranges
@@ -262,7 +253,7 @@ fn prefixes(count: u32) -> impl Iterator<Item = String> {
 }
 
 fn list_of(ranges: &[Range]) -> String {
-    let ranges: Vec<String> = ranges.iter().map(Range::to_string).collect();
+    let ranges: Vec<String> = ranges.iter().map(shown).collect();
     ranges.join(",")
 }
 
@@ -276,8 +267,7 @@ mod tests {
     use super::*;
 
     fn open(ranges: &[Range]) -> usize {
-        let size = |range: &Range| usize::from(range.last - range.first) + 1;
-        ranges.iter().map(size).sum()
+        ranges.iter().map(ExactSizeIterator::len).sum()
     }
 
     #[test]
@@ -285,7 +275,7 @@ mod tests {
         for count in [1, 10, 10_000, 65_534] {
             let ranges = ports(count);
             assert_eq!(open(&ranges), count as usize);
-            let has = |port| ranges.iter().any(|r| (r.first..=r.last).contains(&port));
+            let has = |port| ranges.iter().any(|range| range.contains(&port));
             assert!(has(OPEN) && !has(CLOSED));
         }
         assert_eq!(list_of(&ports(65_534)), "1-22,24-65535");
