@@ -88,7 +88,7 @@ impl Program {
         // Before the build, which nobody should wait for in vain.
         ensure!(
             is_root(),
-            "{task} needs root; run `sudo -E env \"PATH=$PATH\" cargo xtask {task}`",
+            "the {task} needs root; run `sudo -E env \"PATH=$PATH\" cargo xtask {task}`",
             task = self.task
         );
         packages::install_tools()?;

@@ -20,53 +20,44 @@ use crate::report::chapter::Chapter;
 const PITCH: u32 = 22;
 const AXIS: u32 = 28;
 
-/// A line of the plot.
-enum Line<'a> {
-    Case(&'a str),
-    Bar {
-        subject: &'a str,
-        value: f64,
-        cell: String,
-    },
+/// A line of the plot: the name of a case, or a subject with its bar.
+struct Line<'a> {
+    name: &'a str,
+    /// How long it is, and what is written behind it.
+    bar: Option<(f64, String)>,
 }
 
 /// Draws the chapter.
 pub(super) fn draw(chapter: &Chapter, svg: &mut String) -> Result<()> {
     let mut lines = Vec::new();
-    let mut most = 0.0_f64;
     for case in &chapter.cases {
         let bars = chapter.rows.iter().filter_map(|row| {
-            Some(Line::Bar {
-                subject: &row.subject,
-                value: chapter.series(&row.subject, case)?.median(),
-                cell: chapter.cell(&row.subject, case)?.to_string(),
-            })
+            let value = chapter.series(&row.subject, case)?.median();
+            let cell = chapter.cell(&row.subject, case)?.to_string();
+            let (name, bar) = (row.subject.as_str(), Some((value, cell)));
+            Some(Line { name, bar })
         });
         let mut bars = bars.peekable();
         // A case that nobody can do is left out.
         if bars.peek().is_some() {
-            lines.push(Line::Case(case));
+            let (name, bar) = (case.as_str(), None);
+            lines.push(Line { name, bar });
             lines.extend(bars);
-        }
-    }
-    for line in &lines {
-        if let Line::Bar { value, .. } = line {
-            most = most.max(*value);
         }
     }
     // The axis goes upwards.
     lines.reverse();
-    let subject = |at: &SegmentValue<i32>| match at {
-        SegmentValue::CenterOf(at) => match lines.get(*at as usize) {
-            Some(Line::Bar { subject, .. }) => (*subject).to_owned(),
-            _ => String::new(),
-        },
-        _ => String::new(),
+    let subject = |at: &SegmentValue<i32>| {
+        let line = match at {
+            SegmentValue::CenterOf(at) => lines.get(*at as usize),
+            _ => None,
+        };
+        let subject = line.filter(|line| line.bar.is_some());
+        subject.map_or_else(String::new, |line| line.name.to_owned())
     };
-    let cells = lines.iter().map(|line| match line {
-        Line::Bar { cell, .. } => cell.clone(),
-        Line::Case(_) => String::new(),
-    });
+    let bars = || lines.iter().filter_map(|line| line.bar.as_ref());
+    let most = bars().map(|(value, _)| *value).fold(0.0, f64::max);
+    let cells = bars().map(|(_, cell)| cell.clone());
     let names = chapter.rows.iter().map(|row| row.subject.clone());
     let last = lines.len() as i32 - 1;
 
@@ -96,30 +87,20 @@ pub(super) fn draw(chapter: &Chapter, svg: &mut String) -> Result<()> {
         .draw()?;
     for (at, line) in (0..).zip(&lines) {
         let middle = SegmentValue::CenterOf(at);
-        match line {
-            Line::Case(case) => {
-                let case = Text::new(
-                    (*case).to_owned(),
-                    (0, 0),
-                    beside(title(14, INK), HPos::Left),
-                );
-                chart.draw_series(once(EmptyElement::at((0.0, middle)) + case))?;
-            }
-            Line::Bar {
-                subject,
-                value,
-                cell,
-            } => {
-                let (bottom, top) = (SegmentValue::Exact(at), SegmentValue::Exact(at + 1));
-                let corners = [(0.0, bottom), (*value, top)];
-                let mut bar = Rectangle::new(corners, colour(subject).filled());
-                bar.set_margin(3, 3, 0, 0);
-                chart.draw_series(once(bar))?;
-                let style = if is_ours(subject) { title } else { text };
-                let cell = Text::new(cell.clone(), (7, 0), beside(style(13, INK), HPos::Left));
-                chart.draw_series(once(EmptyElement::at((*value, middle)) + cell))?;
-            }
-        }
+        let Some((value, cell)) = &line.bar else {
+            let style = beside(title(14, INK), HPos::Left);
+            let name = Text::new(line.name.to_owned(), (0, 0), style);
+            chart.draw_series(once(EmptyElement::at((0.0, middle)) + name))?;
+            continue;
+        };
+        let (bottom, top) = (SegmentValue::Exact(at), SegmentValue::Exact(at + 1));
+        let corners = [(0.0, bottom), (*value, top)];
+        let mut bar = Rectangle::new(corners, colour(line.name).filled());
+        bar.set_margin(3, 3, 0, 0);
+        chart.draw_series(once(bar))?;
+        let style = if is_ours(line.name) { title } else { text };
+        let cell = Text::new(cell.clone(), (7, 0), beside(style(13, INK), HPos::Left));
+        chart.draw_series(once(EmptyElement::at((*value, middle)) + cell))?;
     }
     canvas.present()?;
     Ok(())
