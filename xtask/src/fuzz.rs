@@ -62,7 +62,7 @@ pub(crate) fn cli() -> clap::Command {
         .arg(
             number("seconds")
                 .default_value("60")
-                .value_parser(count())
+                .value_parser(value_parser!(u64).range(1..=u64::from(u32::MAX)))
                 .requires("coverage")
                 .help("With --coverage: how long"),
         )

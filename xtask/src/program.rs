@@ -22,6 +22,8 @@ pub(crate) struct Program {
     /// The task by which it is run; the crate has `xdpfw-` in front.
     task: &'static str,
     about: &'static str,
+    /// Whether it takes arguments, `--help` among them.
+    has_arguments: bool,
     /// What it needs from the system beside the tools.
     prepare: fn(),
 }
@@ -29,40 +31,44 @@ pub(crate) struct Program {
 pub(crate) const BENCH: Program = Program {
     task: "bench",
     about: "Measure what the filter costs, and what others cost (needs root)",
+    has_arguments: true,
     prepare: packages::install_peers,
 };
 pub(crate) const DEMO: Program = Program {
     task: "demo",
     about: "Show the filter at work on a veth pair of its own (needs root)",
+    has_arguments: false,
     prepare: || {},
 };
 pub(crate) const VERIFIER: Program = Program {
     task: "verifier",
     about: "Show what the kernel's verifier makes of each program, and hold it to bounds \
             (needs root)",
+    has_arguments: true,
     prepare: || {},
 };
 
 impl Program {
-    /// How it is called. What it takes, `--help` too, is its own affair.
+    /// How it is called. What its arguments may be is its own affair.
     pub(crate) fn cli(&self) -> clap::Command {
-        clap::Command::new(self.task)
-            .about(self.about)
-            .disable_help_flag(true)
-            .arg(
-                Arg::new("args")
-                    .num_args(0..)
-                    .trailing_var_arg(true)
-                    .allow_hyphen_values(true)
-                    .value_parser(value_parser!(OsString))
-                    .help("What `--help` in this place lists"),
-            )
+        let cli = clap::Command::new(self.task).about(self.about);
+        if !self.has_arguments {
+            return cli;
+        }
+        cli.disable_help_flag(true).arg(
+            Arg::new("args")
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(OsString))
+                .help("What `--help` in this place lists"),
+        )
     }
 
     /// Replaces this process by the program: signals and the exit code are then its own.
     pub(crate) fn exec(&self, matches: &ArgMatches) -> Result<()> {
-        let args = matches.get_many::<OsString>("args").unwrap_or_default();
-        let args: Vec<&OsString> = args.collect();
+        let args = matches.try_get_many::<OsString>("args").ok().flatten();
+        let args: Vec<&OsString> = args.unwrap_or_default().collect();
         let error = self.command(&args)?.exec();
         Err(error).context("cannot start cargo")
     }

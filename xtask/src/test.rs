@@ -33,6 +33,7 @@ pub(crate) fn cli() -> Command {
             Arg::new("args")
                 .last(true)
                 .num_args(0..)
+                .value_name("ARGS")
                 .help("Passed on to the test binaries"),
         )
 }
