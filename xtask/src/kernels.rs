@@ -12,6 +12,7 @@ mod modules;
 mod report;
 
 use std::{
+    collections::HashMap,
     fmt,
     path::PathBuf,
     process::{Command, Stdio},
@@ -21,7 +22,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use tinyjson::JsonValue;
 
 use self::{debian::Kernel, report::Report};
 use crate::{
@@ -238,11 +239,16 @@ fn compile(build: &Build, package: &str) -> Result<Vec<TestBinary>> {
 
 /// The test binary that one of cargo's messages is about.
 fn test_binary(message: &str) -> Option<TestBinary> {
-    let message: Value = serde_json::from_str(message).ok()?;
-    let is_test = message["profile"]["test"].as_bool()?;
+    let message: JsonValue = message.parse().ok()?;
+    let field = |object: &JsonValue, name: &str| -> Option<JsonValue> {
+        object.get::<HashMap<_, _>>()?.get(name).cloned()
+    };
+    let is_test = *field(&field(&message, "profile")?, "test")?.get::<bool>()?;
+    let name = field(&field(&message, "target")?, "name")?;
+    let path = field(&message, "executable")?;
     is_test.then_some(TestBinary {
-        name: message["target"]["name"].as_str()?.to_owned(),
-        path: message["executable"].as_str()?.into(),
+        name: name.get::<String>()?.clone(),
+        path: path.get::<String>()?.into(),
     })
 }
 
