@@ -10,8 +10,7 @@ use xdpfw_common::{
     verdict::Outcome,
     wire::Frame,
 };
-
-use crate::packet::Packet;
+use xdpfw_ebpf::packet::Packet;
 
 #[map]
 static COUNTERS: PerCpuArray<Block> = PerCpuArray::with_max_entries(BLOCKS as u32, 0);

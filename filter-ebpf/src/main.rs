@@ -12,8 +12,6 @@
 mod bare;
 mod count;
 mod host;
-mod packet;
-mod runtime;
 mod scratch;
 mod trace;
 
@@ -28,8 +26,9 @@ use xdpfw_common::{
     verdict::{self, Outcome},
     wire::Frame,
 };
+use xdpfw_ebpf::packet::Packet;
 
-use crate::{host::Kernel, packet::Packet, scratch::Copy};
+use crate::{host::Kernel, scratch::Copy};
 
 /// The generation in force. One element, so that a change of policy is one
 /// store for all interfaces at once.

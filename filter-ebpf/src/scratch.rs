@@ -3,8 +3,7 @@
 
 use aya_ebpf::{helpers::bpf_xdp_load_bytes, macros::map, maps::PerCpuArray};
 use xdpfw_common::wire::{Frame, Header};
-
-use crate::packet::{Packet, opaque};
+use xdpfw_ebpf::packet::{Packet, opaque};
 
 /// How much of a packet is copied, in bytes: all headers that any stack sends.
 const COPIED: usize = 512;

@@ -1,5 +1,6 @@
-//! The harness of the end-to-end tests and of the demo: hosts in network
-//! namespaces, veth pairs between them, servers, packets, the binary.
+//! The harness of the end-to-end tests, and of the programs beside them (bench, demo,
+//! verifier): hosts in network namespaces, veth pairs between them, servers, packets, the
+//! binary.
 //!
 //! What goes wrong with the surroundings (no root, no `ip`, a packet lost on the
 //! way) is an `Err` that names it; a claim about xdpfw that does not hold is a
@@ -22,6 +23,7 @@
 
 mod device;
 mod host;
+mod interrupt;
 mod kernel;
 mod link;
 mod namespace;
@@ -34,15 +36,17 @@ mod sender;
 pub mod servers;
 mod state;
 mod tally;
+pub mod task;
 mod tun;
 mod xdpfw;
 
 pub use device::Counters;
 pub use host::Host;
+pub use interrupt::Interrupted;
 pub use kernel::{assert_nothing_is_left, ifindex, pinned, xdp};
 pub use link::{End, Lab, Link, add_ipv6, link};
 pub use probe::{is_dropped, is_dropped_on};
-pub use process::Process;
+pub use process::{Process, capture};
 pub use said::{assert_is_one_error, text};
 pub use sender::Sender;
 pub use state::{State, generation, interfaces_up, policy_mode, policy_text, state};

@@ -1,5 +1,4 @@
-//! Owns the processes that the harness starts: run to the end, or ended with
-//! their guard.
+//! Starts processes: they run to the end, or end with their guard.
 
 use std::{
     process::{Child, ChildStdout, Command, ExitStatus},
@@ -64,7 +63,7 @@ impl Drop for Process {
 
 /// Runs `command` to its end and returns its stdout; the error of a failure
 /// carries its stderr.
-pub(crate) fn capture(command: &mut Command) -> Result<String> {
+pub fn capture(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("cannot start `{}`", shown(command)))?;

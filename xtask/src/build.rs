@@ -1,5 +1,5 @@
-//! Owns the builds: the eBPF objects with their own toolchain, then the binary that
-//! embeds the filter. Whatever runs against a build gets its places from here.
+//! Builds the eBPF objects with their own toolchain, then the binary that embeds the
+//! filter, and tells other commands where they are.
 
 use std::{env, ffi::OsString, path::PathBuf, process::Command};
 
@@ -9,6 +9,9 @@ use crate::{
     command::{cargo, run as run_command, say, target_dir},
     setup,
 };
+
+/// The crates of the eBPF programs, which the host's compiler does not build.
+pub(crate) const EBPF_CRATES: [&str; 2] = ["xdpfw-ebpf", "xdpfw-yardsticks"];
 
 /// The compiled eBPF programs.
 #[derive(Debug)]
@@ -43,6 +46,11 @@ impl Build {
     }
 }
 
+/// How it is called.
+pub(crate) fn cli() -> clap::Command {
+    clap::Command::new("build").about("Build the eBPF objects and target/release/xdpfw")
+}
+
 /// Sets up the toolchain, then builds the eBPF objects and the binary.
 pub(crate) fn run() -> Result<Build> {
     let objects = ebpf()?;
@@ -67,8 +75,9 @@ pub(crate) fn ebpf() -> Result<Objects> {
     let mut command = compiler.cargo();
     command
         // The lock file is the host cargo's to change.
-        .args(["build", "--locked", "--release", "--package", "xdpfw-ebpf"])
-        .args(["--bins", "-Z", "build-std=core", "--target", target])
+        .args(["build", "--locked", "--release", "--bins"])
+        .args(EBPF_CRATES.map(|name| format!("--package={name}")))
+        .args(["-Z", "build-std=core", "--target", target])
         .arg("--target-dir")
         .arg(&target_dir)
         .env("PATH", path_with(linker)?)

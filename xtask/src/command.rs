@@ -1,11 +1,11 @@
-//! Owns how the tasks talk: to the user, to other programs, and where things lie.
+//! What all tasks use: lines for the user, other programs, and where things are.
 
 use std::{
     env,
     ffi::OsStr,
-    fmt,
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    fmt, fs,
+    io::{self, ErrorKind, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -89,6 +89,15 @@ pub(crate) fn outer_cargo_vars() -> impl Iterator<Item = String> {
         .filter(|key| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_"))
 }
 
+/// Makes a directory, without what an interrupted run left in it.
+pub(crate) fn empty(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(directory),
+    }
+    .with_context(|| format!("cannot empty {}", directory.display()))
+}
+
 /// Finds a program in `PATH` or where administrators' programs are, which `PATH`
 /// often leaves out for other users.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
@@ -104,7 +113,8 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 
 /// Whether we are root.
 pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    // A process owns its directory there.
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// Whether sudo works without asking for a password.

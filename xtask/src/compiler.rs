@@ -1,5 +1,5 @@
-//! Owns the search for a Rust compiler that can build for eBPF: one that brings the
-//! source of its library, because no eBPF target is distributed ready-built.
+//! Finds a Rust compiler that can build for eBPF: one that brings the source of its
+//! library, because no eBPF target is distributed ready-built.
 
 use std::{
     env,

@@ -1,12 +1,13 @@
-//! Owns the fuzzing: random packets under random policies through the kernel's
-//! program, and the shared packet logic under a coverage-guided fuzzer. Both hold
-//! what they see against the reference model.
+//! Runs two fuzzers: random packets under random policies through the kernel's program,
+//! and the shared packet logic under a coverage-guided fuzzer. Both hold what they see
+//! against the reference model.
 
 mod coverage;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 pub(crate) use self::coverage::fuzzer;
 
@@ -17,32 +18,54 @@ use crate::{
 };
 
 /// What continuous integration spends on the coverage-guided fuzzer, in seconds.
-const BRIEFLY: u32 = 30;
+const BRIEFLY: u64 = 30;
 
-/// Compare the program with the reference model on random packets (needs root)
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Random policies, one after the other in force
-    #[arg(long, value_name = "N", default_value_t = 1000,
-          value_parser = clap::value_parser!(u64).range(1..))]
-    policies: u64,
-    /// Random packets under each policy
-    #[arg(long, value_name = "N", default_value_t = 10_000,
-          value_parser = clap::value_parser!(u64).range(1..))]
-    packets: u64,
-    /// What all that is random follows from; by default the time
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Number of the first policy, to have one again without those before it
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    first: u64,
-    /// Instead, let a coverage-guided fuzzer at the packet logic itself (needs no root)
-    #[arg(long, conflicts_with_all = ["policies", "packets", "first"])]
-    coverage: bool,
-    /// With --coverage: how long
-    #[arg(long, value_name = "N", default_value_t = 60, requires = "coverage",
-          value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
+/// How it is called.
+pub(crate) fn cli() -> clap::Command {
+    let number = |name: &'static str| Arg::new(name).long(name).value_name("N");
+    let count = || value_parser!(u64).range(1..);
+    clap::Command::new("fuzz")
+        .about("Compare the program with the reference model on random packets (needs root)")
+        .arg(
+            number("policies")
+                .default_value("1000")
+                .value_parser(count())
+                .help("Random policies, one after the other in force"),
+        )
+        .arg(
+            number("packets")
+                .default_value("10000")
+                .value_parser(count())
+                .help("Random packets under each policy"),
+        )
+        .arg(
+            number("seed")
+                .value_parser(value_parser!(u64))
+                .help("What all that is random follows from; by default the time"),
+        )
+        .arg(
+            number("first")
+                .default_value("0")
+                .value_parser(value_parser!(u64))
+                .help("Number of the first policy, to have one again without those before it"),
+        )
+        .arg(
+            Arg::new("coverage")
+                .long("coverage")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["policies", "packets", "first"])
+                .help(
+                    "Instead, let a coverage-guided fuzzer at the packet logic itself (needs no \
+                     root)",
+                ),
+        )
+        .arg(
+            number("seconds")
+                .default_value("60")
+                .value_parser(value_parser!(u64).range(1..=u64::from(u32::MAX)))
+                .requires("coverage")
+                .help("With --coverage: how long"),
+        )
 }
 
 /// Lets the coverage-guided fuzzer run for a while.
@@ -51,26 +74,28 @@ pub(crate) fn briefly() -> Result<()> {
 }
 
 /// Runs either comparison.
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let seed = match args.seed {
+pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
+    let number = |name: &str| matches.get_one::<u64>(name).copied();
+    let seed = match number("seed") {
         Some(seed) => seed,
         None => now()?,
     };
-    if args.coverage {
-        return coverage::run(args.seconds, seed);
+    if matches.get_flag("coverage") {
+        return coverage::run(number("seconds").unwrap_or(BRIEFLY), seed);
     }
     test::check_privileges()?;
     packages::install_tools()?;
     let build = build::run()?;
+    let [first, policies, packets] =
+        ["first", "policies", "packets"].map(|name| number(name).unwrap_or_default());
     let numbers = [
         ("SEED", seed),
-        ("FIRST", args.first),
-        ("POLICIES", args.policies),
-        ("PACKETS", args.packets),
+        ("FIRST", first),
+        ("POLICIES", policies),
+        ("PACKETS", packets),
     ];
     say(format_args!(
-        "fuzz: {} policies, {} packets each, seed {seed}",
-        args.policies, args.packets
+        "fuzz: {policies} policies, {packets} packets each, seed {seed}"
     ));
     // Optimised: most of the time is the model's and the generator's.
     let mut command = cargo()?;

@@ -1,5 +1,8 @@
-//! Owns the tests on kernels other than this machine's: Debian's, booted in virtual
-//! machines that run the end-to-end tests and nothing else.
+//! Runs the end-to-end tests on kernels other than this machine's: Debian's, each booted in
+//! a virtual machine that does nothing else. All machines run side by side.
+//!
+//! Not with virtme-ng or vmtest: both share files with the guest over 9p, which Debian's cloud
+//! kernels lack (`CONFIG_NET_9P is not set`).
 
 mod cpio;
 mod debian;
@@ -8,16 +11,24 @@ mod initramfs;
 mod modules;
 mod report;
 
-use std::{fmt, path::PathBuf, process::Stdio, str::FromStr, time::Instant};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    process::{Command, Stdio},
+    str::FromStr,
+    thread,
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use tinyjson::JsonValue;
 
-use self::{guest::Guest, report::Report};
+pub(crate) use self::debian::install_from_backports;
+use self::{debian::Kernel, report::Report};
 use crate::{
     build::Build,
-    command::{capture, cargo, say},
-    interrupt::Interrupted,
+    command::{capture, cargo, empty, say, target_dir},
 };
 
 /// The kernels of Debian's stable releases, which continuous integration tests.
@@ -102,6 +113,13 @@ struct TestBinary {
     path: PathBuf,
 }
 
+/// A kernel, and the file system of its guest.
+struct Machine<'a> {
+    version: &'a Version,
+    kernel: Kernel,
+    initramfs: PathBuf,
+}
+
 /// Runs the end-to-end tests of `package` on each of these kernels, with `args` for the
 /// test binaries. All kernels are tried before a failure is reported.
 pub(crate) fn test(
@@ -114,60 +132,81 @@ pub(crate) fn test(
         cfg!(target_arch = "x86_64"),
         "other kernels are booted on x86-64 only"
     );
-    Interrupted::watch("test", |interrupted| {
-        say(format_args!("kernels: building the tests"));
-        let tests = compile(build, package)?;
-        for Excluded { file, reason } in &EXCLUDED {
-            say(format_args!("kernels: without {file}: {reason}"));
-        }
-        let mut failed = Vec::new();
-        for version in versions {
-            interrupted.check()?;
-            if let Err(error) = test_on(version, build, &tests, args, interrupted) {
-                interrupted.check()?;
-                say(format_args!("kernel {version}: {error:#}"));
-                failed.push(version.to_string());
-            }
-        }
-        if !failed.is_empty() {
-            bail!("tests failed on kernel {}", failed.join(" and on "));
-        }
-        Ok(())
-    })
-}
-
-fn test_on(
-    version: &Version,
-    build: &Build,
-    tests: &[TestBinary],
-    args: &[String],
-    interrupted: &Interrupted,
-) -> Result<()> {
-    let kernel = debian::obtain(version)?;
-    say(format_args!("kernel {version}: {}", kernel.release));
+    say(format_args!("kernels: building the tests"));
+    let tests = compile(build, package)?;
+    for Excluded { file, reason } in &EXCLUDED {
+        say(format_args!("kernels: without {file}: {reason}"));
+    }
     // What this machine's kernel may lack is there.
     let args: Vec<&str> = ["--include-ignored", "--color=never"]
         .into_iter()
         .chain(args.iter().map(String::as_str))
         .collect();
-    let initramfs = initramfs::write(&kernel, build, tests, &args)?;
-    let names = tests.iter().map(|test| test.name.as_str()).collect();
-    let started = Instant::now();
-    let mut report = Report::new(std::io::stderr(), version, names);
-    let console = kernel.directory.join("console.log");
-    Guest::boot(&kernel.image, &initramfs, &console)?
-        .read(interrupted, |line| report.line(line))
-        .and_then(|()| report.finish())
-        .with_context(|| format!("all it said is in {}", console.display()))?;
-    say(format_args!(
-        "kernel {version}: {} tests passed in {} s",
-        report.passed(),
-        started.elapsed().as_secs()
-    ));
+    let prepare = |version| -> Result<Machine<'_>> {
+        let kernel = debian::obtain(version)?;
+        let initramfs = initramfs::write(&kernel, build, &tests, &args)?;
+        say(format_args!("kernel {version}: {}", kernel.release));
+        Ok(Machine {
+            version,
+            kernel,
+            initramfs,
+        })
+    };
+    // One after the other, for apt's sake; what cannot be had does not keep the others.
+    let machines: Vec<_> = versions.iter().map(prepare).collect();
+    let outcomes: Vec<Result<()>> = thread::scope(|scope| {
+        let guests: Vec<_> = machines
+            .into_iter()
+            .map(|machine| scope.spawn(|| machine?.run(&tests)))
+            .collect();
+        guests
+            .into_iter()
+            .map(|guest| {
+                guest
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    });
+    let mut failed = Vec::new();
+    for (version, outcome) in versions.iter().zip(outcomes) {
+        if let Err(error) = outcome {
+            say(format_args!("kernel {version}: {error:#}"));
+            failed.push(version.to_string());
+        }
+    }
+    if !failed.is_empty() {
+        bail!("tests failed on kernel {}", failed.join(" and on "));
+    }
     Ok(())
 }
 
-/// Compiles the tests of `package` and says where they are.
+impl Machine<'_> {
+    /// Boots it and reads what the tests say, to the end.
+    fn run(&self, tests: &[TestBinary]) -> Result<()> {
+        let Self {
+            version,
+            kernel,
+            initramfs,
+        } = self;
+        let names = tests.iter().map(|test| test.name.as_str()).collect();
+        let started = Instant::now();
+        let mut report = Report::new(std::io::stderr(), version, names);
+        let console = kernel.directory.join("console.log");
+        guest::run(&kernel.image, initramfs, &console, |line| report.line(line))
+            .and(report.finish())
+            .with_context(|| format!("all it said is in {}", console.display()))?;
+        say(format_args!(
+            "kernel {version}: {} tests passed in {} s",
+            report.passed(),
+            started.elapsed().as_secs()
+        ));
+        Ok(())
+    }
+}
+
+/// Compiles the tests of `package`, and returns them without what is for debuggers: that is
+/// most of them.
 fn compile(build: &Build, package: &str) -> Result<Vec<TestBinary>> {
     let mut command = cargo()?;
     command
@@ -185,16 +224,32 @@ fn compile(build: &Build, package: &str) -> Result<Vec<TestBinary>> {
     tests.retain(|test| EXCLUDED.iter().all(|excluded| excluded.file != test.name));
     tests.sort_by(|a, b| a.name.cmp(&b.name));
     ensure!(!tests.is_empty(), "{package} has no tests");
+    let directory = target_dir()?.join("kernels/tests");
+    empty(&directory)?;
+    for test in &mut tests {
+        let stripped = directory.join(&test.name);
+        capture(
+            Command::new("strip")
+                .arg("-o")
+                .args([&stripped, &test.path]),
+        )?;
+        test.path = stripped;
+    }
     Ok(tests)
 }
 
 /// The test binary that one of cargo's messages is about.
 fn test_binary(message: &str) -> Option<TestBinary> {
-    let message: Value = serde_json::from_str(message).ok()?;
-    let is_test = message["profile"]["test"].as_bool()?;
+    let message: JsonValue = message.parse().ok()?;
+    let field = |object: &JsonValue, name: &str| -> Option<JsonValue> {
+        object.get::<HashMap<_, _>>()?.get(name).cloned()
+    };
+    let is_test = *field(&field(&message, "profile")?, "test")?.get::<bool>()?;
+    let name = field(&field(&message, "target")?, "name")?;
+    let path = field(&message, "executable")?;
     is_test.then_some(TestBinary {
-        name: message["target"]["name"].as_str()?.to_owned(),
-        path: message["executable"].as_str()?.into(),
+        name: name.get::<String>()?.clone(),
+        path: path.get::<String>()?.into(),
     })
 }
 

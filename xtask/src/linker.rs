@@ -1,5 +1,5 @@
-//! Owns bpf-linker: finding one that reads the compiler's bitcode, or building it.
-//! It links with an LLVM of its own, which must be of the compiler's major version.
+//! Finds a bpf-linker that reads the compiler's bitcode, or builds it. It links with an
+//! LLVM of its own, which must be of the compiler's major version.
 
 use std::{
     env, fs,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    command::{capture, find_program, run, say, succeeds, target_dir},
+    command::{capture, empty, find_program, run, say, succeeds, target_dir},
     compiler::Compiler,
     packages,
 };
@@ -94,8 +94,9 @@ fn fits(linker: &Path, compiler: &Compiler) -> Result<Result<(), String>> {
 }
 
 fn links_probe(linker: &Path, compiler: &Compiler) -> Result<()> {
-    let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let file = |name: &str| dir.path().join(name);
+    let dir = tools_dir()?.join("probe");
+    let file = |name: &str| dir.join(name);
+    empty(&dir)?;
     fs::write(file("probe.rs"), PROBE).context("cannot write the linker's probe")?;
     // Bitcode for the host: that needs no library for the eBPF target.
     capture(

@@ -1,18 +1,19 @@
-//! Owns what is checked without running anything: format, clippy, documentation.
-//! Warnings are errors.
+//! Checks format, clippy and documentation without running anything. Warnings are errors.
 
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use crate::{
-    build,
+    build::{self, EBPF_CRATES},
     command::{cargo, run as run_command, say, succeeds},
     fuzz::fuzzer,
 };
 
-/// The crates of the host; the eBPF crate is checked by itself, see [`ebpf`].
-const HOST: [&str; 3] = ["--workspace", "--exclude", "xdpfw-ebpf"];
+/// How it is called.
+pub(crate) fn cli() -> clap::Command {
+    clap::Command::new("lint").about("Check format, clippy and documentation; warnings are errors")
+}
 
 /// Runs all checks, the quick ones first.
 pub(crate) fn run() -> Result<()> {
@@ -25,7 +26,9 @@ pub(crate) fn run() -> Result<()> {
     let objects = build::ebpf()?;
     let host = |task: &str, options: &[&str]| -> Result<()> {
         let mut command = cargo()?;
-        command.arg(task).args(HOST).args(options);
+        command.args([task, "--workspace"]);
+        command.args(EBPF_CRATES.map(|name| format!("--exclude={name}")));
+        command.args(options);
         run_command(
             objects
                 .export(&mut command)
@@ -34,7 +37,7 @@ pub(crate) fn run() -> Result<()> {
     };
     say(format_args!("lint: clippy"));
     host("clippy", &["--all-targets", "--", "-Dwarnings"])?;
-    ebpf("clippy", &["--bins", "--", "-Dwarnings"])?;
+    ebpf("clippy", &["--lib", "--bins", "--", "-Dwarnings"])?;
     // Without libFuzzer, which has to be compiled by a C++ compiler.
     run_command(fuzzer()?.args([
         "clippy",
@@ -48,12 +51,13 @@ pub(crate) fn run() -> Result<()> {
     ebpf("doc", &["--no-deps", "--document-private-items"])
 }
 
-/// Checks the eBPF crate, for the host: the compiler for the eBPF target comes without
+/// Checks the eBPF crates, for the host: the compiler for the eBPF target comes without
 /// clippy. Like that target, it must not unwind.
 fn ebpf(task: &str, options: &[&str]) -> Result<()> {
     run_command(
         cargo()?
-            .args([task, "--package", "xdpfw-ebpf"])
+            .arg(task)
+            .args(EBPF_CRATES.map(|name| format!("--package={name}")))
             .args(options)
             .env("CARGO_PROFILE_DEV_PANIC", "abort")
             .env("RUSTDOCFLAGS", "-Dwarnings"),

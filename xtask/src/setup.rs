@@ -1,5 +1,5 @@
-//! Owns the set-up: the eBPF toolchain and the tools, found or installed, so that every
-//! other task can take them for granted. Does nothing twice.
+//! Finds or installs the eBPF toolchain and the tools, so that every other task can take
+//! them for granted. Does nothing twice.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,12 @@ use crate::{
 pub(crate) struct Toolchain {
     pub(crate) compiler: Compiler,
     pub(crate) linker: PathBuf,
+}
+
+/// How it is called.
+pub(crate) fn cli() -> clap::Command {
+    clap::Command::new("setup")
+        .about("Find or install the eBPF toolchain, and what tests and demo need from the system")
 }
 
 /// The toolchain, and what tests and demo need from the system.

@@ -1,9 +1,10 @@
-//! Owns the test run. A run that could not do all tests fails; it never skips.
+//! Runs the tests. A run that could not do all of them fails; it never skips.
 
 use anyhow::{Result, bail};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::{
-    build::{self, Build},
+    build::{self, Build, EBPF_CRATES},
     command::{cargo, has_sudo, is_root, run as run_command, say},
     kernels::{self, Version},
     packages,
@@ -12,17 +13,56 @@ use crate::{
 /// Loads programs and makes network namespaces, hence runs as root.
 const KERNEL_TESTS: &str = "xdpfw-tests";
 
-/// Run every test: unit, property, command line, kernel (these need root)
-#[derive(clap::Args, Default)]
-pub(crate) struct Args {
-    /// Run the kernel tests on Debian's kernel of this version, 6.1 for example, in a
-    /// virtual machine, and no other tests; may be repeated
-    #[arg(long = "kernel", value_name = "VERSION")]
-    kernels: Vec<Version>,
+/// How it is called.
+pub(crate) fn cli() -> Command {
+    Command::new("test")
+        .about("Run every test: unit, property, command line, kernel (these need root)")
+        .arg(
+            Arg::new("kernel")
+                .long("kernel")
+                .value_name("VERSION")
+                .value_parser(value_parser!(Version))
+                .action(ArgAction::Append)
+                .help(
+                    "Run the kernel tests on Debian's kernel of this version, 6.1 for example, \
+                     in a virtual machine, and no other tests; may be repeated, and then the \
+                     machines run side by side",
+                ),
+        )
+        .arg(
+            Arg::new("args")
+                .last(true)
+                .num_args(0..)
+                .value_name("ARGS")
+                .help("Passed on to the test binaries"),
+        )
+}
 
-    /// Passed on to the test binaries
-    #[arg(last = true)]
+/// Which tests, and what for.
+#[derive(Default)]
+pub(crate) struct Args {
+    /// None: the tests of this machine.
+    kernels: Vec<Version>,
+    /// For the test binaries.
     args: Vec<String>,
+}
+
+impl From<&ArgMatches> for Args {
+    fn from(matches: &ArgMatches) -> Self {
+        Self {
+            kernels: values(matches, "kernel"),
+            args: values(matches, "args"),
+        }
+    }
+}
+
+fn values<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Vec<T> {
+    matches
+        .get_many(name)
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 impl Args {
@@ -51,21 +91,22 @@ fn on_this_kernel(args: &[String]) -> Result<()> {
     check_privileges()?;
     packages::install_tools()?;
     let build = build::run()?;
+    let mut excluded = EBPF_CRATES.to_vec();
     if is_root() {
         say(format_args!("test: everything"));
-        return cargo_test(&build, &["--workspace", "--exclude", "xdpfw-ebpf"], args);
+        return cargo_test(&build, &all_but(&excluded), args);
     }
     say(format_args!("test: what needs no privileges"));
-    let unprivileged = [
-        "--workspace",
-        "--exclude",
-        "xdpfw-ebpf",
-        "--exclude",
-        KERNEL_TESTS,
-    ];
-    cargo_test(&build, &unprivileged, args)?;
+    excluded.push(KERNEL_TESTS);
+    cargo_test(&build, &all_but(&excluded), args)?;
     say(format_args!("test: in the kernel, with sudo"));
     cargo_test(&build, &kernel_tests(), args)
+}
+
+/// Tells cargo to test all of the workspace but some packages.
+fn all_but<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    let excluded = packages.iter().flat_map(|name| ["--exclude", name]);
+    ["--workspace"].into_iter().chain(excluded).collect()
 }
 
 /// Fails where nothing can be done in the kernel.

@@ -1,15 +1,14 @@
-//! Owns the run of the coverage-guided fuzzer: libFuzzer, built with the compiler's
-//! own instrumentation, which stable compilers have, too.
+//! Runs the coverage-guided fuzzer: libFuzzer, built with the compiler's own
+//! instrumentation, which stable compilers have, too.
 
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xdpfw_model::{PacketSource, Policy, random};
 
 use crate::{
     command::{capture, cargo, root_dir, run as run_command, say, target_dir},
@@ -28,9 +27,6 @@ const INSTRUMENTATION: [&str; 8] = [
     "-Cforce-frame-pointers=yes",
 ];
 
-/// Frames to begin with: so many for each setting of the knobs.
-const SEEDS: usize = 16;
-
 /// The longest input, in bytes.
 const LONGEST: usize = 512;
 
@@ -38,7 +34,7 @@ const LONGEST: usize = 512;
 const FEW: u64 = 100;
 
 /// Builds the fuzzer and lets it run for so many seconds.
-pub(super) fn run(seconds: u32, seed: u64) -> Result<()> {
+pub(super) fn run(seconds: u64, seed: u64) -> Result<()> {
     packages::install_compiler_of_cpp()?;
     say(format_args!("fuzz: building the fuzzer"));
     let fuzzer = build()?;
@@ -48,7 +44,11 @@ pub(super) fn run(seconds: u32, seed: u64) -> Result<()> {
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
     }
-    write_seeds(&seeds, seed)?;
+    run_command(
+        cargo()?
+            .args(["run", "--quiet", "--package", "xdpfw-model", "--"])
+            .args([seeds.as_os_str(), seed.to_string().as_ref()]),
+    )?;
 
     say(format_args!(
         "fuzz: {seconds} seconds of {}",
@@ -108,27 +108,6 @@ pub(crate) fn fuzzer() -> Result<Command> {
         .current_dir(root_dir().join("tests/fuzz"))
         .env("CARGO_TARGET_DIR", target_dir()?.join("fuzz"));
     Ok(command)
-}
-
-/// Writes inputs to begin with: a byte of knobs, and a frame.
-fn write_seeds(directory: &Path, seed: u64) -> Result<()> {
-    let mut random = random(seed);
-    let policy = Policy::random(&mut random, &["eth0"], (32_768, 60_999));
-    let packets = PacketSource::aimed_at(&policy);
-    for knobs in 0..=u8::MAX {
-        for number in 0..SEEDS {
-            let mut input = vec![knobs];
-            // One knob says whether there is an Ethernet header; some seeds lie.
-            input.extend(if number % 4 == 3 {
-                packets.bare_packet(&mut random)
-            } else {
-                packets.frame(&mut random)
-            });
-            let path = directory.join(format!("{knobs:02x}-{number}"));
-            fs::write(&path, &input).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether a line of the fuzzer's is about a single input that led to something new,

@@ -1,20 +1,13 @@
-//! Owns the writing of an initramfs: a cpio archive in the kernel's `newc` format, made
-//! in memory, so that its files belong to root whoever builds it.
+//! Makes an initramfs in memory: a cpio archive whose files belong to root, whoever builds
+//! it.
 
 use std::{
     collections::BTreeSet,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-/// Comes first in each header.
-const MAGIC: &str = "070701";
-/// Headers, names and contents are padded to so many bytes.
-const ALIGNMENT: usize = 4;
-/// The name that ends an archive.
-const TRAILER: &str = "TRAILER!!!";
-/// Types of files, in the mode.
-const DIRECTORY: u32 = 0o040_000;
-const REGULAR: u32 = 0o100_000;
+use cpio::newc::{Builder, ModeFileType, trailer};
 
 /// An archive in the making.
 #[derive(Default)]
@@ -27,23 +20,29 @@ pub(super) struct Archive {
 impl Archive {
     /// Adds a file at an absolute path, and the directories it lies in. What is there
     /// already stays.
-    pub(super) fn file(&mut self, path: &Path, permissions: u32, contents: &[u8]) {
+    pub(super) fn file(
+        &mut self,
+        path: &Path,
+        permissions: u32,
+        contents: &[u8],
+    ) -> io::Result<()> {
         if self.contains(path) {
-            return;
+            return Ok(());
         }
         if let Some(parent) = path.parent() {
-            self.directory(parent);
+            self.directory(parent)?;
         }
-        self.entry(path, REGULAR | permissions, contents);
+        self.entry(path, ModeFileType::Regular, permissions, contents)
     }
 
     /// Adds a directory at an absolute path, and those it lies in.
-    pub(super) fn directory(&mut self, path: &Path) {
+    pub(super) fn directory(&mut self, path: &Path) -> io::Result<()> {
         for directory in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
             if directory.parent().is_some() && !self.contains(directory) {
-                self.entry(directory, DIRECTORY | 0o755, &[]);
+                self.entry(directory, ModeFileType::Directory, 0o755, &[])?;
             }
         }
+        Ok(())
     }
 
     pub(super) fn contains(&self, path: &Path) -> bool {
@@ -51,98 +50,72 @@ impl Archive {
     }
 
     /// The whole archive.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.header(TRAILER, 0, 0, 0);
-        self.bytes
+    pub(super) fn finish(self) -> io::Result<Vec<u8>> {
+        trailer(self.bytes)
     }
 
-    fn entry(&mut self, path: &Path, mode: u32, contents: &[u8]) {
+    fn entry(
+        &mut self,
+        path: &Path,
+        kind: ModeFileType,
+        permissions: u32,
+        contents: &[u8],
+    ) -> io::Result<()> {
         self.paths.insert(path.to_owned());
         let name = path.to_string_lossy();
-        let name = name.trim_start_matches('/');
-        self.header(name, self.paths.len(), mode, contents.len());
-        self.bytes.extend(contents);
-        self.pad();
-    }
-
-    fn header(&mut self, name: &str, inode: usize, mode: u32, size: usize) {
-        let name_size = name.len() + 1;
-        // Inode, mode, owner, group, links, time, size, four device numbers, size of the
-        // name with its final zero, checksum.
-        let fields = [
-            inode,
-            mode as usize,
-            0,
-            0,
-            1,
-            0,
-            size,
-            0,
-            0,
-            0,
-            0,
-            name_size,
-            0,
-        ];
-        self.bytes.extend(MAGIC.as_bytes());
-        for field in fields {
-            self.bytes.extend(format!("{field:08x}").as_bytes());
-        }
-        self.bytes.extend(name.as_bytes());
-        self.bytes.push(0);
-        self.pad();
-    }
-
-    fn pad(&mut self) {
-        let len = self.bytes.len().next_multiple_of(ALIGNMENT);
-        self.bytes.resize(len, 0);
+        let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
+        let mut writer = Builder::new(name.trim_start_matches('/'))
+            // Files with one number would be links to the same file.
+            .ino(u32::try_from(self.paths.len()).map_err(too_large)?)
+            .mode(permissions)
+            .set_mode_file_type(kind)
+            .write(
+                &mut self.bytes,
+                u32::try_from(contents.len()).map_err(too_large)?,
+            );
+        writer.write_all(contents)?;
+        writer.finish().map(drop)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
+    use cpio::newc::Reader;
+
     use super::*;
 
     #[test]
-    fn files_bring_their_directories_once() {
+    fn files_bring_their_directories_once() -> io::Result<()> {
         let mut archive = Archive::default();
-        archive.file("/a/b/one".as_ref(), 0o644, b"12345");
-        archive.file("/a/two".as_ref(), 0o755, b"");
-        archive.file("/a/two".as_ref(), 0o755, b"again");
-        let bytes = archive.finish();
-        assert!(bytes.len().is_multiple_of(ALIGNMENT));
+        archive.file("/a/b/one".as_ref(), 0o644, b"12345")?;
+        archive.file("/a/two".as_ref(), 0o755, b"")?;
+        archive.file("/a/two".as_ref(), 0o755, b"again")?;
+        let bytes = archive.finish()?;
+        let mut rest = bytes.as_slice();
+        let mut files = Vec::new();
+        loop {
+            let mut file = Reader::new(rest)?;
+            if file.entry().is_trailer() {
+                break;
+            }
+            let mut contents = String::new();
+            file.read_to_string(&mut contents)?;
+            let entry = file.entry();
+            files.push((entry.name().to_owned(), entry.mode(), contents));
+            rest = file.finish()?;
+        }
+        let file = |name: &str, mode, contents: &str| (name.to_owned(), mode, contents.to_owned());
         assert_eq!(
-            listed(&bytes),
+            files,
             [
-                ("a".into(), 0o040_755, vec![]),
-                ("a/b".into(), 0o040_755, vec![]),
-                ("a/b/one".into(), 0o100_644, b"12345".to_vec()),
-                ("a/two".into(), 0o100_755, vec![]),
-                (TRAILER.into(), 0, vec![]),
+                file("a", 0o040_755, ""),
+                file("a/b", 0o040_755, ""),
+                file("a/b/one", 0o100_644, "12345"),
+                file("a/two", 0o100_755, ""),
             ]
         );
-    }
-
-    /// Reads an archive as the kernel does.
-    fn listed(mut bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
-        const HEADER: usize = 110;
-        let mut files = Vec::new();
-        while !bytes.is_empty() {
-            assert_eq!(&bytes[..MAGIC.len()], MAGIC.as_bytes());
-            let field = |index: usize| {
-                let text = std::str::from_utf8(&bytes[6 + 8 * index..][..8]).unwrap();
-                u32::from_str_radix(text, 16).unwrap()
-            };
-            let (mode, size, name_size) = (field(1), field(6) as usize, field(11) as usize);
-            let name = std::str::from_utf8(&bytes[HEADER..][..name_size - 1]).unwrap();
-            let contents = (HEADER + name_size).next_multiple_of(ALIGNMENT);
-            files.push((
-                name.to_owned(),
-                mode,
-                bytes[contents..contents + size].to_vec(),
-            ));
-            bytes = &bytes[(contents + size).next_multiple_of(ALIGNMENT)..];
-        }
-        files
+        Ok(())
     }
 }

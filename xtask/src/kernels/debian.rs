@@ -1,5 +1,5 @@
-//! Owns the getting of kernels: Debian's packages for cloud machines, found by apt with
-//! lists of its own, unpacked below `target/kernels` and installed nowhere.
+//! Gets kernels: Debian's packages for cloud machines, found by apt with lists of its own,
+//! unpacked below `target/kernels` and installed nowhere.
 //!
 //! The mirror is the one that this machine's apt uses; its own lists and settings stay
 //! as they are.
@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Version;
-use crate::command::{capture, say, target_dir};
+use crate::command::{capture, empty, say, target_dir};
 
 /// Where a kernel is looked for, in this order: parts of Debian's archive whose lists are
 /// fetched together. Of a release, those of the security mirror are the newest.
@@ -101,12 +101,7 @@ fn fetch(version: &Version, kernels: &Path) -> Result<()> {
         let package = format!("linux-image-{release}");
         let described = apt.run("apt-cache", &["show", "--no-all-versions", &package])?;
         let unpacked = kernels.join(format!("{version}.partial"));
-        match fs::remove_dir_all(&unpacked) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot empty {}", unpacked.display()));
-            }
-            _ => {}
-        }
+        empty(&unpacked)?;
         for package in parts(&described, &package) {
             apt.unpack(&package, &unpacked)?;
         }
@@ -115,6 +110,22 @@ fn fetch(version: &Version, kernels: &Path) -> Result<()> {
             .with_context(|| format!("cannot make {}", directory.display()));
     }
     bail!("none of {} has one", SUITES.concat().join(", "))
+}
+
+/// Installs a package from the backports of this machine's own release. No setting of apt
+/// is changed, and no package removed.
+pub(crate) fn install_from_backports(package: &str) -> Result<()> {
+    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    let codename = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .context("/etc/os-release names no release of Debian")?;
+    let [security, updates, backports] =
+        ["security", "updates", "backports"].map(|suffix| format!("{codename}-{suffix}"));
+    let apt = Apt::in_directory(target_dir()?.join("kernels/apt").join(&backports))?;
+    let mirror = Mirror::of_this_machine()?;
+    apt.update(&mirror.sources(&[codename, &security, &updates, &backports]))?;
+    apt.install(package, &backports)
 }
 
 /// The newest release of a version among the names of packages.
@@ -223,6 +234,19 @@ impl Apt {
         self.run("apt-get", &["update", "--error-on=any"]).map(drop)
     }
 
+    /// Installs a package of one of the suites on this machine.
+    fn install(&self, package: &str, suite: &str) -> Result<()> {
+        let mut command = self.command("apt-get");
+        command
+            .args(["-o", "Dir::State::status=/var/lib/dpkg/status"])
+            .args(["install", "-y", "--no-install-recommends", "--no-remove"])
+            .args(["-t", suite, package])
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        capture(&mut command)
+            .map(drop)
+            .with_context(|| format!("cannot install {package} from {suite}"))
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         capture(self.command(program).args(arguments))
     }
@@ -249,16 +273,16 @@ impl Apt {
 
     /// Fetches a package and unpacks what is in it.
     fn unpack(&self, package: &str, into: &Path) -> Result<()> {
-        let downloads = tempfile::tempdir_in(&self.0).context("cannot make a directory")?;
+        let downloads = self.0.join("downloads");
+        empty(&downloads)?;
         capture(
             self.command("apt-get")
                 .args(["download", package])
-                .current_dir(downloads.path()),
+                .current_dir(&downloads),
         )?;
-        let file = only_entry(downloads.path())
+        let file = only_entry(&downloads)
             .with_context(|| format!("apt-get has downloaded nothing for {package}"))?;
         ensure!(file.extension().is_some_and(|extension| extension == "deb"));
-        fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
         capture(Command::new("dpkg-deb").arg("-x").arg(file).arg(into)).map(drop)
     }
 }

@@ -1,4 +1,4 @@
-//! Owns what is in a guest: xdpfw, the test binaries, the programs that they call with
+//! Packs what is in a guest: xdpfw, the test binaries, the programs that they call with
 //! their libraries, the kernel's modules, and the script that runs it all.
 
 use std::{
@@ -44,17 +44,17 @@ pub(super) fn write(
     args: &[&str],
 ) -> Result<PathBuf> {
     let mut archive = Archive::default();
-    archive.file("/init".as_ref(), 0o755, INIT.as_bytes());
-    archive.file("/etc/passwd".as_ref(), 0o644, USERS.as_bytes());
+    archive.file("/init".as_ref(), 0o755, INIT.as_bytes())?;
+    archive.file("/etc/passwd".as_ref(), 0o644, USERS.as_bytes())?;
     for directory in ["/proc", "/sys", "/dev"] {
-        archive.directory(directory.as_ref());
+        archive.directory(directory.as_ref())?;
     }
     for (index, module) in modules::load_order(&kernel.modules)?
         .into_iter()
         .enumerate()
     {
         let path = format!("/modules/{index:02}-{}", module.name);
-        archive.file(path.as_ref(), 0o644, &module.code);
+        archive.file(path.as_ref(), 0o644, &module.code)?;
     }
     add_program(
         &mut archive,
@@ -79,15 +79,8 @@ pub(super) fn write(
         directory = quoted(&package.to_string_lossy())
     );
     for test in tests {
-        let stripped = tempfile::NamedTempFile::new().context("cannot make a file")?;
-        // Most of it is for debuggers.
-        capture(
-            Command::new("strip")
-                .arg("-o")
-                .args([stripped.path(), &test.path]),
-        )?;
         let path = format!("/tests/{}", test.name);
-        add_program(&mut archive, stripped.path(), path.as_ref())?;
+        add_program(&mut archive, &test.path, path.as_ref())?;
         let words: Vec<String> = [test.name.as_str()]
             .iter()
             .chain(args)
@@ -95,10 +88,10 @@ pub(super) fn write(
             .collect();
         plan += &format!("run {}\n", words.join(" "));
     }
-    archive.file("/plan".as_ref(), 0o644, plan.as_bytes());
+    archive.file("/plan".as_ref(), 0o644, plan.as_bytes())?;
 
     let path = kernel.directory.join("initramfs");
-    fs::write(&path, archive.finish())
+    fs::write(&path, archive.finish()?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
@@ -129,15 +122,14 @@ fn add_file(archive: &mut Archive, file: &Path, path: &Path) -> Result<()> {
         Ok((permissions.mode() & 0o777, fs::read(file)?))
     };
     let (mode, contents) = read().with_context(|| format!("cannot read {}", file.display()))?;
-    archive.file(path, mode, &contents);
-    Ok(())
+    Ok(archive.file(path, mode, &contents)?)
 }
 
 /// Adds all files below `directory`, where they are.
 fn add_files(archive: &mut Archive, directory: &Path) -> Result<()> {
     let entries =
         fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    archive.directory(directory);
+    archive.directory(directory)?;
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {

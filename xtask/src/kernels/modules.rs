@@ -1,5 +1,5 @@
-//! Owns the modules of a kernel: which ones the guest loads, and in which order. What
-//! a module needs is read in the module itself; the package has no list of it.
+//! Finds the modules that a guest loads, and their order. What a module needs is read in
+//! the module itself; the package has no list of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

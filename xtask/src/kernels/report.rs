@@ -1,5 +1,8 @@
-//! Owns what is made of a guest's console: which tests ran to which end. Only a test
-//! binary whose end was reported as success counts as one; output is shown of failures.
+//! Reads in a guest's console which tests ran to which end. Only a test binary whose end
+//! was reported as success counts as one.
+//!
+//! Guests run side by side. So the end of each test binary is one line that names the
+//! kernel, and the output of failures is kept back, to be shown whole in the end.
 
 use std::io::Write;
 
@@ -23,6 +26,8 @@ pub(super) struct Report<'a, W> {
     /// What was written since the running one began.
     output: Vec<String>,
     failed: Vec<&'a str>,
+    /// What the failed ones wrote.
+    failures: String,
     passed: u64,
     finished: bool,
 }
@@ -36,6 +41,7 @@ impl<'a, W: Write> Report<'a, W> {
             running: None,
             output: Vec::new(),
             failed: Vec::new(),
+            failures: String::new(),
             passed: 0,
             finished: false,
         }
@@ -81,7 +87,7 @@ impl<'a, W: Write> Report<'a, W> {
             }
             _ => {
                 self.failed.push(running);
-                self.show(0);
+                self.keep(0);
                 self.say(&format!(": {name}: FAILED ({seconds} s)"));
             }
         }
@@ -89,12 +95,18 @@ impl<'a, W: Write> Report<'a, W> {
 
     /// An error unless all tests have passed.
     pub(super) fn finish(&mut self) -> Result<()> {
+        let outcome = self.outcome();
+        let _ = self.to.write_all(self.failures.as_bytes());
+        outcome
+    }
+
+    fn outcome(&mut self) -> Result<()> {
         if let Some(running) = self.running {
-            self.show(0);
+            self.keep(0);
             bail!("{running} did not end");
         }
         if !self.finished {
-            self.show(self.output.len().saturating_sub(LAST_LINES));
+            self.keep(self.output.len().saturating_sub(LAST_LINES));
             bail!("the guest did not end as it should");
         }
         ensure!(self.failed.is_empty(), "failed: {}", self.failed.join(", "));
@@ -106,10 +118,10 @@ impl<'a, W: Write> Report<'a, W> {
         Ok(())
     }
 
-    /// Shows the output from a line on.
-    fn show(&mut self, from: usize) {
-        for index in from..self.output.len() {
-            self.say(&format!("| {}", self.output[index]));
+    /// Keeps the output from a line on, to be shown in the end.
+    fn keep(&mut self, from: usize) {
+        for line in &self.output[from..] {
+            self.failures += &format!("kernel {}| {line}\n", self.version);
         }
     }
 

@@ -1,0 +1,175 @@
+//! Shows what the kernel's verifier makes of the programs, and holds that to bounds: every
+//! flavour, under policies that use different parts of it, as xdpfw puts them in force.
+
+mod object;
+mod policies;
+mod report;
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::ProgramInfo;
+use clap::Parser;
+use xdpfw_common::abi::{ABI_VERSION, names};
+use xdpfw_tests::{
+    Host, Interrupted, Tun,
+    task::{exit, say},
+};
+
+use self::{
+    object::{Object, kernel_name},
+    policies::{INTERFACE, POLICIES},
+    report::{Report, Row},
+};
+
+/// What programs are measured under whose code does not depend on the policy.
+const EVERY: &str = "every policy";
+
+/// How long `xdpfw trace` may take to put its program in force.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Show what the kernel's verifier makes of each program, and hold it to bounds (needs root)
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask verifier")]
+struct Args {
+    /// Write the numbers as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    exit(Interrupted::watch("verifier", |interrupted| {
+        let report = Report::new(measure(interrupted)?);
+        report.show(args.json)?;
+        report.check()
+    }))
+}
+
+/// Has the kernel verify each program.
+fn measure(interrupted: &Interrupted) -> Result<Vec<Row>> {
+    let object = env::var_os("XDPFW_EBPF_OBJECT")
+        .context("XDPFW_EBPF_OBJECT is not set; run `cargo xtask verifier`")?;
+    let object = Object::read(object.as_ref())?;
+    let mut rows = Vec::new();
+    for frags in [false, true] {
+        say(format_args!(
+            "verifier: {} policies, packets in {}",
+            POLICIES.len(),
+            if frags {
+                "several buffers"
+            } else {
+                "one buffer"
+            }
+        ));
+        let subject = Subject::new(frags)?;
+        for name in [names::DISPATCHER, names::DISPATCHER_L3] {
+            let program = ProgramInfo::from_pin(subject.pins().join(name))?;
+            rows.push(object.measure(&subject.flavour(name), EVERY, &program)?);
+        }
+        for policy in POLICIES {
+            interrupted.check()?;
+            subject.apply(policy.text)?;
+            let name = subject.flavour(names::FILTER);
+            let program = subject
+                .generation(&name)?
+                .with_context(|| format!("{name} is not in force; it takes Linux 5.18 or newer"))?;
+            rows.push(object.measure(&name, policy.name, &program)?);
+
+            let name = subject.flavour(names::FILTER_TRACED);
+            let program = subject.trace(&name, interrupted)?;
+            rows.push(object.measure(&name, policy.name, &program)?);
+        }
+    }
+    // Each program under all policies, one below the other.
+    rows.sort_by(|one, other| one.program.cmp(&other.program));
+    Ok(rows)
+}
+
+/// A host under xdpfw. Nothing is sent to it.
+struct Subject {
+    host: Host,
+    frags: bool,
+    _interface: Tun,
+}
+
+impl Subject {
+    /// With an interface whose packets come in one buffer, or (`frags`) in several.
+    fn new(frags: bool) -> Result<Self> {
+        let host = Host::new()?;
+        let interface = Tun::ethernet(&host, INTERFACE)?;
+        let mtu = if frags { "9000" } else { "1500" };
+        host.run("ip", ["link", "set", INTERFACE, "mtu", mtu, "up"])?;
+        let subject = Self {
+            host,
+            frags,
+            _interface: interface,
+        };
+        subject.xdpfw(&["up", INTERFACE], "")?;
+        Ok(subject)
+    }
+
+    /// A program's name in the host's flavour.
+    fn flavour(&self, program: &str) -> String {
+        let suffix = if self.frags { names::FRAGS } else { "" };
+        format!("{program}{suffix}")
+    }
+
+    fn apply(&self, policy: &str) -> Result<()> {
+        let text = format!("version = 1\ninterfaces = [\"{INTERFACE}\"]\n{policy}");
+        self.xdpfw(&["--quiet", "apply", "-"], &text)
+            .with_context(|| format!("the policy is\n{text}"))
+    }
+
+    /// The traced flavour of the generation in force, which [`Self::apply`] ends.
+    fn trace(&self, name: &str, interrupted: &Interrupted) -> Result<ProgramInfo> {
+        let mut trace = self.host.xdpfw(["--quiet", "trace"]).spawn()?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            interrupted.check()?;
+            if let Some(program) = self.generation(name)? {
+                return Ok(program);
+            }
+            if let Some(status) = trace.wait(Duration::from_millis(5))? {
+                bail!("`xdpfw trace` ended too early ({status})");
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "`xdpfw trace` does not put {name} in force"
+            );
+        }
+    }
+
+    /// The program of this name that a generation has.
+    fn generation(&self, name: &str) -> Result<Option<ProgramInfo>> {
+        let directory = self.pins().join("generations");
+        let generations = fs::read_dir(&directory)
+            .with_context(|| format!("cannot read {}", directory.display()))?;
+        Ok(generations
+            .flatten()
+            // One that is being made has no program yet.
+            .filter_map(|generation| ProgramInfo::from_pin(generation.path().join("program")).ok())
+            .find(|program| program.name_as_str() == Some(kernel_name(name))))
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.host.pins().join(format!("abi-{ABI_VERSION}"))
+    }
+
+    fn xdpfw(&self, arguments: &[&str], stdin: &str) -> Result<()> {
+        let output = self.host.xdpfw(arguments).stdin(stdin).output()?;
+        ensure!(
+            output.status.success(),
+            "`xdpfw {}` failed ({}): {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(())
+    }
+}
