@@ -2,7 +2,7 @@
 //! made.
 
 use crate::{
-    policy::{Action, DefaultAction, Flow, Policy, Rule, What},
+    policy::{Action, DefaultAction, Match, Packet, Policy, Rule},
     ports::PortRange,
 };
 
@@ -41,9 +41,9 @@ pub(super) enum Decision<'a> {
 pub(super) fn evaluate<'a>(
     policy: &'a Policy,
     assume: Assume,
-    matches: impl Fn(&What) -> Matches,
+    matches: impl Fn(&Match) -> Matches,
 ) -> Decision<'a> {
-    let counts = |rule: &&Rule| match (matches(&rule.what), assume) {
+    let counts = |rule: &&Rule| match (matches(&rule.matches), assume) {
         (Matches::No, _) => false,
         (Matches::Yes, _) => true,
         (Matches::Perhaps, Assume::Worst) => rule.action == Action::Deny,
@@ -57,19 +57,23 @@ pub(super) fn evaluate<'a>(
 }
 
 /// Whether a rule matches packets that come by this interface, or one that is not known.
-pub(super) fn matches_interface(what: &What, interface: Option<&str>) -> Matches {
+pub(super) fn matches_interface(matching: &Match, interface: Option<&str>) -> Matches {
     match interface {
-        _ if what.on.is_empty() => Matches::Yes,
+        _ if matching.on.is_empty() => Matches::Yes,
         None => Matches::Perhaps,
-        Some(name) if what.on.iter().any(|on| on == name) => Matches::Yes,
+        Some(name) if matching.on.iter().any(|on| on == name) => Matches::Yes,
         Some(_) => Matches::No,
     }
 }
 
 /// Whether a rule matches a packet that is known but for its interface.
-pub(super) fn matches_flow(what: &What, flow: &Flow<'_>, ephemeral: PortRange) -> Matches {
-    if what.matches_anywhere(flow, ephemeral) {
-        matches_interface(what, flow.interface)
+pub(super) fn matches_packet(
+    matching: &Match,
+    packet: &Packet<'_>,
+    ephemeral: PortRange,
+) -> Matches {
+    if matching.matches_anywhere(packet, ephemeral) {
+        matches_interface(matching, packet.interface)
     } else {
         Matches::No
     }

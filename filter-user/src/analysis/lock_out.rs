@@ -4,11 +4,11 @@
 use std::net::IpAddr;
 
 use super::{
-    evaluate::{Assume, Decision, Matches, evaluate, matches_flow},
+    evaluate::{Assume, Decision, Matches, evaluate, matches_packet},
     neighbours::{self, Discovery, Neighbour},
 };
 use crate::{
-    policy::{DefaultAction, Flow, Kind, Policy, What},
+    policy::{Carried, DefaultAction, Match, Packet, Policy},
     ports::PortRange,
     system::SshSession,
 };
@@ -33,16 +33,16 @@ pub fn lock_out(
     in_force: Option<&Policy>,
 ) -> Option<LockOut> {
     let port = session.local;
-    let flow = Flow {
+    let packet = Packet {
         source: session.peer,
         destination: session.server,
         interface,
-        kind: Kind::Tcp {
+        carries: Carried::Tcp {
             local: port,
             remote: session.remote,
         },
     };
-    let matches = |what: &What| matches_flow(what, &flow, ephemeral);
+    let matches = |matching: &Match| matches_packet(matching, &packet, ephemeral);
     if let Some(decision) = lost(next, in_force, matches, admits) {
         let mut why = match decision {
             Decision::Denied(rule) => format!("{} denies tcp {port}", rule.id),
@@ -67,7 +67,7 @@ pub fn lock_out(
                 to: Some(server),
                 interface,
             };
-            let matches = |what: &What| discovery.matched_by(what);
+            let matches = |matching: &Match| discovery.matched_by(matching);
             if let Some(Decision::Denied(rule)) = lost(next, in_force, matches, passes) {
                 let id = rule.id;
                 return Some(LockOut {
@@ -100,7 +100,7 @@ fn passes(decision: Decision<'_>) -> bool {
 fn lost<'a>(
     next: &'a Policy,
     in_force: Option<&Policy>,
-    matches: impl Fn(&What) -> Matches,
+    matches: impl Fn(&Match) -> Matches,
     admits: fn(Decision<'_>) -> bool,
 ) -> Option<Decision<'a>> {
     let decision = evaluate(next, Assume::Worst, &matches);

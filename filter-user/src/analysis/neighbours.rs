@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::evaluate::{Matches, matches_interface};
-use crate::policy::{Protocol, What};
+use crate::policy::{Match, Protocol};
 
 /// The types of its messages: solicitation and advertisement (RFC 4861).
 pub(super) const TYPES: [u8; 2] = [135, 136];
@@ -40,28 +40,28 @@ const LINK_GROUPS: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xff02, 0, 0, 0, 
 
 impl Discovery<'_> {
     /// Whether a rule matches them.
-    pub(super) fn matched_by(&self, what: &What) -> Matches {
-        let protocol = match what.protocol {
+    pub(super) fn matched_by(&self, matching: &Match) -> Matches {
+        let protocol = match matching.protocol {
             Protocol::Any => Matches::Yes,
-            Protocol::Icmp6 if what.types.contains(self.number) => Matches::Yes,
+            Protocol::Icmp6 if matching.types.contains(self.number) => Matches::Yes,
             _ => Matches::No,
         };
         let from = match self.from {
-            _ if what.from.is_empty() => Matches::Yes,
-            Neighbour::Known(address) => has(&what.from, address),
-            Neighbour::LinkLocal => covers(&what.from, LINK_LOCAL),
+            _ if matching.from.is_empty() => Matches::Yes,
+            Neighbour::Known(address) => has(&matching.from, address),
+            Neighbour::LinkLocal => covers(&matching.from, LINK_LOCAL),
         };
         // Solicitations go to a group or to the address itself.
-        let to = if what.to.is_empty() {
+        let to = if matching.to.is_empty() {
             Matches::Yes
         } else {
-            let groups = covers(&what.to, LINK_GROUPS);
-            match self.to.map(|address| has(&what.to, address)) {
+            let groups = covers(&matching.to, LINK_GROUPS);
+            match self.to.map(|address| has(&matching.to, address)) {
                 Some(own) if own == groups => own,
                 _ => Matches::Perhaps,
             }
         };
-        let on = matches_interface(what, self.interface);
+        let on = matches_interface(matching, self.interface);
         protocol.min(from).min(to).min(on)
     }
 }

@@ -1,6 +1,6 @@
 //! Policies in few words, for tests.
 
-use crate::policy::{Action, Policy, Rule, RuleId, What, WhatText};
+use crate::policy::{Action, Match, MatchSpec, Policy, Rule, RuleId};
 
 /// A policy for these interfaces, whose rules are `allow …` and `deny …`; `from …` and `on …`
 /// come last.
@@ -15,10 +15,10 @@ pub(super) fn policy(lines: &[&str], interfaces: &[&str]) -> Policy {
                 "allow" => Action::Allow,
                 _ => Action::Deny,
             },
-            what: What::parse(&WhatText {
+            matches: Match::parse(&MatchSpec {
                 from: (!from.is_empty()).then(|| vec![from]),
                 on: (!on.is_empty()).then(|| vec![on]),
-                ..WhatText::of_words(words)
+                ..MatchSpec::of_words(words)
             })
             .unwrap(),
             comment: None,

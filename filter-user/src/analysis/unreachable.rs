@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use crate::{
     compiler::{Environment, compile},
-    policy::{Policy, Protocol, Rule, RuleId, What},
+    policy::{Match, Policy, Protocol, Rule, RuleId},
     ports::{PortRange, PortSet},
 };
 
@@ -61,8 +61,8 @@ impl<'a> Resolved<'a> {
     fn of(rule: &'a Rule, ephemeral: PortRange) -> Self {
         Self {
             rule,
-            local: rule.what.local.resolve(ephemeral),
-            remote: rule.what.remote.resolve(ephemeral),
+            local: rule.matches.local.resolve(ephemeral),
+            remote: rule.matches.remote.resolve(ephemeral),
         }
     }
 }
@@ -78,7 +78,7 @@ fn in_front<'a>(
     let meeting: Vec<usize> = (0..index)
         // What takes nothing takes nothing from this one.
         .filter(|other| unreached.binary_search(other).is_err())
-        .filter(|&other| may_meet(&policy.rules[other].what, &rule.rule.what))
+        .filter(|&other| may_meet(&policy.rules[other].matches, &rule.rule.matches))
         .filter(|&other| relation(&resolve(other), rule) != Relation::Apart)
         .collect();
     let covering = meeting
@@ -112,7 +112,7 @@ impl Relation {
 }
 
 /// Whether the protocols of two rules have packets in common.
-fn may_meet(one: &What, other: &What) -> bool {
+fn may_meet(one: &Match, other: &Match) -> bool {
     let share_ports = || {
         let others = other.protocol.transports();
         let mut ours = one.protocol.transports().iter();
@@ -126,7 +126,7 @@ fn may_meet(one: &What, other: &What) -> bool {
 
 /// What `one` is to `other`, their protocols having packets in common.
 fn relation(one: &Resolved<'_>, other: &Resolved<'_>) -> Relation {
-    let (a, b) = (&one.rule.what, &other.rule.what);
+    let (a, b) = (&one.rule.matches, &other.rule.matches);
     let kind = Relation::of(true, {
         let transports = b.protocol.transports();
         a.protocol == Protocol::Any

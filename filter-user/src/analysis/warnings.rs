@@ -71,7 +71,7 @@ fn foreign_interfaces<'a>(
     let mut seen: Vec<&str> = Vec::new();
     let mut warnings = Vec::new();
     for rule in rules {
-        for name in &rule.what.on {
+        for name in &rule.matches.on {
             if !policy.interfaces.contains(name) && !seen.contains(&name.as_str()) {
                 seen.push(name);
                 warnings.push(Warning::ForeignInterface {
@@ -103,7 +103,9 @@ fn denies_neighbours(policy: &Policy) -> Option<RuleId> {
             })
         })
         .find_map(|discovery| {
-            match evaluate(policy, Assume::Best, |what| discovery.matched_by(what)) {
+            match evaluate(policy, Assume::Best, |matching| {
+                discovery.matched_by(matching)
+            }) {
                 Decision::Denied(rule) => Some(rule.id),
                 _ => None,
             }

@@ -115,7 +115,7 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
     require_root()?;
     let engine = Engine::shared()?;
     let (base, name) = match engine.live() {
-        Some(live) => (live.generation.record().policy.clone(), "what is live"),
+        Some(live) => (live.generation.record().policy.clone(), "matching is live"),
         None => (
             context.policy_file()?.policy().clone(),
             "the saved policy (nothing is up)",

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, Failure, edit::Edit, matching::WhatOptions, warn};
+use super::{Context, Exit, Failure, edit::Edit, matching::MatchOptions, warn};
 use crate::{
     analysis,
     output::{ITEMS, Printer},
-    policy::{Action, Policy, RuleId, What},
+    policy::{Action, Match, Policy, RuleId},
 };
 
 /// Arguments of `delete`.
@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(required = true, value_name = "ID | RULE")]
     words: Vec<String>,
     #[command(flatten)]
-    options: WhatOptions,
+    options: MatchOptions,
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -59,7 +59,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
 /// Which rules are meant.
 enum Named {
     Ids(Vec<RuleId>),
-    Words(Action, What),
+    Words(Action, Match),
 }
 
 impl Named {
@@ -88,9 +88,11 @@ impl Named {
                 ids.dedup();
                 Ok(ids)
             }
-            Self::Words(action, what) => match policy.same_rule(*action, what) {
+            Self::Words(action, matching) => match policy.same_rule(*action, matching) {
                 Some(rule) => Ok(vec![rule.id]),
-                None => Err(missing(&format!("no rule says `{action} {what:.ITEMS$}`"))),
+                None => Err(missing(&format!(
+                    "no rule says `{action} {matching:.ITEMS$}`"
+                ))),
             },
         }
     }
@@ -103,8 +105,8 @@ fn action(word: &str) -> Option<Action> {
         .find(|action| word == action.as_str())
 }
 
-fn missing(what: &str) -> anyhow::Error {
-    Failure::new(Exit::Failed, format!("{what} (see `xdpfw list`)")).into()
+fn missing(matching: &str) -> anyhow::Error {
+    Failure::new(Exit::Failed, format!("{matching} (see `xdpfw list`)")).into()
 }
 
 fn report(policy: &Policy, id: RuleId, note: &str, printer: &mut Printer) -> Result<()> {

@@ -4,11 +4,11 @@
 use anyhow::Result;
 
 use super::Failure;
-use crate::policy::{What, WhatText};
+use crate::policy::{Match, MatchSpec};
 
 /// Which packets a rule matches, beside its words.
 #[derive(Debug, clap::Args)]
-pub(super) struct WhatOptions {
+pub(super) struct MatchOptions {
     /// Only packets from these ports of the peer
     #[arg(long, value_name = "PORTS")]
     remote_port: Option<Vec<String>>,
@@ -23,21 +23,21 @@ pub(super) struct WhatOptions {
     on: Option<Vec<String>>,
 }
 
-impl WhatOptions {
+impl MatchOptions {
     /// The rule of these words and options.
     ///
     /// # Errors
     ///
     /// They make none.
-    pub(super) fn parse(&self, words: &[String]) -> Result<What> {
-        let what = What::parse(&WhatText {
+    pub(super) fn parse(&self, words: &[String]) -> Result<Match> {
+        let matching = Match::parse(&MatchSpec {
             words: strs(words),
             remote: self.remote_port.as_deref().map(strs),
             from: self.from.as_deref().map(strs),
             to: self.to.as_deref().map(strs),
             on: self.on.as_deref().map(strs),
         });
-        Ok(what.map_err(Failure::usage)?)
+        Ok(matching.map_err(Failure::usage)?)
     }
 
     /// Refuses the options where only ids were given.

@@ -6,13 +6,13 @@ use serde::Serialize;
 use super::{
     Context, Exit, Failure,
     edit::{Edit, describe},
-    matching::WhatOptions,
+    matching::MatchOptions,
     warn,
 };
 use crate::{
     analysis,
     output::{ITEMS, Printer, RuleRow},
-    policy::{Action, Policy, Rule, RuleId, What},
+    policy::{Action, Match, Policy, Rule, RuleId},
     system::ephemeral_ports,
 };
 
@@ -22,9 +22,9 @@ pub struct Args {
     /// What the rule is for: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`,
     /// `icmp echo-request`, `icmp6 any`, `proto gre`, `any`
     #[arg(required = true, value_name = "WHAT")]
-    what: Vec<String>,
+    words: Vec<String>,
     #[command(flatten)]
-    options: WhatOptions,
+    options: MatchOptions,
     /// What to remember about the rule
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
@@ -54,14 +54,14 @@ struct Added {
 ///
 /// The words make no rule, or the change cannot be made.
 pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    let what = args.options.parse(&args.what)?;
+    let matching = args.options.parse(&args.words)?;
     let before = match &args.before {
         Some(id) => Some(id.parse::<RuleId>().map_err(Failure::usage)?),
         None => None,
     };
     if args.dry_run {
         let file = context.policy_file()?;
-        let (rule, exists) = settle(file.policy(), action, what, before, args)?;
+        let (rule, exists) = settle(file.policy(), action, matching, before, args)?;
         let added = Added::new(&rule, !exists, Vec::new());
         let note = if exists {
             "already there (dry run)"
@@ -78,7 +78,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
         return Ok(Exit::Done);
     }
     let mut edit = Edit::begin(context)?;
-    let (rule, exists) = settle(edit.file.policy(), action, what, before, args)?;
+    let (rule, exists) = settle(edit.file.policy(), action, matching, before, args)?;
     if !exists {
         edit.file.add(rule.clone(), before)?;
     }
@@ -101,7 +101,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
 fn settle(
     policy: &Policy,
     action: Action,
-    what: What,
+    matching: Match,
     before: Option<RuleId>,
     args: &Args,
 ) -> Result<(Rule, bool)> {
@@ -110,13 +110,13 @@ fn settle(
     {
         return Err(Failure::new(Exit::Failed, format!("no rule {id} (see `xdpfw list`)")).into());
     }
-    if let Some(rule) = policy.same_rule(action, &what) {
+    if let Some(rule) = policy.same_rule(action, &matching) {
         return Ok((rule.clone(), true));
     }
     let rule = Rule {
         id: policy.free_id(),
         action,
-        what,
+        matches: matching,
         comment: args.comment.clone(),
     };
     Ok((rule, false))

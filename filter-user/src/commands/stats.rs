@@ -9,8 +9,8 @@ use xdpfw_common::Transport;
 use super::{Context, Exit, Failure, require_root};
 use crate::{
     engine::{Rates, Sample},
-    names::services,
     output::{Printer, Stats, StatsQuery},
+    ports::{PortSpec, PortWord},
 };
 
 /// Ports shown where the user asked for no number.
@@ -140,11 +140,11 @@ fn port(text: &str) -> Result<(Transport, u16), String> {
         (None, Some(transport)) => (transport, left),
         (None, None) => return Err(wrong()),
     };
-    let number = match port.parse::<u64>() {
-        Ok(number) => {
-            u16::try_from(number).map_err(|_| format!("port {number} is out of range (1-65535)"))?
-        }
-        Err(_) => services::port_for(port, transport).ok_or_else(wrong)?,
-    };
-    Ok((transport, number))
+    match PortSpec::parse(port, &[transport]).map(|ports| ports.words().to_vec()) {
+        Ok(words) => match *words.as_slice() {
+            [PortWord::Port(port)] => Ok((transport, port)),
+            _ => Err(wrong()),
+        },
+        Err(error) => Err(error.to_string()),
+    }
 }

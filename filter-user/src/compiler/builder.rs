@@ -9,7 +9,7 @@ use xdpfw_common::{
 use super::{
     MAX_PORT_RULES, Resolved, Tables, TooComplex,
     diagram::Diagram,
-    dimension::{ANY_FAMILY, Families, for_each_range},
+    dimension::{ANY_FAMILY, FamilySet, for_each_range},
     places,
 };
 use crate::{policy::Protocol, ports::PortRange};
@@ -45,7 +45,7 @@ impl Builder<'_> {
         let rules = self.rules;
         let of_transport = (0_u32..)
             .zip(rules)
-            .filter(|(_, rule)| rule.rule.what.protocol.includes(transport));
+            .filter(|(_, rule)| rule.rule.matches.protocol.includes(transport));
         for_each_range(
             of_transport.map(|(index, rule)| (index, &rule.local)),
             |rule| self.diagram.decides(rule),
@@ -77,27 +77,27 @@ impl Builder<'_> {
     }
 
     /// Adds the types of ICMP or ICMPv6.
-    pub(super) fn add_icmp(&mut self, kind: Kind, families: Families) -> Result<(), TooComplex> {
+    pub(super) fn add_icmp(&mut self, kind: Kind, families: FamilySet) -> Result<(), TooComplex> {
         let protocol = if matches!(kind, Kind::Icmp) {
             Protocol::Icmp
         } else {
             Protocol::Icmp6
         };
         let is_for =
-            |rule: &Resolved<'_>| [protocol, Protocol::Any].contains(&rule.rule.what.protocol);
+            |rule: &Resolved<'_>| [protocol, Protocol::Any].contains(&rule.rule.matches.protocol);
         let rest = self.rest(kind, families, |rule| {
-            is_for(rule) && rule.rule.what.types.is_any()
+            is_for(rule) && rule.rule.matches.types.is_any()
         })?;
         if !self
             .rules
             .iter()
-            .any(|rule| rule.rule.what.protocol == protocol)
+            .any(|rule| rule.rule.matches.protocol == protocol)
         {
             return Ok(());
         }
         for message in 0..=u8::MAX {
             let matching =
-                |rule: &Resolved<'_>| is_for(rule) && rule.rule.what.types.contains(message);
+                |rule: &Resolved<'_>| is_for(rule) && rule.rule.matches.types.contains(message);
             self.add_value(kind, u16::from(message), families, rest, matching)?;
         }
         Ok(())
@@ -105,12 +105,12 @@ impl Builder<'_> {
 
     /// Adds the protocols that rules name by their numbers.
     pub(super) fn add_protocols(&mut self) -> Result<(), TooComplex> {
-        let is_any = |rule: &Resolved<'_>| rule.rule.what.protocol == Protocol::Any;
+        let is_any = |rule: &Resolved<'_>| rule.rule.matches.protocol == Protocol::Any;
         let rest = self.rest(Kind::Other, ANY_FAMILY, is_any)?;
         let mut named: Vec<u8> = self
             .rules
             .iter()
-            .filter_map(|rule| match rule.rule.what.protocol {
+            .filter_map(|rule| match rule.rule.matches.protocol {
                 Protocol::Other(number) => Some(number),
                 _ => None,
             })
@@ -119,7 +119,7 @@ impl Builder<'_> {
         named.dedup();
         for number in named {
             let matching = |rule: &Resolved<'_>| {
-                [Protocol::Other(number), Protocol::Any].contains(&rule.rule.what.protocol)
+                [Protocol::Other(number), Protocol::Any].contains(&rule.rule.matches.protocol)
             };
             self.add_value(Kind::Other, u16::from(number), ANY_FAMILY, rest, matching)?;
         }
@@ -130,11 +130,11 @@ impl Builder<'_> {
     fn rest(
         &mut self,
         kind: Kind,
-        families: Families,
+        families: FamilySet,
         matches: impl Fn(&Resolved<'_>) -> bool,
     ) -> Result<Node, TooComplex> {
         let is_for = |rule: &Resolved<'_>| match kind.transport() {
-            Some(transport) => rule.rule.what.protocol.includes(transport),
+            Some(transport) => rule.rule.matches.protocol.includes(transport),
             None => true,
         };
         let rules = self.matching(|rule| is_for(rule) && matches(rule));
@@ -149,7 +149,7 @@ impl Builder<'_> {
         &mut self,
         kind: Kind,
         value: u16,
-        families: Families,
+        families: FamilySet,
         rest: Node,
         matches: impl Fn(&Resolved<'_>) -> bool,
     ) -> Result<(), TooComplex> {

@@ -7,7 +7,7 @@ use xdpfw_common::abi::{EdgeKey, NO_RULE, Node, dimension};
 
 use super::{
     TooComplex,
-    dimension::{Dimension, Families},
+    dimension::{Dimension, FamilySet},
 };
 
 /// Most edges a diagram may have: 16 MiB of hash map, filled in a moment.
@@ -57,7 +57,7 @@ pub(super) struct Diagram<'a> {
 struct Place {
     level: usize,
     transport: usize,
-    families: Families,
+    families: FamilySet,
     rules: Vec<u32>,
 }
 
@@ -107,7 +107,7 @@ impl<'a> Diagram<'a> {
         &mut self,
         rules: Vec<u32>,
         transport: usize,
-        families: Families,
+        families: FamilySet,
     ) -> Result<Node, TooComplex> {
         self.build(Place {
             level: 0,
@@ -226,7 +226,7 @@ impl<'a> Diagram<'a> {
         Ok(number)
     }
 
-    fn next(&self, place: &Place, rules: Vec<u32>, families: Families) -> Place {
+    fn next(&self, place: &Place, rules: Vec<u32>, families: FamilySet) -> Place {
         Place {
             level: place.level + 1,
             transport: place.transport,

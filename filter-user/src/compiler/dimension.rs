@@ -8,14 +8,14 @@ use crate::{
     ports::{PortRange, PortSet},
 };
 
-/// Families of addresses, as a set of bits.
-pub(super) type Families = u8;
+/// FamilySet of addresses, as a set of bits.
+pub(super) type FamilySet = u8;
 /// IPv4.
-pub(super) const V4: Families = 1 << 0;
+pub(super) const V4: FamilySet = 1 << 0;
 /// IPv6.
-pub(super) const V6: Families = 1 << 1;
+pub(super) const V6: FamilySet = 1 << 1;
 /// Both.
-pub(super) const ANY_FAMILY: Families = V4 | V6;
+pub(super) const ANY_FAMILY: FamilySet = V4 | V6;
 
 /// A dimension. Class 0 holds the values that no rule names.
 #[derive(Default)]
@@ -23,9 +23,9 @@ pub(super) struct Dimension {
     /// The classes of each rule that restricts the dimension.
     pub(super) of_rule: HashMap<u32, Vec<u32>>,
     /// In which families each class beyond 0 has values, in order.
-    pub(super) families: Vec<Families>,
+    pub(super) families: Vec<FamilySet>,
     /// In which families class 0 has values.
-    pub(super) rest: Families,
+    pub(super) rest: FamilySet,
 }
 
 impl Dimension {
@@ -35,7 +35,7 @@ impl Dimension {
     }
 
     /// In which of these families there are values of a class.
-    pub(super) fn families_of(&self, class: u32) -> Families {
+    pub(super) fn families_of(&self, class: u32) -> FamilySet {
         match class {
             0 => self.rest,
             class => self.families[class as usize - 1],
@@ -58,7 +58,7 @@ impl Classes {
 
     /// The class of values of these families that exactly these rules match, of those
     /// that restrict the dimension.
-    pub(super) fn class(&mut self, rules: &[u32], families: Families) -> u32 {
+    pub(super) fn class(&mut self, rules: &[u32], families: FamilySet) -> u32 {
         if rules.is_empty() {
             self.dimension.rest |= families;
             return 0;
@@ -136,7 +136,7 @@ pub(super) fn interfaces(policy: &Policy) -> (Vec<(String, u32)>, Dimension) {
     let mut classes = Classes::default();
     let mut rules: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for (index, rule) in (0..).zip(&policy.rules) {
-        for name in &rule.what.on {
+        for name in &rule.matches.on {
             let of_name = rules.entry(name).or_default();
             if of_name.last() != Some(&index) {
                 of_name.push(index);

@@ -146,8 +146,8 @@ pub fn compile(
         .map(|rule| Resolved::of(rule, environment.ephemeral))
         .collect();
     let numbered = || (0_u32..).zip(&rules);
-    let source = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.what.from)));
-    let destination = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.what.to)));
+    let source = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.matches.from)));
+    let destination = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.matches.to)));
     let (named, interface) = interfaces(policy);
     let mut remote = Vec::new();
     let dimensions = Dimensions {
@@ -207,8 +207,8 @@ impl<'a> Resolved<'a> {
     fn of(rule: &'a Rule, ephemeral: PortRange) -> Self {
         Self {
             rule,
-            local: rule.what.local.resolve(ephemeral),
-            remote: rule.what.remote.resolve(ephemeral),
+            local: rule.matches.local.resolve(ephemeral),
+            remote: rule.matches.remote.resolve(ephemeral),
         }
     }
 }
@@ -223,7 +223,7 @@ fn remote_ports(
     let restricting = || {
         let numbered = (0_u32..).zip(rules);
         numbered.filter(|(_, rule)| {
-            rule.rule.what.protocol.includes(transport) && !rule.remote.is_any()
+            rule.rule.matches.protocol.includes(transport) && !rule.remote.is_any()
         })
     };
     for (rule, _) in restricting() {

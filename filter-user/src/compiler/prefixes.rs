@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::dimension::{Classes, Dimension, Families, V4, V6};
+use super::dimension::{Classes, Dimension, FamilySet, V4, V6};
 
 /// A prefix: the address's bits from the highest of 128 on, and how many of them count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,7 +98,7 @@ struct Open {
 /// The class of each prefix, for addresses that match none that is longer.
 fn longest_matches(
     named: BTreeMap<Prefix, Vec<u32>>,
-    family: Families,
+    family: FamilySet,
     classes: &mut Classes,
 ) -> Vec<(Prefix, u32)> {
     let everything = Prefix { bits: 0, len: 0 };

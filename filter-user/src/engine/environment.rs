@@ -14,7 +14,11 @@ pub(super) fn environment(policy: &Policy) -> Result<Environment> {
         ephemeral: system::ephemeral_ports(),
         interfaces: Vec::new(),
     };
-    let mut named: Vec<&String> = policy.rules.iter().flat_map(|rule| &rule.what.on).collect();
+    let mut named: Vec<&String> = policy
+        .rules
+        .iter()
+        .flat_map(|rule| &rule.matches.on)
+        .collect();
     if !named.is_empty() {
         named.sort_unstable();
         named.dedup();

@@ -35,7 +35,7 @@ pub(super) fn check(next: &Policy, in_force: Option<&Policy>) -> Result<()> {
 /// the address they go to, if it is one that the filter is for. Behind a bridge or a bond,
 /// the address is on another than the packets.
 fn interface_of(session: &SshSession, policy: &Policy) -> Option<String> {
-    if policy.rules.iter().all(|rule| rule.what.on.is_empty()) {
+    if policy.rules.iter().all(|rule| rule.matches.on.is_empty()) {
         // No rule asks.
         return None;
     }

@@ -29,7 +29,7 @@ impl Slots {
             .collect();
         let unchanged = |rule: &Rule| {
             let &(old, slot) = old.get(&rule.id)?;
-            (old.action == rule.action && old.what == rule.what).then_some(slot)
+            (old.action == rule.action && old.matches == rule.matches).then_some(slot)
         };
         let taken: HashSet<u32> = previous
             .map(|previous| previous.slots.iter().copied().collect())
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::{
         compiler::Environment,
-        policy::{Action, RuleId, What, WhatText},
+        policy::{Action, Match, MatchSpec, RuleId},
         ports::PortRange,
     };
 
@@ -66,7 +66,7 @@ mod tests {
         let rule = |&(id, words): &(u32, &str)| Rule {
             id: RuleId(id),
             action: Action::Allow,
-            what: What::parse(&WhatText::of_words(words)).unwrap(),
+            matches: Match::parse(&MatchSpec::of_words(words)).unwrap(),
             comment: None,
         };
         Policy {

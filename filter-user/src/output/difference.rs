@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::ITEMS;
 use crate::{
-    policy::{Policy, Rule, RuleId, What},
+    policy::{Match, Policy, Rule, RuleId},
     text::thousands,
 };
 
@@ -122,8 +122,8 @@ impl fmt::Display for Difference {
 /// How many prefixes and interfaces come and go, where two rules differ in nothing else and
 /// their lists are too long to be shown.
 fn beyond(old: &Rule, new: &Rule) -> Option<String> {
-    let (before, after) = (&old.what, &new.what);
-    let is_long = |What { from, to, on, .. }: &What| {
+    let (before, after) = (&old.matches, &new.matches);
+    let is_long = |Match { from, to, on, .. }: &Match| {
         from.len() > ITEMS || to.len() > ITEMS || on.len() > ITEMS
     };
     let alike = old.action == new.action
@@ -133,7 +133,7 @@ fn beyond(old: &Rule, new: &Rule) -> Option<String> {
     if !alike || before == after {
         return None;
     }
-    let lists = |What { from, to, on, .. }: &What| -> HashSet<String> {
+    let lists = |Match { from, to, on, .. }: &Match| -> HashSet<String> {
         let prefixes = from.iter().map(|net| format!("from {net}"));
         prefixes
             .chain(to.iter().map(|net| format!("to {net}")))

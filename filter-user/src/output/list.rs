@@ -48,7 +48,7 @@ pub struct RuleRow {
 impl RuleRow {
     /// A rule, and the packets it decided.
     pub fn new(rule: &Rule, hits: Tally) -> Self {
-        let what = &rule.what;
+        let matching = &rule.matches;
         let prefixes = |prefixes: &[IpNet]| {
             prefixes
                 .iter()
@@ -58,13 +58,13 @@ impl RuleRow {
         Self {
             id: rule.id.to_string(),
             action: rule.action.as_str(),
-            protocol: what.protocol.to_string(),
-            local_ports: words(&what.local),
-            types: what.type_words(),
-            remote_ports: words(&what.remote),
-            from: prefixes(&what.from),
-            to: prefixes(&what.to),
-            interfaces: what.on.clone(),
+            protocol: matching.protocol.to_string(),
+            local_ports: words(&matching.local),
+            types: matching.type_words(),
+            remote_ports: words(&matching.remote),
+            from: prefixes(&matching.from),
+            to: prefixes(&matching.to),
+            interfaces: matching.on.clone(),
             rate: None,
             expires: None,
             comment: rule.comment.clone(),

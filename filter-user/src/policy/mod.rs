@@ -2,24 +2,24 @@
 //! Pure; what it means for packets is the [compiler](crate::compiler)'s.
 
 mod document;
-mod flow;
+mod matching;
+mod packet;
 mod prefix;
 mod protocol;
 mod rule;
 mod text;
-mod what;
 mod words;
 
 use std::{collections::HashSet, fmt};
 
 pub use self::{
     document::{EditError, ParseError, PolicyDocument},
-    flow::{Flow, Kind},
+    matching::{Families, Match, MatchError, MatchSpec, Part},
+    packet::{Carried, Packet},
     prefix::{PrefixText, is_interface_name},
     protocol::Protocol,
     rule::{Action, Rule, RuleId},
     text::{PolicyText, RuleText},
-    what::{Families, Part, What, WhatError, WhatText},
 };
 
 /// What happens to a packet that no rule matches.
@@ -121,10 +121,10 @@ impl Policy {
     }
 
     /// The rule that says the same, whatever its id and comment.
-    pub fn same_rule(&self, action: Action, what: &What) -> Option<&Rule> {
+    pub fn same_rule(&self, action: Action, matching: &Match) -> Option<&Rule> {
         self.rules
             .iter()
-            .find(|rule| rule.action == action && rule.what == *what)
+            .find(|rule| rule.action == action && rule.matches == *matching)
     }
 
     /// Adds a rule, before another or at the end; returns its place.

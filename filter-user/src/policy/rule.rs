@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::What;
+use super::Match;
 
 /// What a rule does with the packets it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,18 +65,18 @@ pub struct Rule {
     /// What it does.
     pub action: Action,
     /// What it matches.
-    pub what: What,
+    pub matches: Match,
     /// What its author wanted to remember.
     pub comment: Option<String>,
 }
 
 impl fmt::Display for Rule {
     /// As on the command line, with the service's name: `allow tcp 443 (https)`; with a
-    /// precision, lists are cut as those of [`What`] are.
+    /// precision, lists are cut as those of [`Match`] are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.action)?;
-        self.what.fmt(f)?;
-        if let Some(service) = self.what.service() {
+        self.matches.fmt(f)?;
+        if let Some(service) = self.matches.service() {
             write!(f, " ({service})")?;
         }
         Ok(())

@@ -9,8 +9,8 @@ use serde::{
 };
 
 use super::{
-    Action, DefaultAction, Fragments, Part, Policy, PrefixText, Rule, RuleId, UdpReplies, What,
-    WhatText, is_interface_name,
+    Action, DefaultAction, Fragments, Match, MatchSpec, Part, Policy, PrefixText, Rule, RuleId,
+    UdpReplies, is_interface_name,
 };
 use crate::ports::PortSpec;
 
@@ -299,12 +299,12 @@ impl RuleText {
                 return Err(("deny", 0, message));
             }
         };
-        let what = What::parse(&WhatText {
+        let matching = Match::parse(&MatchSpec {
             remote: self.remote_ports.as_ref().map(Words::as_strs),
             from: self.from.as_ref().map(Words::as_strs),
             to: self.to.as_ref().map(Words::as_strs),
             on: self.on.as_ref().map(Words::as_strs),
-            ..WhatText::of_words(words)
+            ..MatchSpec::of_words(words)
         })
         .map_err(|error| {
             let key = match error.part {
@@ -319,7 +319,7 @@ impl RuleText {
         Ok(Rule {
             id,
             action,
-            what,
+            matches: matching,
             comment: self.comment.clone(),
         })
     }
@@ -327,8 +327,8 @@ impl RuleText {
 
 impl From<&Rule> for RuleText {
     fn from(rule: &Rule) -> Self {
-        let what = &rule.what;
-        let words = Some(what.words());
+        let matching = &rule.matches;
+        let words = Some(matching.words());
         let (allow, deny) = match rule.action {
             Action::Allow => (words, None),
             Action::Deny => (None, words),
@@ -340,11 +340,11 @@ impl From<&Rule> for RuleText {
             id: Some(rule.id.to_string()),
             allow,
             deny,
-            remote_ports: (what.remote != PortSpec::any())
-                .then(|| what.remote.words().iter().collect()),
-            from: prefixes(&what.from),
-            to: prefixes(&what.to),
-            on: (!what.on.is_empty()).then(|| what.on.iter().collect()),
+            remote_ports: (matching.remote != PortSpec::any())
+                .then(|| matching.remote.words().iter().collect()),
+            from: prefixes(&matching.from),
+            to: prefixes(&matching.to),
+            on: (!matching.on.is_empty()).then(|| matching.on.iter().collect()),
             comment: rule.comment.clone(),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn tcp(source: &str, local: u16) -> Flow<'static> {
-    Flow {
+fn tcp(source: &str, local: u16) -> Packet<'static> {
+    Packet {
         source: source.parse().unwrap(),
         destination: if source.contains(':') {
             "2001:db8::99".parse().unwrap()
@@ -11,7 +11,7 @@ fn tcp(source: &str, local: u16) -> Flow<'static> {
             "198.51.100.1".parse().unwrap()
         },
         interface: Some("eth0"),
-        kind: Carried::Tcp {
+        carries: Carried::Tcp {
             local,
             remote: 50000,
         },
@@ -66,11 +66,11 @@ fn answers_reach_client_ports_and_come_from_servers() {
             ..compiled(policy)
         };
         [[40000, 50000], [40000, 53], [9, 53], [9, 50000], DHCP].map(|[local, remote]| {
-            let flow = Flow {
-                kind: Carried::Udp { local, remote },
+            let packet = Packet {
+                carries: Carried::Udp { local, remote },
                 ..tcp("192.0.2.1", 1)
             };
-            ask(&mut tables, &flow).reason()
+            ask(&mut tables, &packet).reason()
         })
     };
     use Reason::{DefaultDrop, DhcpClient, Reply};
@@ -105,11 +105,15 @@ fn dhcp_answers_pass_in_their_own_family() {
         ("fe80::1", 68, 67, Reason::DefaultDrop),
         ("192.0.2.1", 68, 66, Reason::DefaultDrop),
     ] {
-        let flow = Flow {
-            kind: Carried::Udp { local, remote },
+        let packet = Packet {
+            carries: Carried::Udp { local, remote },
             ..tcp(source, 1)
         };
-        assert_eq!(ask(&mut tables, &flow).reason(), reason, "{source} {local}");
+        assert_eq!(
+            ask(&mut tables, &packet).reason(),
+            reason,
+            "{source} {local}"
+        );
     }
 }
 

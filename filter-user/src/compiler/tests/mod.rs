@@ -15,7 +15,7 @@ use xdpfw_common::{
 use super::*;
 use crate::{
     analysis::unreachable,
-    policy::{Flow, Kind as Carried, What, WhatText},
+    policy::{Carried, Match, MatchSpec, Packet},
 };
 
 const EPHEMERAL: PortRange = PortRange {
@@ -125,10 +125,10 @@ impl Host for Compiled {
     }
 }
 
-/// A frame of this flow, a SYN where it is TCP.
-fn frame(flow: &Flow<'_>) -> Vec<u8> {
+/// A frame of this packet, a SYN where it is TCP.
+fn frame(packet: &Packet<'_>) -> Vec<u8> {
     let ports = |local: u16, remote: u16| [remote.to_be_bytes(), local.to_be_bytes()].concat();
-    let (protocol, payload) = match flow.kind {
+    let (protocol, payload) = match packet.carries {
         Carried::Tcp { local, remote } => {
             let rest = [0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0, 0, 0, 0, 0, 0];
             (6, [&ports(local, remote)[..], &rest].concat())
@@ -139,7 +139,7 @@ fn frame(flow: &Flow<'_>) -> Vec<u8> {
         Carried::Other(protocol) => (protocol, Vec::new()),
     };
     let len = payload.len() as u8;
-    let header = match (flow.source, flow.destination) {
+    let header = match (packet.source, packet.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let fixed = [0x45, 0, 0, 20 + len, 0, 0, 0, 0, 64, protocol, 0, 0];
             let addresses = [source.octets(), destination.octets()].concat();
@@ -165,19 +165,19 @@ fn compiled(policy: &Policy) -> Compiled {
         .into()
 }
 
-fn ask(tables: &mut Compiled, flow: &Flow<'_>) -> Outcome {
+fn ask(tables: &mut Compiled, packet: &Packet<'_>) -> Outcome {
     let by_name = |name| INTERFACES.iter().find(|(other, _)| *other == name);
-    tables.interface = flow
+    tables.interface = packet
         .interface
         .and_then(by_name)
         .map_or(99, |&(_, index)| index);
-    judge(&frame(flow)[..], tables)
+    judge(&frame(packet)[..], tables)
 }
 
 /// What a walk over the rules says: reason, and slot of the rule.
-fn walk(policy: &Policy, flow: &Flow<'_>) -> (Reason, Option<u32>) {
-    let Some(rule) = policy.first_match(flow, EPHEMERAL) else {
-        let built_in = match flow.kind {
+fn walk(policy: &Policy, packet: &Packet<'_>) -> (Reason, Option<u32>) {
+    let Some(rule) = policy.first_match(packet, EPHEMERAL) else {
+        let built_in = match packet.carries {
             _ if policy.default == DefaultAction::Pass => Reason::DefaultPass,
             Carried::Icmp(3 | 11 | 12) | Carried::Icmp6(1..=4) => Reason::IcmpError,
             Carried::Icmp6(133..=137) => Reason::NeighbourDiscovery,
@@ -200,7 +200,7 @@ fn rule(index: usize, text: &str) -> Rule {
         Some("allow") => Action::Allow,
         _ => Action::Deny,
     };
-    let mut what = WhatText::default();
+    let mut matching = MatchSpec::default();
     let mut option = None;
     for word in words {
         if let Some(name) = word.strip_prefix("--") {
@@ -209,13 +209,13 @@ fn rule(index: usize, text: &str) -> Rule {
         }
         let part = match option {
             None => {
-                what.words.push(word);
+                matching.words.push(word);
                 continue;
             }
-            Some("remote-port") => &mut what.remote,
-            Some("from") => &mut what.from,
-            Some("to") => &mut what.to,
-            Some("on") => &mut what.on,
+            Some("remote-port") => &mut matching.remote,
+            Some("from") => &mut matching.from,
+            Some("to") => &mut matching.to,
+            Some("on") => &mut matching.on,
             Some(other) => panic!("--{other}"),
         };
         part.get_or_insert_default().push(word);
@@ -223,7 +223,7 @@ fn rule(index: usize, text: &str) -> Rule {
     Rule {
         id: RuleId(index as u32 + 1),
         action,
-        what: What::parse(&what).unwrap_or_else(|error| panic!("{text}: {error}")),
+        matches: Match::parse(&matching).unwrap_or_else(|error| panic!("{text}: {error}")),
         comment: None,
     }
 }
@@ -332,7 +332,7 @@ fn rule_text() -> impl Strategy<Value = String> {
     (any::<bool>(), kind, restrictions()).prop_map(
         |(allow, (kind, local, remote, message), (options, v4, v6))| {
             let message = ["any", "3", "8,128,135", "130-136"][message];
-            let what = match kind {
+            let matching = match kind {
                 0 | 1 => format!("tcp {local} --remote-port {remote}"),
                 2 => format!("udp {local} --remote-port {remote}"),
                 3 => format!("tcp+udp {local}"),
@@ -341,7 +341,10 @@ fn rule_text() -> impl Strategy<Value = String> {
                 6 => "proto gre".to_owned(),
                 _ => "any".to_owned(),
             };
-            format!("{} {what}{options}", if allow { "allow" } else { "deny" })
+            format!(
+                "{} {matching}{options}",
+                if allow { "allow" } else { "deny" }
+            )
         },
     )
 }
@@ -366,7 +369,7 @@ const PROBES: [u16; 22] = [
     65535,
 ];
 
-fn flow() -> impl Strategy<Value = Flow<'static>> {
+fn packet() -> impl Strategy<Value = Packet<'static>> {
     let port = || prop::sample::select(&PROBES[..]);
     let message = || prop::sample::select(&[0, 3, 8, 11, 128, 129, 130, 134, 135, 137, 143][..]);
     let address = || prop::sample::select(&ADDRESSES[..]);
@@ -398,11 +401,11 @@ fn flow() -> impl Strategy<Value = Flow<'static>> {
                 }
                 kind => kind,
             };
-            Flow {
+            Packet {
                 source,
                 destination,
                 interface,
-                kind,
+                carries: kind,
             }
         },
     )
@@ -414,16 +417,16 @@ proptest! {
     #[test]
     fn compiled_tables_decide_as_a_walk_over_the_rules(
         policy in policy(),
-        flows in prop::collection::vec(flow(), 200),
+        packets in prop::collection::vec(packet(), 200),
     ) {
         let mut tables = compiled(&policy);
         let mut won = vec![false; policy.rules.len()];
-        for flow in &flows {
-            let outcome = ask(&mut tables, flow);
+        for packet in &packets {
+            let outcome = ask(&mut tables, packet);
             prop_assert_eq!(
                 (outcome.reason(), outcome.rule()),
-                walk(&policy, flow),
-                "{:?}", flow
+                walk(&policy, packet),
+                "{:?}", packet
             );
             if let Some(slot) = outcome.rule() {
                 won[slot as usize - 7] = true;

@@ -1,13 +1,13 @@
 //! What rules say, and what they match.
 
-mod flow;
+mod packet;
 mod words;
 
-use super::{What, WhatText};
+use super::{Match, MatchSpec};
 
 /// A rule as on the command line, options and all.
-fn parse(line: &str) -> Result<What, String> {
-    let mut text = WhatText::default();
+fn parse(line: &str) -> Result<Match, String> {
+    let mut text = MatchSpec::default();
     let mut part: &mut Vec<&str> = &mut text.words;
     for word in line.split_whitespace() {
         part = match word {
@@ -21,5 +21,5 @@ fn parse(line: &str) -> Result<What, String> {
             }
         };
     }
-    What::parse(&text).map_err(|error| error.to_string())
+    Match::parse(&text).map_err(|error| error.to_string())
 }

@@ -53,22 +53,22 @@ fn words_are_kept_in_their_order_and_have_one_form() {
             "icmp any --from 192.0.2.1,2001:db8::1",
         ),
     ] {
-        let what = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        assert_eq!(what.to_string(), shown, "{line}");
-        assert_eq!(parse(shown), Ok(what), "{line}");
+        let matching = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(matching.to_string(), shown, "{line}");
+        assert_eq!(parse(shown), Ok(matching), "{line}");
     }
 }
 
 #[test]
 fn long_lists_are_cut_where_they_are_only_shown() {
-    let what = parse("any --from 10.0.0.1 10.0.0.2 10.0.0.3 --on a b c d").unwrap();
+    let matching = parse("any --from 10.0.0.1 10.0.0.2 10.0.0.3 --on a b c d").unwrap();
     assert_eq!(
-        format!("{what:.3}"),
+        format!("{matching:.3}"),
         "any --from 10.0.0.1,10.0.0.2,10.0.0.3 --on a,b,c +1"
     );
-    let many = What {
+    let many = Match {
         from: vec!["192.0.2.1".parse::<IpAddr>().unwrap().into(); 100_000],
-        ..What::everything()
+        ..Match::everything()
     };
     assert_eq!(format!("{many:.1}"), "any --from 192.0.2.1 +99,999");
 }
@@ -225,11 +225,11 @@ fn errors_name_the_word_and_end_with_the_remedy() {
 
 #[test]
 fn an_error_tells_which_item_it_is_in() {
-    let text = WhatText {
+    let text = MatchSpec {
         from: Some(vec!["10.0.0.0/8", "192.0.2.1", "10.0.0.1/8", "x"]),
-        ..WhatText::of_words("any")
+        ..MatchSpec::of_words("any")
     };
-    let error = What::parse(&text).unwrap_err();
+    let error = Match::parse(&text).unwrap_err();
     assert_eq!((error.part, error.item), (Part::From, 2));
 }
 
@@ -238,16 +238,16 @@ fn an_error_is_one_line_whatever_was_written() {
     for word in ["a\nb", "\u{1b}[2J", "1%2\n3", "1/\n2", "::1%a\nb"] {
         let words = Some(vec![word]);
         for text in [
-            WhatText {
+            MatchSpec {
                 from: words.clone(),
-                ..WhatText::of_words("any")
+                ..MatchSpec::of_words("any")
             },
-            WhatText {
+            MatchSpec {
                 on: words.clone(),
-                ..WhatText::of_words("any")
+                ..MatchSpec::of_words("any")
             },
         ] {
-            let message = What::parse(&text).unwrap_err().to_string();
+            let message = Match::parse(&text).unwrap_err().to_string();
             assert!(!message.contains(['\n', '\u{1b}']), "{message:?}");
         }
     }
@@ -278,7 +278,7 @@ fn a_free_id_is_above_the_highest_as_long_as_there_is_one() {
         let rules = ids.iter().map(|&id| Rule {
             id: RuleId(id),
             action: Action::Allow,
-            what: What::everything(),
+            matches: Match::everything(),
             comment: None,
         });
         let policy = Policy {
@@ -310,16 +310,16 @@ proptest! {
                 line += &format!(" {option} {}", items.join(" "));
             }
         }
-        if let Ok(what) = parse(&line) {
-            prop_assert_eq!(parse(&what.to_string()), Ok(what));
+        if let Ok(matching) = parse(&line) {
+            prop_assert_eq!(parse(&matching.to_string()), Ok(matching));
         }
     }
 
     #[test]
     fn no_prefix_panics(text in "[0-9a-f.:/%]{0,24}|.{0,16}") {
-        let text = WhatText { from: Some(vec![&text]), ..WhatText::of_words("any") };
-        if let Ok(what) = What::parse(&text) {
-            prop_assert_eq!(parse(&what.to_string()), Ok(what));
+        let text = MatchSpec { from: Some(vec![&text]), ..MatchSpec::of_words("any") };
+        if let Ok(matching) = Match::parse(&text) {
+            prop_assert_eq!(parse(&matching.to_string()), Ok(matching));
         }
     }
 
@@ -335,7 +335,7 @@ proptest! {
             rules: rules.into_iter().zip(1..).map(|((allow, line), id)| Rule {
                 id: RuleId(id),
                 action: if allow { Action::Allow } else { Action::Deny },
-                what: parse(line).unwrap(),
+                matches: parse(line).unwrap(),
                 comment: (id % 2 == 0).then(|| format!("number {id}")),
             }).collect(),
             ..Policy::default()

@@ -9,20 +9,20 @@ const EPHEMERAL: PortRange = PortRange {
 };
 
 /// Source and destination, and what the packet carries.
-type Packet = ([&'static str; 2], Kind);
+type Sample = ([&'static str; 2], Carried);
 
 /// Source, destination, interface, and what the packet carries.
-fn flow(
+fn packet(
     source: &str,
     destination: &str,
     interface: Option<&'static str>,
-    kind: Kind,
-) -> Flow<'static> {
-    Flow {
+    carries: Carried,
+) -> Packet<'static> {
+    Packet {
         source: source.parse().unwrap(),
         destination: destination.parse().unwrap(),
         interface,
-        kind,
+        carries,
     }
 }
 
@@ -30,12 +30,12 @@ fn flow(
 fn a_rule_matches_what_it_says_and_nothing_beside_it() {
     const V4: [&str; 2] = ["192.0.2.7", "198.51.100.1"];
     const V6: [&str; 2] = ["2001:db8::7", "2001:db8:1::1"];
-    let tcp = |local| Kind::Tcp {
+    let tcp = |local| Carried::Tcp {
         local,
         remote: 50000,
     };
-    let udp = |local, remote| Kind::Udp { local, remote };
-    let cases: &[(&str, &[Packet], &[Packet])] = &[
+    let udp = |local, remote| Carried::Udp { local, remote };
+    let cases: &[(&str, &[Sample], &[Sample])] = &[
         (
             "tcp 443",
             &[(V4, tcp(443)), (V6, tcp(443))],
@@ -43,7 +43,7 @@ fn a_rule_matches_what_it_says_and_nothing_beside_it() {
                 (V4, tcp(442)),
                 (V4, tcp(444)),
                 (V6, udp(443, 50000)),
-                (V4, Kind::Other(47)),
+                (V4, Carried::Other(47)),
             ],
         ),
         (
@@ -54,47 +54,51 @@ fn a_rule_matches_what_it_says_and_nothing_beside_it() {
         (
             "icmp echo-request,11-12",
             &[
-                (V4, Kind::Icmp(8)),
-                (V4, Kind::Icmp(11)),
-                (V4, Kind::Icmp(12)),
+                (V4, Carried::Icmp(8)),
+                (V4, Carried::Icmp(11)),
+                (V4, Carried::Icmp(12)),
             ],
             &[
-                (V4, Kind::Icmp(0)),
-                (V4, Kind::Icmp(10)),
-                (V4, Kind::Icmp(13)),
-                (V6, Kind::Icmp6(8)),
-                (V6, Kind::Other(1)),
+                (V4, Carried::Icmp(0)),
+                (V4, Carried::Icmp(10)),
+                (V4, Carried::Icmp(13)),
+                (V6, Carried::Icmp6(8)),
+                (V6, Carried::Other(1)),
             ],
         ),
         (
             "icmp6 echo-request",
-            &[(V6, Kind::Icmp6(128))],
+            &[(V6, Carried::Icmp6(128))],
             &[
-                (V6, Kind::Icmp6(129)),
-                (V4, Kind::Icmp(128)),
-                (V4, Kind::Other(58)),
+                (V6, Carried::Icmp6(129)),
+                (V4, Carried::Icmp(128)),
+                (V4, Carried::Other(58)),
             ],
         ),
         (
             "proto gre",
-            &[(V4, Kind::Other(47)), (V6, Kind::Other(47))],
-            &[(V4, Kind::Other(46)), (V4, tcp(47)), (V4, Kind::Icmp(47))],
+            &[(V4, Carried::Other(47)), (V6, Carried::Other(47))],
+            &[
+                (V4, Carried::Other(46)),
+                (V4, tcp(47)),
+                (V4, Carried::Icmp(47)),
+            ],
         ),
         (
             "any",
             &[
                 (V4, tcp(1)),
                 (V6, udp(1, 1)),
-                (V4, Kind::Icmp(8)),
-                (V6, Kind::Icmp6(135)),
-                (V4, Kind::Other(58)),
-                (V6, Kind::Other(1)),
+                (V4, Carried::Icmp(8)),
+                (V6, Carried::Icmp6(135)),
+                (V4, Carried::Other(58)),
+                (V6, Carried::Other(1)),
             ],
             &[],
         ),
         (
             "any --from 192.0.2.0/29",
-            &[(["192.0.2.0", V4[1]], tcp(1)), (V4, Kind::Other(47))],
+            &[(["192.0.2.0", V4[1]], tcp(1)), (V4, Carried::Other(47))],
             &[
                 (["192.0.1.255", V4[1]], tcp(1)),
                 (["192.0.2.8", V4[1]], tcp(1)),
@@ -119,15 +123,19 @@ fn a_rule_matches_what_it_says_and_nothing_beside_it() {
         ),
     ];
     for &(line, matched, others) in cases {
-        let what = parse(line).unwrap();
+        let matching = parse(line).unwrap();
         for (packets, expected) in [(matched, true), (others, false)] {
             for &([source, destination], kind) in packets {
-                let flow = flow(source, destination, None, kind);
-                assert_eq!(what.matches(&flow, EPHEMERAL), expected, "{line}: {flow:?}");
+                let packet = packet(source, destination, None, kind);
+                assert_eq!(
+                    matching.matches(&packet, EPHEMERAL),
+                    expected,
+                    "{line}: {packet:?}"
+                );
             }
         }
     }
-    let what = parse("any --on eth0 eth1.7").unwrap();
+    let matching = parse("any --on eth0 eth1.7").unwrap();
     for (interface, expected) in [
         (Some("eth0"), true),
         (Some("eth1.7"), true),
@@ -135,7 +143,11 @@ fn a_rule_matches_what_it_says_and_nothing_beside_it() {
         (Some("eth00"), false),
         (None, false),
     ] {
-        let flow = flow(V4[0], V4[1], interface, tcp(1));
-        assert_eq!(what.matches(&flow, EPHEMERAL), expected, "{interface:?}");
+        let packet = packet(V4[0], V4[1], interface, tcp(1));
+        assert_eq!(
+            matching.matches(&packet, EPHEMERAL),
+            expected,
+            "{interface:?}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{Policy, Protocol, Rule, What};
+use super::{Match, Policy, Protocol, Rule};
 use crate::ports::PortRange;
 
 /// A packet on its way in, as far as rules can see it.
@@ -11,7 +11,7 @@ use crate::ports::PortRange;
 /// Source and destination are of one family, which is the packet's. IPv6 addresses are
 /// what they are: one that maps an IPv4 address is no IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow<'a> {
+pub struct Packet<'a> {
     /// Where it comes from.
     pub source: IpAddr,
     /// Where it goes to.
@@ -20,7 +20,7 @@ pub struct Flow<'a> {
     /// `--on` matches.
     pub interface: Option<&'a str>,
     /// What it carries.
-    pub kind: Kind,
+    pub carries: Carried,
 }
 
 /// What a packet carries.
@@ -28,7 +28,7 @@ pub struct Flow<'a> {
 /// Only a packet whose header could be read whole is asked about: malformed ones and
 /// later fragments never meet a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Carried {
     /// A TCP segment.
     Tcp {
         /// This host's port: the destination's.
@@ -52,37 +52,37 @@ pub enum Kind {
     Other(u8),
 }
 
-impl What {
+impl Match {
     /// Whether a packet is meant, on a host with these ephemeral ports.
-    pub fn matches(&self, flow: &Flow<'_>, ephemeral: PortRange) -> bool {
-        self.matches_anywhere(flow, ephemeral)
+    pub fn matches(&self, packet: &Packet<'_>, ephemeral: PortRange) -> bool {
+        self.matches_anywhere(packet, ephemeral)
             && (self.on.is_empty()
-                || flow
+                || packet
                     .interface
                     .is_some_and(|name| self.on.iter().any(|on| on == name)))
     }
 
     /// The same, whatever interface it comes in by.
-    pub fn matches_anywhere(&self, flow: &Flow<'_>, ephemeral: PortRange) -> bool {
-        self.matches_kind(flow.kind, ephemeral)
-            && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&flow.source)))
-            && (self.to.is_empty() || self.to.iter().any(|net| net.contains(&flow.destination)))
+    pub fn matches_anywhere(&self, packet: &Packet<'_>, ephemeral: PortRange) -> bool {
+        self.matches_carried(packet.carries, ephemeral)
+            && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&packet.source)))
+            && (self.to.is_empty() || self.to.iter().any(|net| net.contains(&packet.destination)))
     }
 
-    fn matches_kind(&self, kind: Kind, ephemeral: PortRange) -> bool {
+    fn matches_carried(&self, carries: Carried, ephemeral: PortRange) -> bool {
         let ports = |local, remote| {
             self.local.contains(local, ephemeral) && self.remote.contains(remote, ephemeral)
         };
-        match (self.protocol, kind) {
+        match (self.protocol, carries) {
             (Protocol::Any, _) => true,
-            (Protocol::Tcp | Protocol::TcpUdp, Kind::Tcp { local, remote })
-            | (Protocol::Udp | Protocol::TcpUdp, Kind::Udp { local, remote }) => {
+            (Protocol::Tcp | Protocol::TcpUdp, Carried::Tcp { local, remote })
+            | (Protocol::Udp | Protocol::TcpUdp, Carried::Udp { local, remote }) => {
                 ports(local, remote)
             }
-            (Protocol::Icmp, Kind::Icmp(number)) | (Protocol::Icmp6, Kind::Icmp6(number)) => {
+            (Protocol::Icmp, Carried::Icmp(number)) | (Protocol::Icmp6, Carried::Icmp6(number)) => {
                 self.types.contains(number)
             }
-            (Protocol::Other(number), Kind::Other(other)) => number == other,
+            (Protocol::Other(number), Carried::Other(other)) => number == other,
             _ => false,
         }
     }
@@ -90,9 +90,9 @@ impl What {
 
 impl Policy {
     /// The first rule that matches a packet, by asking one after the other.
-    pub fn first_match(&self, flow: &Flow<'_>, ephemeral: PortRange) -> Option<&Rule> {
+    pub fn first_match(&self, packet: &Packet<'_>, ephemeral: PortRange) -> Option<&Rule> {
         self.rules
             .iter()
-            .find(|rule| rule.what.matches(flow, ephemeral))
+            .find(|rule| rule.matches.matches(packet, ephemeral))
     }
 }

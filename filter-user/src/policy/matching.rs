@@ -18,7 +18,7 @@ use crate::{
 
 /// What a rule matches: packets that meet every condition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct What {
+pub struct Match {
     /// The protocols.
     pub protocol: Protocol,
     /// This host's ports; any, unless the protocol has ports.
@@ -37,7 +37,7 @@ pub struct What {
 
 /// The words of a rule, each part as it was given; `None` where it was left out.
 #[derive(Clone, Debug, Default)]
-pub struct WhatText<'a> {
+pub struct MatchSpec<'a> {
     /// What follows `allow` or `deny`.
     pub words: Vec<&'a str>,
     /// The peers' ports.
@@ -68,7 +68,7 @@ pub enum Part {
 /// Why words make no rule; its `Display` is one line that ends with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct WhatError {
+pub struct MatchError {
     /// Where the mistake is.
     pub part: Part,
     /// In which word of the part, counted from 0.
@@ -116,7 +116,7 @@ impl Families {
     }
 }
 
-impl<'a> WhatText<'a> {
+impl<'a> MatchSpec<'a> {
     /// The words of a rule without options: `tcp 443`.
     pub fn of_words(text: &'a str) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl<'a> WhatText<'a> {
     }
 }
 
-impl What {
+impl Match {
     /// Every packet.
     pub fn everything() -> Self {
         Self {
@@ -145,16 +145,16 @@ impl What {
     /// # Errors
     ///
     /// The first mistake.
-    pub fn parse(text: &WhatText<'_>) -> Result<Self, WhatError> {
+    pub fn parse(text: &MatchSpec<'_>) -> Result<Self, MatchError> {
         let error = |part| {
-            move |message| WhatError {
+            move |message| MatchError {
                 part,
                 item: 0,
                 message,
             }
         };
         let item_error = |part| {
-            move |(item, message): ItemError| WhatError {
+            move |(item, message): ItemError| MatchError {
                 part,
                 item,
                 message,
@@ -165,7 +165,7 @@ impl What {
             local,
             types,
         } = words::parse(&text.words).map_err(error(Part::Words))?;
-        let what = Self {
+        let matching = Self {
             protocol,
             local,
             types,
@@ -186,9 +186,10 @@ impl What {
                 Some(words) => prefix::parse_interfaces(words).map_err(item_error(Part::On))?,
             },
         };
-        what.check_families()
+        matching
+            .check_families()
             .map_err(|(part, message)| error(part)(message))?;
-        Ok(what)
+        Ok(matching)
     }
 
     /// The families it can match packets of.
@@ -268,7 +269,7 @@ impl What {
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for Match {
     /// As on the command line: `tcp 443 --remote-port 1024-65535 --from 192.0.2.0/24`.
     ///
     /// With a precision, `{:.3}`, lists of prefixes and interfaces are cut after so many
