@@ -1,4 +1,4 @@
-//! Evaluates rules against partly known packets. Who asks says which mistake must not be
+//! Evaluates rules against partly known packets. The caller says which mistake must not be
 //! made.
 
 use crate::{

@@ -1,4 +1,4 @@
-//! The guard against locking oneself out: no change may take from the operator the way in
+//! Finds out whether a policy would lock the operator out: no change may close the way in
 //! that the command came by.
 
 use std::net::IpAddr;

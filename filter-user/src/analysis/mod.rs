@@ -1,5 +1,5 @@
-//! What a policy does that its author may not have meant. Pure: it returns findings, and
-//! whoever asked shows them.
+//! Finds what a policy does that its author may not have meant. It returns findings; it never
+//! prints and does no I/O.
 
 mod evaluate;
 mod lock_out;

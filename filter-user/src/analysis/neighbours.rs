@@ -1,4 +1,5 @@
-//! IPv6 neighbour discovery, without which nobody on the link finds this host.
+//! Evaluates rules against IPv6 neighbour discovery. Without it nobody on the link finds this
+//! host.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! Rules that can never match, and the rules in front that are to blame.
+//! Finds rules that can never match, and the rules in front of them that take their packets.
 
 use ipnet::IpNet;
 

@@ -1,4 +1,4 @@
-//! What is legal in a policy, and perhaps not meant.
+//! Finds what is legal in a policy and perhaps not meant.
 
 use super::{
     Shadowed,

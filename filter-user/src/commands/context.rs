@@ -1,4 +1,4 @@
-//! What every command gets: the flags that hold for all of them.
+//! The flags that hold for every command.
 
 use std::path::{Path, PathBuf};
 

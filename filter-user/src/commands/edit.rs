@@ -1,4 +1,4 @@
-//! What the commands have in common that change the policy.
+//! Shared by the commands that change the policy: lock, file, commit.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! `xdpfw list`: show the rules and how often each decided.
+//! `xdpfw list`: show the rules, and how many packets each decided.
 
 use anyhow::Result;
 

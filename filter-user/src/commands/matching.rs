@@ -1,5 +1,5 @@
-//! The options that say more closely which packets a rule matches; shared by the commands
-//! that take a rule's words.
+//! The options that restrict which packets a rule matches. Commands that take a rule's words
+//! share them.
 
 use anyhow::Result;
 

@@ -1,5 +1,4 @@
-//! `xdpfw status`: show interfaces, generation, totals per reason, and what is not as the
-//! policy has it.
+//! `xdpfw status`: show interfaces, generation, totals per reason, and warnings.
 
 use anyhow::Result;
 

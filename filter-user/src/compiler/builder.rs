@@ -1,5 +1,5 @@
-//! The tables, kind by kind of packet: where the way to a decision begins for each port,
-//! ICMP type and protocol.
+//! Builds the tables: for each port, ICMP type and protocol, the node where the way to a
+//! decision begins.
 
 use xdpfw_common::{
     Transport,

@@ -1,5 +1,5 @@
-//! The decision diagram: from a list of rules to the questions that tell which of
-//! them is the first to match a packet.
+//! Turns a list of rules into a decision diagram: the questions that find the first rule to
+//! match a packet.
 
 use std::collections::{BTreeMap, HashMap};
 

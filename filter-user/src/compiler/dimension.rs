@@ -1,5 +1,4 @@
-//! One dimension of the rules: which classes its values fall into, and which rules
-//! match each class.
+//! Divides one dimension of the rules into classes: the values that the same rules match.
 
 use std::collections::{BTreeMap, HashMap};
 

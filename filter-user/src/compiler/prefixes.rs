@@ -1,4 +1,5 @@
-//! Classes of addresses: which rules the longest matching prefix stands for.
+//! Divides addresses into classes: the longest matching prefix stands for all rules whose
+//! prefixes contain the address.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The counters, read from the kernel and summed over its CPUs.
+//! Reads the counters and sums them over the CPUs.
 
 use anyhow::{Context as _, Result};
 use aya::{

@@ -1,4 +1,4 @@
-//! What the kernel refuses, and what is in the way of the filter.
+//! The errors of the kernel side, typed.
 
 use std::path::PathBuf;
 

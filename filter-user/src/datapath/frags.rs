@@ -1,5 +1,5 @@
-//! Which interfaces deliver packets in several buffers, and so which flavour of the
-//! program the filter needs: a program array holds one flavour.
+//! Decides whether the filter must take packets in several buffers. A program array holds one
+//! flavour of the program, so all interfaces get the same.
 
 use anyhow::Result;
 

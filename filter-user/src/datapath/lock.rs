@@ -1,4 +1,4 @@
-//! The lock that commands take turns with.
+//! The lock that serialises commands.
 
 use std::{
     fs::{self, TryLockError},

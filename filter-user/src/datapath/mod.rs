@@ -18,6 +18,7 @@
 mod attach;
 mod counters;
 mod error;
+mod foreign;
 mod frags;
 mod generation;
 mod lock;

@@ -1,4 +1,4 @@
-//! The embedded eBPF object, loaded with the tables of a compiled policy.
+//! Loads the embedded eBPF object with the tables of a compiled policy.
 
 use std::{io, os::fd::AsFd as _, path::Path};
 

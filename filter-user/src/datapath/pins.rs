@@ -1,5 +1,5 @@
-//! Directories of pins. Each is held open and used by that, never by its path again, and
-//! links in it are never followed: what others do to names changes nothing.
+//! Directories of pins. Each is opened once and used by its descriptor, and links in it are
+//! never followed. So what others do to paths changes nothing.
 
 use std::{
     os::fd::{AsRawFd as _, OwnedFd},

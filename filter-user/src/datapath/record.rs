@@ -1,4 +1,4 @@
-//! What a generation remembers of itself, kept in a map beside its program so
+//! The record of what a generation was made from. It is kept in a map beside the program, so
 //! that the kernel's state explains itself without any file.
 
 use std::path::Path;

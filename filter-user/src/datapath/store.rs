@@ -1,16 +1,14 @@
-//! The state of the filter in the kernel: which generation is in force, on which
-//! interfaces; and its changes, each of which happens or does not.
+//! The state of the filter in the kernel: which generation is in force, and on which
+//! interfaces. Each change of it happens as a whole or not at all.
 
 use anyhow::{Context as _, Result, ensure};
-use aya::{
-    maps::{Array, Map, MapData},
-    programs::loaded_programs,
-};
-use xdpfw_common::abi::{ABI_VERSION, names};
+use aya::maps::{Array, Map, MapData};
+use xdpfw_common::abi::names;
 
 use super::{
-    Attached, Error, Generation, Record,
+    Attached, Generation, Record,
     attach::{self, Dispatchers},
+    foreign::{refuse_hidden_filter, refuse_other_versions, version},
     frags::delivers_frags,
     generation::{self, Built},
     object,
@@ -19,7 +17,7 @@ use super::{
 };
 use crate::{
     compiler::Tables,
-    netlink::{Interface, Mode, interfaces},
+    netlink::{Interface, Mode},
     system,
 };
 
@@ -34,8 +32,6 @@ const DISPATCHERS: Dispatchers = Dispatchers {
     ethernet: "dispatcher",
     layer3: "dispatcher_l3",
 };
-/// What the names of versions' directories begin with.
-const VERSION: &str = "abi-";
 
 /// The filter of this network namespace. Held under the [lock](super::Lock).
 ///
@@ -374,37 +370,4 @@ impl Drop for Candidate<'_> {
             }
         }
     }
-}
-
-/// The name of this version's directory.
-fn version() -> String {
-    format!("{VERSION}{ABI_VERSION}")
-}
-
-fn refuse_other_versions(namespace: &PinDirectory) -> Result<()> {
-    for name in namespace.names()? {
-        if name.starts_with(VERSION) && name != version() && namespace.directory(&name)?.is_some() {
-            let path = namespace.shown(&name);
-            return Err(Error::OtherVersion { path }.into());
-        }
-    }
-    Ok(())
-}
-
-/// Refuses to take a filter for none whose pins are elsewhere.
-fn refuse_hidden_filter() -> Result<()> {
-    for interface in interfaces()? {
-        let Some((id, _)) = interface.xdp else {
-            continue;
-        };
-        let ours = loaded_programs().filter_map(Result::ok).any(|program| {
-            let name = program.name_as_str();
-            program.id() == id && name.is_some_and(|name| name.starts_with(names::DISPATCHER))
-        });
-        if ours {
-            let interface = interface.name;
-            return Err(Error::FilteredElsewhere { interface }.into());
-        }
-    }
-    Ok(())
 }

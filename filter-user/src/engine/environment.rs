@@ -1,4 +1,4 @@
-//! What the meaning of a policy depends on, read from this host.
+//! Reads from this host what the meaning of a policy depends on.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! Why a change is refused.
+//! The reasons why a change is refused, typed.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Asks whether a policy cuts the SSH session that the command runs in.
+//! Refuses a policy that would cut the SSH session that the command runs in.
 
 use anyhow::Result;
 

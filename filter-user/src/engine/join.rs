@@ -1,4 +1,4 @@
-//! Interfaces that join the filter.
+//! Finds interfaces that are to be filtered, and attaches them.
 
 use anyhow::Result;
 

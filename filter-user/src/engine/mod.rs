@@ -1,7 +1,6 @@
-//! Changes to the filter, each of which happens as a whole or not at all, and what is
-//! sampled from it. A command asks; the engine knows in which order things are done.
-//!
-//! Nothing here prints, and nothing knows which command asks.
+//! Makes changes to the filter, each as a whole or not at all, and samples its counters.
+//! It knows in which order things are done. It never prints, and never knows which command
+//! asks.
 
 mod environment;
 mod error;

@@ -1,4 +1,4 @@
-//! The counters at a time, and how fast they move from one time to the next.
+//! Samples the counters, and computes rates between two samples.
 
 use anyhow::Result;
 use jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! Which counters a rule has, from one generation to the next. Pure.
+//! Assigns counters to rules from one generation to the next. Pure.
 
 use std::collections::{HashMap, HashSet};
 

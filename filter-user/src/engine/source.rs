@@ -1,4 +1,4 @@
-//! Where the policy of a change comes from, and where it is kept.
+//! Sources of policies: where the policy of a change comes from, and where it is saved.
 
 use std::{
     fs, io,

@@ -1,4 +1,4 @@
-//! One change to the filter, from the policy to the kernel.
+//! Makes one change to the filter, from the policy to the kernel.
 //!
 //! The steps, in this order: check that it locks nobody out; build the new generation;
 //! attach interfaces that join; replace the policy file; store the generation; tidy up.

@@ -1,4 +1,4 @@
-//! What takes back the steps of a change that were made before one failed.
+//! Takes back the steps of a change that were made before one failed.
 
 use anyhow::Result;
 

@@ -1,6 +1,5 @@
-//! What rtnetlink tells of this network namespace: its interfaces and their addresses.
-//!
-//! Nothing here knows of rules or programs.
+//! Asks rtnetlink for the interfaces of this network namespace and their addresses. It must
+//! never know of policies or tables.
 
 mod addresses;
 mod interfaces;

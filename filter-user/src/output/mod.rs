@@ -1,5 +1,5 @@
-//! What commands show: each a struct that serialises to JSON and displays as a
-//! table, and the printer they all go through.
+//! Renders what commands show. Each view is a struct that serialises to JSON and displays as
+//! a table; all go through the printer.
 
 mod difference;
 mod list;

@@ -1,4 +1,4 @@
-//! What the author of a policy may not have meant, a line for each.
+//! Renders what the author of a policy may not have meant, a line for each.
 
 use crate::{
     analysis::{Shadowed, Warning},

@@ -1,5 +1,5 @@
-//! What a rule matches: read from the words of the command line or the policy file, and
-//! written as such.
+//! What a rule matches: read from words of the command line or the policy file, and written
+//! as such words.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! What rules are asked about: a packet, by all that a rule can tell it from others by.
-//! The walk over the rules here is what every faster way to decide must agree with.
+//! A packet as rules see it, and the walk over the rules. Every faster way to decide must
+//! agree with this walk.
 
 use std::net::IpAddr;
 

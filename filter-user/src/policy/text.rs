@@ -1,5 +1,4 @@
-//! The policy in writing: the keys and words of the policy file, which are also
-//! what a generation records of the policy it was made from.
+//! The keys and values of the policy file. A generation records its policy in the same form.
 
 use std::fmt;
 

@@ -1,5 +1,4 @@
-//! The words of a rule that say what it is for: `tcp 443`, `icmp echo-request`,
-//! `proto gre`, `https`, `any`.
+//! Reads the words of a rule: `tcp 443`, `icmp echo-request`, `proto gre`, `https`, `any`.
 
 use super::Protocol;
 use crate::{

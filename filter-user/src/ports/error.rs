@@ -1,4 +1,4 @@
-//! What can be wrong with the ports that a user wrote, in the words the user sees.
+//! Mistakes in ports that a user wrote, in the words the user sees.
 
 use xdpfw_common::Transport;
 

@@ -1,5 +1,5 @@
-//! A set of ports as sorted ranges, the form that the compiler takes; it never knows how
-//! the ports were written.
+//! A set of ports as sorted ranges. The compiler takes this form; it never knows how the ports
+//! were written.
 
 use std::fmt;
 

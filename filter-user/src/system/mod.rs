@@ -1,5 +1,4 @@
-//! What `/proc` tells of this host and this process: ephemeral ports, namespaces, the SSH
-//! session that the command runs in.
+//! Reads from `/proc`: ephemeral ports, namespaces, the SSH session that the command runs in.
 
 mod ssh;
 

@@ -1,4 +1,4 @@
-//! The end of an XDP link: the program is off the interface when it returns.
+//! Detaches links. The program is off the interface when it returns.
 
 use std::{
     ffi::CString,

@@ -1,4 +1,4 @@
-//! Attachments of the filter to interfaces, a module for each kind.
+//! Attaches the filter to interfaces, a module for each kind of attachment.
 
 mod link;
 mod refusal;

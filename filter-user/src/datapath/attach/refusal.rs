@@ -1,4 +1,4 @@
-//! Why the kernel does not attach the filter to an interface, and what can be done.
+//! Explains why the kernel does not attach the filter to an interface, and what can be done.
 
 use std::{fmt, io};
 

@@ -1,4 +1,4 @@
-//! XDP: the dispatcher runs on what comes in by an interface. A pinned link keeps it there.
+//! Attaches the dispatcher to an interface's XDP hook. A pinned link keeps it there.
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramInfo, Xdp, XdpMode, links::FdLink, xdp::XdpLink};

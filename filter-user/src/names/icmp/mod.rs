@@ -1,5 +1,4 @@
-//! The types of ICMP messages: their names, and lists of them as users write them. Pure;
-//! it ships its table.
+//! The types of ICMP messages: their names, and lists of them as users write them.
 
 mod types;
 

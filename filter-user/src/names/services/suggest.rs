@@ -1,4 +1,4 @@
-//! Guesses which name was meant by one that does not exist; it never decides anything.
+//! Guesses which service was meant by a name that does not exist. It never decides anything.
 
 use super::table::{COMMON, IANA};
 use crate::names::nearest;

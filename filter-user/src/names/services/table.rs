@@ -1,5 +1,5 @@
-//! A table of port names as it is written in a `.tsv` file; it owns the two files' syntax and
-//! must never be wrong in silence: a line that cannot be read fails this module's tests.
+//! Reads the two tables of port names. It must never be wrong in silence: a line that cannot
+//! be read fails this module's tests.
 
 use std::{
     collections::HashMap,

@@ -1,0 +1,54 @@
+//! Filters of other versions of xdpfw, or of other containers, which must not be taken for
+//! none.
+
+use anyhow::Result;
+use aya::programs::loaded_programs;
+use xdpfw_common::abi::{ABI_VERSION, names};
+
+use super::{Error, pins::PinDirectory};
+use crate::netlink::interfaces;
+
+/// What the names of versions' directories begin with.
+const VERSION: &str = "abi-";
+
+/// The name of this version's directory.
+pub(super) fn version() -> String {
+    format!("{VERSION}{ABI_VERSION}")
+}
+
+/// Refuses to bring up a filter beside one of another version.
+///
+/// # Errors
+///
+/// There are pins of another version.
+pub(super) fn refuse_other_versions(namespace: &PinDirectory) -> Result<()> {
+    for name in namespace.names()? {
+        if name.starts_with(VERSION) && name != version() && namespace.directory(&name)?.is_some() {
+            let path = namespace.shown(&name);
+            return Err(Error::OtherVersion { path }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to take a filter for none whose pins are elsewhere.
+///
+/// # Errors
+///
+/// An interface runs our program.
+pub(super) fn refuse_hidden_filter() -> Result<()> {
+    for interface in interfaces()? {
+        let Some((id, _)) = interface.xdp else {
+            continue;
+        };
+        let ours = loaded_programs().filter_map(Result::ok).any(|program| {
+            let name = program.name_as_str();
+            program.id() == id && name.is_some_and(|name| name.starts_with(names::DISPATCHER))
+        });
+        if ours {
+            let interface = interface.name;
+            return Err(Error::FilteredElsewhere { interface }.into());
+        }
+    }
+    Ok(())
+}
