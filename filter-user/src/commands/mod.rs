@@ -41,7 +41,7 @@ pub enum Command {
     Allow(rule::Args),
     /// Add a rule that drops packets
     Deny(rule::Args),
-    /// Remove rules, by id or by saying one again
+    /// Remove rules, by id or by their words
     Delete(delete::Args),
     /// Set what happens to packets that no rule matches
     Default(default::Args),
