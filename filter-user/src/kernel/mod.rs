@@ -7,7 +7,7 @@
 //!     dispatcher           program that interfaces run; jumps to `current`
 //!     dispatcher_l3        the same for those without a link layer (tun)
 //!     links/<ifindex>      keeps the dispatcher attached to an interface
-//!     generations/<n>/     program, record, counters, wraps, rule_hits
+//!     generations/<n>/     program, record, counters, overflows, rule_hits
 //! ```
 //!
 //! A change of policy builds a whole new generation beside the old one and then
@@ -30,7 +30,7 @@ mod store;
 mod syscall;
 mod trace;
 
-pub use counters::{CounterMaps, Snapshot, Tally};
+pub use counters::{CounterMaps, Snapshot};
 pub use generation::Generation;
 pub use interface::{Interface, LinkLayer, Mode, environment, interface_with, interfaces};
 pub use lock::Lock;

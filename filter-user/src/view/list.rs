@@ -4,10 +4,11 @@ use std::{collections::HashMap, fmt};
 
 use ipnet::IpNet;
 use serde::Serialize;
+use xdpfw_common::abi::Counter;
 
 use super::{ITEMS, table};
 use crate::{
-    kernel::{Snapshot, Tally},
+    kernel::Snapshot,
     policy::{Policy, PrefixText, Rule, RuleId, Shadowed},
     ports::{PortSpec, PortWord},
     text::thousands,
@@ -46,7 +47,7 @@ pub struct RuleRow {
 
 impl RuleRow {
     /// A rule, and the packets it decided.
-    pub fn new(rule: &Rule, hits: Tally) -> Self {
+    pub fn new(rule: &Rule, hits: Counter) -> Self {
         let what = &rule.what;
         let prefixes = |prefixes: &[IpNet]| {
             prefixes
@@ -91,7 +92,7 @@ impl List {
             .iter()
             .map(|shadowed| (shadowed.rule, shadowed.by.as_slice()))
             .collect();
-        let row = |(rule, &hits): (&Rule, &Tally)| RuleRow {
+        let row = |(rule, &hits): (&Rule, &Counter)| RuleRow {
             unreachable: in_front
                 .get(&rule.id)
                 .map(|by| by.iter().map(RuleId::to_string).collect()),
