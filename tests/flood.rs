@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use serde_json::Value;
-use xdpfw_common::abi::{ABI_VERSION, WRAP, names};
+use xdpfw_common::abi::{ABI_VERSION, PER_OVERFLOW, names};
 use xdpfw_tests::{Lab, packets};
 
 /// Packets of the flood: a counter's 16 bits come to their end forty times.
-const FLOOD: u32 = 40 * WRAP as u32 + 7;
+const FLOOD: u32 = 40 * PER_OVERFLOW as u32 + 7;
 /// In so many parts, so that it lasts.
 const PARTS: u32 = 20;
 const PORT: u16 = 23;

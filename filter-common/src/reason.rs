@@ -74,9 +74,9 @@ reasons! {
     /// A DHCP server's answer to this host's client (RFC 2131: ports 67 to 68),
     /// which no socket look-up can find: clients listen on raw sockets.
     DhcpClient = 5, Pass, "dhcp-client";
-    /// A later IP fragment, which has no ports, under `fragments = "pass"`.
+    /// A non-initial IP fragment, which has no ports, under `fragments = "pass"`.
     FragmentPass = 6, Pass, "fragment";
-    /// A later IP fragment under `fragments = "drop"`.
+    /// A non-initial IP fragment under `fragments = "drop"`.
     FragmentDrop = 7, Drop, "fragment";
     /// Headers that are cut short or contradict each other.
     Malformed = 8, Drop, "malformed";
@@ -101,9 +101,9 @@ reasons! {
 }
 
 impl Reason {
-    /// Slots that the totals reserve: a power of two above every discriminant,
+    /// Slots that the totals reserve, more than are taken: a power of two above every discriminant,
     /// so that a mask is all the verifier needs to see the index in bounds.
-    pub const SLOTS: usize = 16;
+    pub const SLOTS: usize = 32;
 
     /// Where this reason is counted in the totals.
     #[inline(always)]

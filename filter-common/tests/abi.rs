@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use xdpfw_common::{
     Reason, Transport, Verdict,
     abi::{
-        BLOCKS, Block, Config, Counter, EdgeKey, Kind, LocalKey, Node, PORTS, PORTS_PER_BLOCK,
-        PortBitmaps, Side, port_counter,
+        BLOCKS, Block, Config, Counter, EdgeKey, LocalKey, Node, PORTS, PORTS_PER_BLOCK,
+        PortBitmaps, ProtocolKind, Side, port_counter,
     },
 };
 
@@ -16,9 +16,9 @@ const SIDES: [Side; 2] = [Side::Local, Side::Remote];
 
 #[test]
 fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
-    let key = LocalKey::new(Kind::Tcp, 443);
+    let key = LocalKey::new(ProtocolKind::Tcp, 443);
     assert_eq!(bytemuck::bytes_of(&key), [0, 0, 1, 187]);
-    let key = LocalKey::new(Kind::Icmp6, 128);
+    let key = LocalKey::new(ProtocolKind::Icmp6, 128);
     assert_eq!(bytemuck::bytes_of(&key), [3, 0, 0, 128]);
 
     let words = |bytes: &[u8]| bytes.chunks(4).map(<[u8]>::to_vec).collect::<Vec<_>>();
@@ -40,7 +40,7 @@ fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
         ephemeral_first: 5,
         ephemeral_last: 6,
         listed_kinds: 7,
-        dimensions: 8,
+        questions: 8,
         rest: [9, 13, 17, 21, 25].map(node),
     };
     assert!(words(bytemuck::bytes_of(&config)).into_iter().eq(count(28)));
@@ -91,13 +91,13 @@ fn every_port_of_each_transport_has_a_counter_of_its_own() {
 
 #[test]
 fn kinds_have_places_and_bits_of_their_own() {
-    let bits: HashSet<u32> = Kind::ALL.map(Kind::bit).into();
-    assert_eq!(bits.len(), Kind::ALL.len());
-    for (place, kind) in Kind::ALL.into_iter().enumerate() {
+    let bits: HashSet<u32> = ProtocolKind::ALL.map(ProtocolKind::bit).into();
+    assert_eq!(bits.len(), ProtocolKind::ALL.len());
+    for (place, kind) in ProtocolKind::ALL.into_iter().enumerate() {
         assert_eq!(kind as usize, place);
     }
     for transport in Transport::ALL {
-        assert_eq!(Kind::from(transport).transport(), Some(transport));
+        assert_eq!(ProtocolKind::from(transport).transport(), Some(transport));
     }
 }
 

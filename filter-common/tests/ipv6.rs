@@ -78,7 +78,7 @@ fn the_header_gives_addresses_and_payload() {
     assert_eq!(ip.addresses.source(), IpAddr::from([0x20; 16]));
     assert_eq!(ip.addresses.destination(), IpAddr::from([0x21; 16]));
     assert_eq!((ip.payload.offset, ip.payload.len), (40, 20));
-    assert!(!ip.later_fragment);
+    assert!(!ip.non_initial_fragment);
     assert_eq!(port(&packet), Ok(443));
 }
 
@@ -174,12 +174,12 @@ fn ports_are_never_read_from_a_later_fragment() {
         for more in [false, true] {
             let later = packet(&[fragment(offset, more)], TCP, &segment());
             let ip = parse(&later).unwrap();
-            assert!(ip.later_fragment, "{offset} {more}");
+            assert!(ip.non_initial_fragment, "{offset} {more}");
         }
     }
     // Nothing behind its header is looked at, not even another extension header.
     let later = packet(&[fragment(1, false), options(DESTINATION, 8)], TCP, &[]);
-    assert!(parse(&later).unwrap().later_fragment);
+    assert!(parse(&later).unwrap().non_initial_fragment);
     // A first one, and one that is whole (RFC 6946), have them.
     for more in [false, true] {
         assert_eq!(

@@ -36,7 +36,7 @@ enum View {
     /// A later fragment, or a protocol without ports.
     Portless {
         protocol: u8,
-        later_fragment: bool,
+        non_initial_fragment: bool,
         addresses: Addresses,
     },
     Tcp {
@@ -62,7 +62,7 @@ fn view(frame: &[u8]) -> Result<View, Malformation> {
     let ip = ipv4::parse(frame, offset)?;
     let addresses = addresses(&ip);
     match IpNumber(ip.protocol) {
-        IpNumber::TCP if !ip.later_fragment => {
+        IpNumber::TCP if !ip.non_initial_fragment => {
             let tcp = tcp::parse(frame, &ip.payload)?;
             Ok(View::Tcp {
                 ports: [tcp.source(), tcp.destination()],
@@ -70,7 +70,7 @@ fn view(frame: &[u8]) -> Result<View, Malformation> {
                 addresses,
             })
         }
-        IpNumber::UDP if !ip.later_fragment => {
+        IpNumber::UDP if !ip.non_initial_fragment => {
             let udp = udp::parse(frame, &ip.payload)?;
             Ok(View::Udp {
                 ports: [udp.source(), udp.destination()],
@@ -79,7 +79,7 @@ fn view(frame: &[u8]) -> Result<View, Malformation> {
         }
         protocol => Ok(View::Portless {
             protocol: protocol.0,
-            later_fragment: ip.later_fragment,
+            non_initial_fragment: ip.non_initial_fragment,
             addresses,
         }),
     }
@@ -151,7 +151,7 @@ fn reference(frame: &[u8]) -> Option<View> {
         }
         protocol => Some(View::Portless {
             protocol: protocol.0,
-            later_fragment: is_later,
+            non_initial_fragment: is_later,
             addresses,
         }),
     }
@@ -585,7 +585,7 @@ fn a_first_fragment_must_hold_the_ports_and_flags() {
                 later,
                 Ok(View::Portless {
                     protocol: 6,
-                    later_fragment: true,
+                    non_initial_fragment: true,
                     ..
                 })
             );

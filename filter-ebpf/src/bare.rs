@@ -44,13 +44,13 @@ pub fn mark(ctx: &XdpContext) -> bool {
 /// Whether a packet is so marked. Hardly any has metadata at all.
 #[inline(always)]
 pub fn is_marked(ctx: &XdpContext) -> bool {
-    place(ctx).is_some_and(says_so)
+    place(ctx).is_some_and(is_mark)
 }
 
-/// Whether it is the mark that stands there.
+/// Whether the mark stands at `place`.
 #[cold]
 #[inline(always)]
-fn says_so(place: *mut u32) -> bool {
+fn is_mark(place: *mut u32) -> bool {
     // SAFETY: within the metadata.
     unsafe { place.read_unaligned() == BARE_MARK }
 }

@@ -10,9 +10,10 @@
 )]
 
 mod bare;
-mod count;
+mod frags;
 mod host;
-mod scratch;
+mod maps;
+mod sockets;
 mod trace;
 
 use aya_ebpf::{
@@ -28,7 +29,7 @@ use xdpfw_common::{
 };
 use xdpfw_ebpf::packet::Packet;
 
-use crate::{host::Kernel, scratch::Copy};
+use crate::{frags::Copy, host::Kernel, maps::counters};
 
 /// The generation in force. One element, so that a change of policy is one
 /// store for all interfaces at once.
@@ -80,7 +81,7 @@ pub fn filter_frags(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn filter_traced(ctx: XdpContext) -> u32 {
     let packet = frame::<false>(&ctx);
-    judge_aloud(&packet, &packet)
+    judge_traced(&packet, &packet)
 }
 
 /// The same, in several buffers.
@@ -88,8 +89,8 @@ pub fn filter_traced(ctx: XdpContext) -> u32 {
 pub fn filter_traced_frags(ctx: XdpContext) -> u32 {
     let packet = frame::<true>(&ctx);
     match Copy::of(&packet) {
-        Some(copy) => judge_aloud(&packet, &copy),
-        None => judge_aloud(&packet, &packet),
+        Some(copy) => judge_traced(&packet, &copy),
+        None => judge_traced(&packet, &packet),
     }
 }
 
@@ -140,15 +141,15 @@ fn judge<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> 
 }
 
 #[inline(always)]
-fn judge_aloud<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
+fn judge_traced<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
     let outcome = verdict::judge(frame, &Kernel::new(packet.ctx));
-    trace::tell(packet.ctx, frame, &outcome);
+    trace::report(packet.ctx, frame, &outcome);
     conclude(packet, &outcome)
 }
 
 #[inline(always)]
 fn conclude<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome) -> u32 {
-    count::count(packet, outcome);
+    counters::count(packet, outcome);
     match outcome.reason().verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,

@@ -1,14 +1,54 @@
-//! The only place that holds packet pointers: bounds-checked reads of the frame.
+//! The only place that holds packet pointers: bounds-checked reads of the frame, whatever
+//! kind of program it was handed to.
 
 use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use xdpfw_common::wire::{Frame, Header};
 
+/// What a kind of program knows of the packet that it runs on.
+pub trait Context {
+    /// Where the first buffer begins.
+    fn start(&self) -> usize;
+
+    /// Where the first buffer ends.
+    fn end(&self) -> usize;
+
+    /// Length in bytes, in all buffers. This is a call.
+    fn whole_len(&self) -> usize;
+
+    /// Any number of which the verifier knows nothing.
+    fn unknown(&self) -> u32;
+}
+
+impl Context for XdpContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn whole_len(&self) -> usize {
+        // SAFETY: the context lives as long as the run of the program.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn unknown(&self) -> u32 {
+        // SAFETY: the context lives as long as the run of the program.
+        unsafe { (*self.ctx).rx_queue_index }
+    }
+}
+
 /// The frame that the program runs on. With `FRAGS`, it may go on in further buffers,
-/// whose bytes are counted but not read here: see `scratch::Copy`, which the yardsticks
+/// whose bytes are counted but not read here: see `frags::Copy`, which the yardsticks
 /// have not.
-pub struct Packet<'a, const FRAGS: bool> {
+pub struct Packet<'a, const FRAGS: bool, C = XdpContext> {
     /// The context of this run of the program.
-    pub ctx: &'a XdpContext,
+    pub ctx: &'a C,
     start: usize,
     end: usize,
     /// Its length in all buffers, asked for once: that is a call. Without `FRAGS`, 0.
@@ -17,27 +57,21 @@ pub struct Packet<'a, const FRAGS: bool> {
     pub has_ethernet: bool,
 }
 
-impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
+impl<'a, const FRAGS: bool, C: Context> Packet<'a, FRAGS, C> {
     /// The frame of this run of the program, with an Ethernet header.
     #[inline(always)]
-    pub fn new(ctx: &'a XdpContext) -> Self {
-        let whole = if FRAGS {
-            // SAFETY: the context lives as long as the run of the program.
-            unsafe { bpf_xdp_get_buff_len(ctx.ctx) as usize }
-        } else {
-            0
-        };
+    pub fn new(ctx: &'a C) -> Self {
         Self {
             ctx,
-            start: ctx.data(),
-            end: ctx.data_end(),
-            whole,
+            start: ctx.start(),
+            end: ctx.end(),
+            whole: if FRAGS { ctx.whole_len() } else { 0 },
             has_ethernet: true,
         }
     }
 }
 
-impl<const FRAGS: bool> Packet<'_, FRAGS> {
+impl<const FRAGS: bool, C> Packet<'_, FRAGS, C> {
     /// How many bytes are in the first buffer, where they can be read.
     #[inline(always)]
     pub fn first_buffer(&self) -> usize {
@@ -45,7 +79,7 @@ impl<const FRAGS: bool> Packet<'_, FRAGS> {
     }
 }
 
-impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
+impl<const FRAGS: bool, C: Context> Frame for Packet<'_, FRAGS, C> {
     #[inline(always)]
     fn has_ethernet(&self) -> bool {
         self.has_ethernet
@@ -62,8 +96,7 @@ impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
 
     #[inline(always)]
     fn settle(&self, offset: usize) -> usize {
-        // SAFETY: the context lives as long as the run of the program.
-        forget(offset, unsafe { (*self.ctx.ctx).rx_queue_index })
+        forget(offset, self.ctx.unknown())
     }
 
     #[inline(always)]

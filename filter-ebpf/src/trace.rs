@@ -11,7 +11,7 @@ use xdpfw_common::{
 
 /// Writes a line about a verdict: what came in, what became of it, and why.
 #[inline(always)]
-pub fn tell<F: Frame>(ctx: &XdpContext, frame: &F, outcome: &Outcome) {
+pub fn report<F: Frame>(ctx: &XdpContext, frame: &F, outcome: &Outcome) {
     let verdict = outcome.reason().verdict().as_str();
     let reason = outcome.reason().as_str();
     let Some(flow) = outcome.flow() else {

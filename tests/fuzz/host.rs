@@ -4,10 +4,10 @@
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, Config, EdgeKey, Kind, LocalKey, Node, Side, UDP_REPLIES_BOUND,
-        UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF, dimension,
+        ACTION_ALLOW, Config, EdgeKey, LocalKey, Node, ProtocolKind, Question, Side,
+        UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF,
     },
-    verdict::{Host, Segment},
+    verdict::{Host, Segment, Sockets, Tables},
     wire::{Frame, Header, ip::Addresses},
 };
 use xdpfw_model::{Policy, Prefix, UdpReplies};
@@ -54,7 +54,7 @@ impl Simple {
         let asks = if allowed.is_empty() {
             0
         } else {
-            dimension::SOURCE
+            Question::Source.bit()
         };
         let start = Node {
             asks,
@@ -73,8 +73,8 @@ impl Simple {
                 ephemeral_first: first.into(),
                 ephemeral_last: last.into(),
                 listed_kinds: 0,
-                dimensions: asks,
-                rest: [start; Kind::ALL.len()],
+                questions: asks,
+                rest: [start; ProtocolKind::ALL.len()],
             },
             allowed,
             has_socket,
@@ -83,6 +83,19 @@ impl Simple {
 }
 
 impl Host for Simple {
+    type Tables = Self;
+    type Sockets = Self;
+
+    fn tables(&self) -> &Self {
+        self
+    }
+
+    fn sockets(&self) -> &Self {
+        self
+    }
+}
+
+impl Tables for Simple {
     fn config(&self) -> &Config {
         &self.config
     }
@@ -128,7 +141,9 @@ impl Host for Simple {
         let is_allowed = self.allowed.iter().any(|prefix| prefix.contains(address));
         if is_allowed { ALLOWED } else { 0 }
     }
+}
 
+impl Sockets for Simple {
     fn has_socket(&self, _: &Addresses<'_>, _: &Segment, _: bool) -> bool {
         self.has_socket
     }

@@ -183,6 +183,19 @@ impl Frame for Bare<'_> {
 struct Nowhere;
 
 impl verdict::Host for Nowhere {
+    type Tables = Self;
+    type Sockets = Self;
+
+    fn tables(&self) -> &Self {
+        self
+    }
+
+    fn sockets(&self) -> &Self {
+        self
+    }
+}
+
+impl verdict::Tables for Nowhere {
     fn config(&self) -> &Config {
         panic!("asked for the policy")
     }
@@ -214,7 +227,9 @@ impl verdict::Host for Nowhere {
     fn address_class(&self, side: Side, _: &Addresses<'_>) -> u32 {
         panic!("asked for the class of the {side:?} address")
     }
+}
 
+impl verdict::Sockets for Nowhere {
     fn has_socket(&self, _: &Addresses<'_>, segment: &Segment, _: bool) -> bool {
         panic!("asked for a socket for {segment:?}")
     }

@@ -7,20 +7,20 @@
 //! marked `cold` is not slow or rare, but behind that test: the compiler lays it
 //! aside.
 
+mod implicit;
 mod outcome;
 mod rules;
-mod unasked;
 
 use network_types::ip::IpProto;
 
 pub use self::outcome::{Flow, Outcome, Segment};
 use self::{
+    implicit::{answer, built_in, is_from_server},
     rules::first_match,
-    unasked::{answer, built_in, is_from_server},
 };
 use crate::{
     Reason, Transport,
-    abi::{Config, EdgeKey, Kind, LocalKey, Node, Side},
+    abi::{Config, EdgeKey, LocalKey, Node, ProtocolKind, Side},
     wire::{
         Frame, Malformation, ethernet, icmp,
         ip::{self, Addresses, Ip},
@@ -30,9 +30,23 @@ use crate::{
     },
 };
 
-/// What the verdict needs from the host it stands on: the compiled policy, and
-/// the kernel's own knowledge of sockets.
+/// What the verdict needs from the host it stands on, in parts: each step names the part
+/// that it asks.
 pub trait Host {
+    /// The part that knows the compiled policy.
+    type Tables: Tables;
+    /// The part that knows the host's sockets.
+    type Sockets: Sockets;
+
+    /// The compiled policy.
+    fn tables(&self) -> &Self::Tables;
+
+    /// The host's sockets.
+    fn sockets(&self) -> &Self::Sockets;
+}
+
+/// The compiled policy.
+pub trait Tables {
     /// What the policy asks for besides its rules.
     fn config(&self) -> &Config;
 
@@ -58,7 +72,10 @@ pub trait Host {
     /// The class of the source (remote) or destination (local) address; 0 if it has
     /// none.
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32;
+}
 
+/// The sockets of this host.
+pub trait Sockets {
     /// Whether a socket of this host talks to the packet's sender. For TCP:
     /// one that is not a listener. For UDP: one that is connected to it, or
     /// with `bound` any that the kernel would deliver to.
@@ -128,7 +145,7 @@ fn judge_ip<F: Frame + ?Sized, H: Host, R>(
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
     if ip.protocol == Transport::Tcp.protocol() {
-        if ip.later_fragment {
+        if ip.non_initial_fragment {
             return then(judge_fragment(host));
         }
         match tcp::parse(frame, &ip.payload) {
@@ -136,7 +153,7 @@ fn judge_ip<F: Frame + ?Sized, H: Host, R>(
             Err(malformation) => then(Outcome::malformed(malformation)),
         }
     } else if ip.protocol == Transport::Udp.protocol() {
-        if ip.later_fragment {
+        if ip.non_initial_fragment {
             return then(judge_fragment(host));
         }
         match udp::parse(frame, &ip.payload) {
@@ -152,18 +169,18 @@ fn judge_ip<F: Frame + ?Sized, H: Host, R>(
 #[cold]
 #[inline(always)]
 fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> Outcome {
-    if ip.later_fragment {
+    if ip.non_initial_fragment {
         return judge_fragment(host);
     }
     // ICMP belongs to one version of IP: in the other's packets, its number is that
     // of just any protocol.
     let kind = match ip.addresses {
-        Addresses::V4(_) if ip.protocol == IpProto::Icmp as u8 => Kind::Icmp,
-        Addresses::V6(_) if ip.protocol == IpProto::Ipv6Icmp as u8 => Kind::Icmp6,
-        _ => Kind::Other,
+        Addresses::V4(_) if ip.protocol == IpProto::Icmp as u8 => ProtocolKind::Icmp,
+        Addresses::V6(_) if ip.protocol == IpProto::Ipv6Icmp as u8 => ProtocolKind::Icmp6,
+        _ => ProtocolKind::Other,
     };
     let local = match kind {
-        Kind::Other => ip.protocol,
+        ProtocolKind::Other => ip.protocol,
         _ => match icmp::parse(frame, &ip.payload) {
             Ok(message) => message,
             Err(malformation) => return Outcome::malformed(malformation),
@@ -175,9 +192,11 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
         local: u16::from(local),
         remote: 0,
     };
-    let outcome = match first_match(host, &ip.addresses, &flow) {
+    let outcome = match first_match(host.tables(), &ip.addresses, &flow) {
         Some(decision) => Outcome::decided(decision),
-        None if setting(&host.config().default_pass) != 0 => Outcome::of(Reason::DefaultPass),
+        None if setting(&host.tables().config().default_pass) != 0 => {
+            Outcome::of(Reason::DefaultPass)
+        }
         None => Outcome::of(built_in(kind, local).unwrap_or(Reason::DefaultDrop)),
     };
     outcome.with(flow)
@@ -187,7 +206,7 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
 #[cold]
 #[inline(always)]
 fn judge_fragment<H: Host>(host: &H) -> Outcome {
-    Outcome::of(if setting(&host.config().drop_fragments) != 0 {
+    Outcome::of(if setting(&host.tables().config().drop_fragments) != 0 {
         Reason::FragmentDrop
     } else {
         Reason::FragmentPass
@@ -203,7 +222,7 @@ fn judge_tcp<H: Host, R>(
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
     let local = tcp.destination();
-    let is_closed = host.is_closed(Transport::Tcp, local);
+    let is_closed = host.tables().is_closed(Transport::Tcp, local);
     let flags = tcp.flags();
     let opens = flags.open_connection();
     // Reads the source port, which the drop of a bare SYN goes without.
@@ -234,7 +253,7 @@ fn judge_udp<H: Host, R>(
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
     let local = udp.destination();
-    let is_closed = host.is_closed(Transport::Udp, local);
+    let is_closed = host.tables().is_closed(Transport::Udp, local);
     let segment = Segment {
         transport: Transport::Udp,
         network: ip.header,
@@ -242,7 +261,7 @@ fn judge_udp<H: Host, R>(
         remote: udp.source(),
         opens: false,
     };
-    if is_closed && !is_from_server(host.config(), segment.remote) {
+    if is_closed && !is_from_server(host.tables().config(), segment.remote) {
         return then(Outcome::of(Reason::DefaultDrop).with(segment));
     }
     judge_segment(host, ip, segment, is_closed, then)
@@ -260,10 +279,10 @@ fn judge_segment<H: Host, R>(
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
     if !is_closed {
-        if let Some(decision) = first_match(host, &ip.addresses, &segment.into()) {
+        if let Some(decision) = first_match(host.tables(), &ip.addresses, &segment.into()) {
             return then(Outcome::decided(decision).with(segment));
         }
-        if setting(&host.config().default_pass) != 0 {
+        if setting(&host.tables().config().default_pass) != 0 {
             return then(Outcome::of(Reason::DefaultPass).with(segment));
         }
     }

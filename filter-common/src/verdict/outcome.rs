@@ -2,7 +2,7 @@
 
 use crate::{
     Reason, Transport,
-    abi::{ACTION_ALLOW, Kind, NO_RULE},
+    abi::{ACTION_ALLOW, NO_RULE, ProtocolKind},
     wire::Malformation,
 };
 
@@ -12,7 +12,7 @@ use super::rules::Decision;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ProtocolKind,
     /// Offset of the IP header from the start of the frame.
     pub network: usize,
     /// This host's port, host byte order; without ports, the ICMP type or the
@@ -25,7 +25,7 @@ pub struct Flow {
 impl Flow {
     /// Stands where nothing is known.
     const NONE: Self = Self {
-        kind: Kind::Other,
+        kind: ProtocolKind::Other,
         network: 0,
         local: 0,
         remote: 0,

@@ -1,8 +1,8 @@
-//! The rule that decides: the way through the diagram, a question at a time.
+//! Finds the rule that decides: the way through the diagram, a question at a time.
 
 use crate::{
-    abi::{EdgeKey, LocalKey, NO_RULE, Node, Side, dimension},
-    verdict::{Flow, Host, setting},
+    abi::{EdgeKey, LocalKey, NO_RULE, Node, Question, Side},
+    verdict::{Flow, Tables, setting},
     wire::ip::Addresses,
 };
 
@@ -16,35 +16,27 @@ pub(super) struct Decision {
 }
 
 /// Finds the rule for a packet: from the node of its kind and local port on, through
-/// the dimensions that the policy uses.
+/// the questions that the policy asks.
 #[inline(always)]
-pub(super) fn first_match<H: Host>(
-    host: &H,
+pub(super) fn first_match<T: Tables>(
+    tables: &T,
     addresses: &Addresses<'_>,
     flow: &Flow,
 ) -> Option<Decision> {
-    let mut node = first_node(host, flow);
-    let used = setting(&host.config().dimensions);
-    if used & dimension::INTERFACE != 0 && node.asks & dimension::INTERFACE != 0 {
-        node = go_on(host, &node, host.interface_class());
-    }
-    if used & dimension::REMOTE_PORT != 0
-        && node.asks & dimension::REMOTE_PORT != 0
-        && let Some(transport) = flow.kind.transport()
-    {
-        let class = if host.is_listed(Side::Remote, transport, flow.remote) {
-            host.remote_port_class(transport, flow.remote)
-        } else {
-            0
-        };
-        node = go_on(host, &node, class);
-    }
-    if used & dimension::DESTINATION != 0 && node.asks & dimension::DESTINATION != 0 {
-        node = go_on(host, &node, host.address_class(Side::Local, addresses));
-    }
-    if used & dimension::SOURCE != 0 && node.asks & dimension::SOURCE != 0 {
-        node = go_on(host, &node, host.address_class(Side::Remote, addresses));
-    }
+    let packet = Packet {
+        tables,
+        addresses,
+        flow,
+        asked: setting(&tables.config().questions),
+    };
+    // One after the other instead of in a loop, so that each has code of its own, which
+    // the verifier removes where no node asks for it.
+    let [first, second, third, fourth] = Question::ALL;
+    let node = first_node(tables, flow);
+    let node = packet.answer(node, first);
+    let node = packet.answer(node, second);
+    let node = packet.answer(node, third);
+    let node = packet.answer(node, fourth);
     (node.slot != NO_RULE).then_some(Decision {
         slot: node.slot,
         action: node.action,
@@ -53,15 +45,15 @@ pub(super) fn first_match<H: Host>(
 
 /// The node where the way to a packet's decision begins.
 #[inline(always)]
-fn first_node<H: Host>(host: &H, flow: &Flow) -> Node {
+fn first_node<T: Tables>(tables: &T, flow: &Flow) -> Node {
     let is_listed = match flow.kind.transport() {
-        Some(transport) => host.is_listed(Side::Local, transport, flow.local),
-        None => setting(&host.config().listed_kinds) & flow.kind.bit() != 0,
+        Some(transport) => tables.is_listed(Side::Local, transport, flow.local),
+        None => setting(&tables.config().listed_kinds) & flow.kind.bit() != 0,
     };
-    if is_listed && let Some(node) = host.local(LocalKey::new(flow.kind, flow.local)) {
+    if is_listed && let Some(node) = tables.local(LocalKey::new(flow.kind, flow.local)) {
         return node;
     }
-    let rest = &host.config().rest[flow.kind as usize];
+    let rest = &tables.config().rest[flow.kind as usize];
     Node {
         number: setting(&rest.number),
         asks: setting(&rest.asks),
@@ -70,11 +62,54 @@ fn first_node<H: Host>(host: &H, flow: &Flow) -> Node {
     }
 }
 
+/// A packet on its way through the diagram.
+struct Packet<'a, T> {
+    tables: &'a T,
+    addresses: &'a Addresses<'a>,
+    flow: &'a Flow,
+    /// [`Question::bit`]s of what some node asks.
+    asked: u32,
+}
+
+impl<T: Tables> Packet<'_, T> {
+    /// The node behind `node` if that asks this question, else `node` itself.
+    #[inline(always)]
+    fn answer(&self, node: Node, question: Question) -> Node {
+        if self.asked & question.bit() != 0
+            && node.asks & question.bit() != 0
+            && let Some(class) = self.class(question)
+        {
+            go_on(self.tables, &node, class)
+        } else {
+            node
+        }
+    }
+
+    /// The packet's class; `None` where the question does not apply to it.
+    #[inline(always)]
+    fn class(&self, question: Question) -> Option<u32> {
+        let Self { tables, flow, .. } = self;
+        Some(match question {
+            Question::Interface => tables.interface_class(),
+            Question::RemotePort => {
+                let transport = flow.kind.transport()?;
+                if tables.is_listed(Side::Remote, transport, flow.remote) {
+                    tables.remote_port_class(transport, flow.remote)
+                } else {
+                    0
+                }
+            }
+            Question::Destination => tables.address_class(Side::Local, self.addresses),
+            Question::Source => tables.address_class(Side::Remote, self.addresses),
+        })
+    }
+}
+
 /// The node to which a packet of this class goes on from `node`.
 #[inline(always)]
-fn go_on<H: Host>(host: &H, node: &Node, class: u32) -> Node {
+fn go_on<T: Tables>(tables: &T, node: &Node, class: u32) -> Node {
     let edge = |class| {
-        host.edge(EdgeKey {
+        tables.edge(EdgeKey {
             node: node.number,
             class,
         })
@@ -84,7 +119,7 @@ fn go_on<H: Host>(host: &H, node: &Node, class: u32) -> Node {
     {
         return next;
     }
-    if node.asks & dimension::MORE != 0
+    if node.asks & Node::MORE != 0
         && let Some(next) = edge(0)
     {
         return next;

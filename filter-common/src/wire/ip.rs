@@ -17,7 +17,7 @@ pub struct Ip<'a> {
     /// IP protocol number of the payload, behind all extension headers.
     pub protocol: u8,
     /// Whether the packet is a fragment without the transport header.
-    pub later_fragment: bool,
+    pub non_initial_fragment: bool,
     /// The payload.
     pub payload: Payload,
 }

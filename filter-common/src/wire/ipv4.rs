@@ -39,7 +39,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
         addresses: Addresses::V4(header),
         header: offset,
         protocol: header.proto,
-        later_fragment: fragment & FRAGMENT_OFFSET != 0,
+        non_initial_fragment: fragment & FRAGMENT_OFFSET != 0,
         payload: Payload {
             offset: offset + header_len,
             len,

@@ -51,7 +51,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
         addresses: Addresses::V6(header),
         header: offset,
         protocol: header.next_hdr,
-        later_fragment: false,
+        non_initial_fragment: false,
         payload: Payload {
             offset: start,
             len,
@@ -69,7 +69,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
                 }
                 const { assert!($number <= MAX_HEADERS) };
                 step_over(frame, &mut ip)?;
-                if ip.later_fragment {
+                if ip.non_initial_fragment {
                     return Ok(ip);
                 }
             )+
@@ -101,7 +101,7 @@ fn step_over<F: Frame + ?Sized>(frame: &F, ip: &mut Ip<'_>) -> Result<(), Malfor
         extension::FRAGMENT => {
             let fragment = u16::from_be_bytes([high, low]);
             if fragment & FRAGMENT_OFFSET != 0 {
-                ip.later_fragment = true;
+                ip.non_initial_fragment = true;
             } else if fragment & MORE_FRAGMENTS != 0 {
                 ip.payload.fragment = Payload::FRAGMENT;
             }

@@ -137,6 +137,18 @@ macro_rules! malformations {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
+
+            /// Its number in an [`Event`](crate::abi::Event): its place among all, from 1
+            /// on.
+            #[inline(always)]
+            pub const fn code(self) -> u8 {
+                self as u8 + 1
+            }
+
+            /// The one with this number.
+            pub fn from_code(code: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(code.checked_sub(1)?)).copied()
+            }
         }
     };
 }

@@ -3,7 +3,7 @@
 
 use xdpfw_common::{
     Transport,
-    abi::{DHCP_CLIENTS, Kind, LocalKey, Node, Side, UDP_REPLIES_OFF},
+    abi::{DHCP_CLIENTS, LocalKey, Node, ProtocolKind, Side, UDP_REPLIES_OFF},
 };
 
 use super::{
@@ -39,7 +39,7 @@ impl Builder<'_> {
 
     /// Adds the local ports of a transport.
     pub(super) fn add_ports(&mut self, transport: Transport) -> Result<(), TooComplex> {
-        let kind = Kind::from(transport);
+        let kind = ProtocolKind::from(transport);
         let mut ranges = Vec::new();
         let mut matching = 0;
         let rules = self.rules;
@@ -77,8 +77,12 @@ impl Builder<'_> {
     }
 
     /// Adds the types of ICMP or ICMPv6.
-    pub(super) fn add_icmp(&mut self, kind: Kind, families: FamilySet) -> Result<(), TooComplex> {
-        let protocol = if matches!(kind, Kind::Icmp) {
+    pub(super) fn add_icmp(
+        &mut self,
+        kind: ProtocolKind,
+        families: FamilySet,
+    ) -> Result<(), TooComplex> {
+        let protocol = if matches!(kind, ProtocolKind::Icmp) {
             Protocol::Icmp
         } else {
             Protocol::Icmp6
@@ -106,7 +110,7 @@ impl Builder<'_> {
     /// Adds the protocols that rules name by their numbers.
     pub(super) fn add_protocols(&mut self) -> Result<(), TooComplex> {
         let is_any = |rule: &Resolved<'_>| rule.rule.matches.protocol == Protocol::Any;
-        let rest = self.rest(Kind::Other, ANY_FAMILY, is_any)?;
+        let rest = self.rest(ProtocolKind::Other, ANY_FAMILY, is_any)?;
         let mut named: Vec<u8> = self
             .rules
             .iter()
@@ -121,7 +125,13 @@ impl Builder<'_> {
             let matching = |rule: &Resolved<'_>| {
                 [Protocol::Other(number), Protocol::Any].contains(&rule.rule.matches.protocol)
             };
-            self.add_value(Kind::Other, u16::from(number), ANY_FAMILY, rest, matching)?;
+            self.add_value(
+                ProtocolKind::Other,
+                u16::from(number),
+                ANY_FAMILY,
+                rest,
+                matching,
+            )?;
         }
         Ok(())
     }
@@ -129,7 +139,7 @@ impl Builder<'_> {
     /// Sets the node for what no rule of a kind names.
     fn rest(
         &mut self,
-        kind: Kind,
+        kind: ProtocolKind,
         families: FamilySet,
         matches: impl Fn(&Resolved<'_>) -> bool,
     ) -> Result<Node, TooComplex> {
@@ -147,7 +157,7 @@ impl Builder<'_> {
     /// Adds a value of a kind without ports.
     fn add_value(
         &mut self,
-        kind: Kind,
+        kind: ProtocolKind,
         value: u16,
         families: FamilySet,
         rest: Node,
@@ -185,7 +195,7 @@ impl Builder<'_> {
             let port = u16::from_be_bytes(key.value);
             tables.listed.insert(Side::Remote, transport, port);
         }
-        tables.config.dimensions = diagram.asked;
+        tables.config.questions = diagram.asked;
         tables.unreached = (0..diagram.reached.len())
             .filter(|&rule| !diagram.reached[rule])
             .collect();

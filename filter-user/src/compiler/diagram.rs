@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use xdpfw_common::abi::{EdgeKey, NO_RULE, Node, dimension};
+use xdpfw_common::abi::{EdgeKey, NO_RULE, Node, Question};
 
 use super::{
     TooComplex,
@@ -15,15 +15,8 @@ pub(super) const MAX_EDGES: usize = 1 << 18;
 /// Most rules looked at in building it: seconds would be too long to wait for an answer.
 const MAX_WORK: usize = 1 << 26;
 
-/// The dimensions there are, in the order in which they are asked.
-const ORDER: [u32; 4] = [
-    dimension::INTERFACE,
-    dimension::REMOTE_PORT,
-    dimension::DESTINATION,
-    dimension::SOURCE,
-];
-/// Those that are asked before the ports' transport makes no difference any more.
-const WITH_TRANSPORT: usize = 2;
+/// The questions that are asked before the ports' transport makes no difference any more.
+const WITH_TRANSPORT: usize = Question::RemotePort as usize + 1;
 
 /// The dimensions of a policy, in order; remote ports have one for each transport.
 pub(super) struct Dimensions {
@@ -43,7 +36,7 @@ pub(super) struct Diagram<'a> {
     numbers: HashMap<Vec<(u32, Node)>, u32>,
     /// What was built.
     pub(super) edges: Vec<(EdgeKey, Node)>,
-    /// Dimensions that are asked for.
+    /// [`Question::bit`]s of the questions that are asked.
     pub(super) asked: u32,
     /// Rules that decide for some packet.
     pub(super) reached: Vec<bool>,
@@ -52,7 +45,8 @@ pub(super) struct Diagram<'a> {
     looks: Vec<u32>,
 }
 
-/// All that a node depends on.
+/// All that a node depends on. Its level is the place of the question in
+/// [`Question::ALL`].
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Place {
     level: usize,
@@ -84,16 +78,16 @@ impl<'a> Diagram<'a> {
     }
 
     fn decides_from(&self, level: usize, transport: usize, rule: u32) -> bool {
-        (level..ORDER.len()).all(|level| !self.at(level, transport).restricts(rule))
+        (level..Question::ALL.len()).all(|level| !self.at(level, transport).restricts(rule))
     }
 
     fn at(&self, level: usize, transport: usize) -> &'a Dimension {
         let dimensions = self.dimensions;
-        match level {
-            0 => &dimensions.interface,
-            1 => &dimensions.remote[transport],
-            2 => &dimensions.destination,
-            _ => &dimensions.source,
+        match Question::ALL[level] {
+            Question::Interface => &dimensions.interface,
+            Question::RemotePort => &dimensions.remote[transport],
+            Question::Destination => &dimensions.destination,
+            Question::Source => &dimensions.source,
         }
     }
 
@@ -118,7 +112,7 @@ impl<'a> Diagram<'a> {
     }
 
     fn build(&mut self, mut place: Place) -> Result<Node, TooComplex> {
-        let Some(level) = (place.level..ORDER.len()).find(|&level| {
+        let Some(level) = (place.level..Question::ALL.len()).find(|&level| {
             let dimension = self.at(level, place.transport);
             place.rules.iter().any(|&rule| dimension.restricts(rule))
         }) else {
@@ -189,19 +183,20 @@ impl<'a> Diagram<'a> {
         if edges.is_empty() {
             return Ok(otherwise);
         }
+        let question = Question::ALL[place.level];
         let mut node = Node {
             number: 0,
-            asks: ORDER[place.level],
+            asks: question.bit(),
             slot: otherwise.slot,
             action: otherwise.action,
         };
         if otherwise.asks != 0 {
-            node.asks |= dimension::MORE;
+            node.asks |= Node::MORE;
             node.slot = NO_RULE;
             node.action = 0;
             edges.push((0, otherwise));
         }
-        self.asked |= ORDER[place.level];
+        self.asked |= question.bit();
         node.number = self.number(edges)?;
         Ok(node)
     }

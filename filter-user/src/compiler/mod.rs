@@ -17,8 +17,8 @@ use std::fmt;
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, ACTION_DENY, Config, EdgeKey, Kind, LocalKey, MAX_RULES, Node, PortBitmaps,
-        UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF,
+        ACTION_ALLOW, ACTION_DENY, Config, EdgeKey, LocalKey, MAX_RULES, Node, PortBitmaps,
+        ProtocolKind, UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF,
     },
 };
 
@@ -190,8 +190,8 @@ pub fn compile(
     for transport in Transport::ALL {
         builder.add_ports(transport)?;
     }
-    builder.add_icmp(Kind::Icmp, V4)?;
-    builder.add_icmp(Kind::Icmp6, V6)?;
+    builder.add_icmp(ProtocolKind::Icmp, V4)?;
+    builder.add_icmp(ProtocolKind::Icmp6, V6)?;
     builder.add_protocols()?;
     Ok(builder.finish())
 }
@@ -266,8 +266,8 @@ fn config(policy: &Policy, ephemeral: PortRange) -> Config {
         ephemeral_first: u32::from(ephemeral.first),
         ephemeral_last: u32::from(ephemeral.last),
         listed_kinds: 0,
-        dimensions: 0,
-        rest: [Node::NO_RULE; Kind::ALL.len()],
+        questions: 0,
+        rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
     }
 }
 

@@ -7,21 +7,13 @@ use aya::{
 };
 use xdpfw_common::{
     Reason, Transport, Verdict,
-    abi::{BLOCKS, Block, Counter, PORTS_PER_BLOCK, WRAP, names, port_counter},
+    abi::{
+        BLOCKS, Block, COUNTERS, Counter, OVERFLOWS, PER_OVERFLOW, PORTS_PER_BLOCK, RULE_HITS,
+        SharedMap, port_counter,
+    },
 };
 
 use super::{Record, pins::PinDirectory};
-
-/// The counters' maps, and what their pins are called in a generation's directory.
-/// Generations share them.
-pub(super) const MAPS: [(&str, &str); 3] = [
-    (names::COUNTERS, COUNTERS),
-    (names::WRAPS, WRAPS),
-    (names::RULE_HITS, RULE_HITS),
-];
-const COUNTERS: &str = "counters";
-const WRAPS: &str = "wraps";
-const RULE_HITS: &str = "rule_hits";
 
 /// Words in a [`Block`]: aya reads arrays of words, and would have to know the
 /// block's own type to read that.
@@ -29,64 +21,37 @@ const BLOCK_WORDS: usize = size_of::<Block>() / size_of::<u64>();
 /// Words in a [`Counter`].
 const COUNTER_WORDS: usize = size_of::<Counter>() / size_of::<u64>();
 
-/// Packets and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes: frames from the Ethernet header on, without the check sequence.
-    pub bytes: u64,
-}
-
-impl Tally {
-    fn add(&mut self, other: &Counter) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-    }
-}
-
-impl std::ops::Add for Tally {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            packets: self.packets + other.packets,
-            bytes: self.bytes + other.bytes,
-        }
-    }
-}
-
 /// All counters at one time.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    reasons: [Tally; Reason::SLOTS],
+    reasons: [Counter; Reason::SLOTS],
     /// Block after block.
     drops: Vec<u64>,
-    rules: Vec<Tally>,
+    rules: Vec<Counter>,
 }
 
 impl Snapshot {
     /// No packet seen, of a policy with so many rules.
     pub fn empty(rules: usize) -> Self {
         Self {
-            reasons: [Tally::default(); Reason::SLOTS],
+            reasons: [Counter::default(); Reason::SLOTS],
             drops: vec![0; BLOCKS * PORTS_PER_BLOCK],
-            rules: vec![Tally::default(); rules],
+            rules: vec![Counter::default(); rules],
         }
     }
 
     /// Packets judged for a reason.
-    pub const fn reason(&self, reason: Reason) -> Tally {
+    pub const fn reason(&self, reason: Reason) -> Counter {
         self.reasons[reason.slot()]
     }
 
     /// Packets that passed, or that were dropped.
-    pub fn total(&self, verdict: Verdict) -> Tally {
+    pub fn total(&self, verdict: Verdict) -> Counter {
         Reason::ALL
             .iter()
             .filter(|reason| reason.verdict() == verdict)
             .map(|&reason| self.reason(reason))
-            .fold(Tally::default(), std::ops::Add::add)
+            .fold(Counter::default(), std::ops::Add::add)
     }
 
     /// Packets to a local port that were dropped.
@@ -96,7 +61,7 @@ impl Snapshot {
     }
 
     /// Packets that each rule decided, in the order of the rules.
-    pub fn rules(&self) -> &[Tally] {
+    pub fn rules(&self) -> &[Counter] {
         &self.rules
     }
 }
@@ -105,7 +70,7 @@ impl Snapshot {
 /// has been removed.
 pub struct CounterMaps {
     blocks: PerCpuArray<MapData, [u64; BLOCK_WORDS]>,
-    wraps: PerCpuArray<MapData, [u32; PORTS_PER_BLOCK]>,
+    overflows: PerCpuArray<MapData, [u32; PORTS_PER_BLOCK]>,
     hits: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
     slots: Vec<u32>,
 }
@@ -115,7 +80,7 @@ impl CounterMaps {
     pub(super) fn open(directory: &PinDirectory, record: &Record) -> Result<Self> {
         Ok(Self {
             blocks: open(directory, COUNTERS)?.try_into()?,
-            wraps: open(directory, WRAPS)?.try_into()?,
+            overflows: open(directory, OVERFLOWS)?.try_into()?,
             hits: open(directory, RULE_HITS)?.try_into()?,
             slots: record.slots.clone(),
         })
@@ -130,35 +95,35 @@ impl CounterMaps {
         let mut snapshot = Snapshot::empty(self.slots.len());
         for (number, drops) in snapshot.drops.chunks_mut(PORTS_PER_BLOCK).enumerate() {
             let number = number as u32;
-            let before = self.wraps.get(&number, 0)?;
+            let before = self.overflows.get(&number, 0)?;
             let blocks = self.blocks.get(&number, 0)?;
-            let after = self.wraps.get(&number, 0)?;
+            let after = self.overflows.get(&number, 0)?;
             for ((block, before), after) in blocks.iter().zip(before.iter()).zip(after.iter()) {
                 let block: &Block = bytemuck::cast_ref(block);
-                for (tally, counter) in snapshot.reasons.iter_mut().zip(&block.totals) {
-                    tally.add(counter);
+                for (sum, &counter) in snapshot.reasons.iter_mut().zip(&block.totals) {
+                    *sum += counter;
                 }
                 for (place, drops) in drops.iter_mut().enumerate() {
                     *drops += whole(block.drops[place], before[place], after[place]);
                 }
             }
         }
-        for (tally, slot) in snapshot.rules.iter_mut().zip(&self.slots) {
+        for (sum, slot) in snapshot.rules.iter_mut().zip(&self.slots) {
             for cpu in self.hits.get(slot, 0)?.iter() {
-                tally.add(&bytemuck::cast(*cpu));
+                *sum += bytemuck::cast::<_, Counter>(*cpu);
             }
         }
         Ok(snapshot)
     }
 }
 
-/// The count of which 16 bits were read as `low`, after it had gone past their end
-/// `before` times, and before it had done so `after` times.
+/// The count of which 16 bits were read as `low`, after they had overflowed `before`
+/// times, and before they had overflowed `after` times.
 fn whole(low: u16, before: u32, after: u32) -> u64 {
-    // If it has gone past the end meanwhile, nothing tells on which side of it `low` was
-    // read. But at the end it was, and the count that it then had is as good.
+    // If they have overflowed meanwhile, nothing tells on which side of it `low` was
+    // read. But the count at that moment was one, and is as good.
     let low = if before == after { low } else { 0 };
-    u64::from(after) * WRAP + u64::from(low)
+    u64::from(after) * PER_OVERFLOW + u64::from(low)
 }
 
 /// Sets counters of rules to zero, those of the generation in this directory.
@@ -175,11 +140,11 @@ pub(super) fn clear_slots(directory: &PinDirectory, slots: &[u32]) -> Result<()>
     Ok(())
 }
 
-fn open(directory: &PinDirectory, name: &str) -> Result<Map> {
-    let data = MapData::from_pin(directory.pin(name)).with_context(|| {
+fn open(directory: &PinDirectory, map: SharedMap) -> Result<Map> {
+    let data = MapData::from_pin(directory.pin(map.pin)).with_context(|| {
         format!(
             "cannot open the counters at {}",
-            directory.shown(name).display()
+            directory.shown(map.pin).display()
         )
     })?;
     Ok(Map::PerCpuArray(data))

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use aya::programs::{ProgramFd, ProgramInfo};
-use xdpfw_common::abi::names;
+use xdpfw_common::abi::{SHARED_MAPS, names};
 
 use super::{
     counters::{self, CounterMaps, Snapshot},
@@ -60,8 +60,8 @@ impl Generation {
             names::FILTER
         };
         let name = &object::flavour(name, record.frags);
-        for (map, pin) in counters::MAPS {
-            object.pin_map(map, &directory.pin(pin))?;
+        for map in SHARED_MAPS {
+            object.pin_map(map.name, &directory.pin(map.pin))?;
         }
         record.pin(&directory.pin(RECORD))?;
         object.pin_program(name, &directory.pin(PROGRAM))?;

@@ -7,7 +7,7 @@
 //!     dispatcher           program that interfaces run; jumps to `current`
 //!     dispatcher_l3        the same for those without a link layer (tun)
 //!     links/<ifindex>      keeps the dispatcher attached to an interface
-//!     generations/<n>/     program, record, counters, wraps, rule_hits
+//!     generations/<n>/     program, record, counters, overflows, rule_hits
 //! ```
 //!
 //! A change of policy builds a whole new generation beside the old one and then
@@ -32,7 +32,7 @@ mod trace;
 
 pub use self::{
     attach::{Attached, Refusal},
-    counters::{CounterMaps, Snapshot, Tally},
+    counters::{CounterMaps, Snapshot},
     error::Error,
     frags::wants_frags,
     generation::Generation,

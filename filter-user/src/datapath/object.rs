@@ -9,9 +9,9 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 use bytemuck::NoUninit;
-use xdpfw_common::abi::names;
+use xdpfw_common::abi::{SHARED_MAPS, names};
 
-use super::{Error, counters, pins::PinDirectory, syscall};
+use super::{Error, pins::PinDirectory, syscall};
 use crate::compiler::{Prefix, Tables};
 
 /// The object, built for the kernel's virtual machine.
@@ -35,8 +35,8 @@ pub(super) fn flavour(program: &str, frags: bool) -> String {
 }
 
 impl Object {
-    /// Loads the object's maps, with the tables in them; no program yet. The counters are
-    /// those of the generation in the directory `previous`, if there is one.
+    /// Loads the object's maps, with the tables in them; no program yet. The maps that
+    /// generations share are those of the one in the directory `previous`, if there is one.
     pub(super) fn load(
         tables: &Tables,
         previous: Option<&PinDirectory>,
@@ -63,9 +63,9 @@ impl Object {
         if !traced {
             loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
         }
-        for (map, pin) in counters::MAPS {
-            if let Some(previous) = previous {
-                loader.map_pin_path(map, previous.pin(pin));
+        if let Some(previous) = previous {
+            for map in SHARED_MAPS {
+                loader.map_pin_path(map.name, previous.pin(map.pin));
             }
         }
         let object = Self {

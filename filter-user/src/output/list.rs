@@ -4,11 +4,12 @@ use std::{collections::HashMap, fmt};
 
 use ipnet::IpNet;
 use serde::Serialize;
+use xdpfw_common::abi::Counter;
 
 use super::{ITEMS, table};
 use crate::{
     analysis::Shadowed,
-    datapath::{Snapshot, Tally},
+    datapath::Snapshot,
     policy::{Policy, PrefixText, Rule, RuleId},
     ports::{PortSpec, PortWord},
     text::thousands,
@@ -47,7 +48,7 @@ pub struct RuleRow {
 
 impl RuleRow {
     /// A rule, and the packets it decided.
-    pub fn new(rule: &Rule, hits: Tally) -> Self {
+    pub fn new(rule: &Rule, hits: Counter) -> Self {
         let matching = &rule.matches;
         let prefixes = |prefixes: &[IpNet]| {
             prefixes
@@ -92,7 +93,7 @@ impl List {
             .iter()
             .map(|shadowed| (shadowed.rule, shadowed.by.as_slice()))
             .collect();
-        let row = |(rule, &hits): (&Rule, &Tally)| RuleRow {
+        let row = |(rule, &hits): (&Rule, &Counter)| RuleRow {
             unreachable: in_front
                 .get(&rule.id)
                 .map(|by| by.iter().map(RuleId::to_string).collect()),

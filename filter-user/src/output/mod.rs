@@ -17,41 +17,24 @@ pub use status::{StateWarning, Status};
 pub use warnings::warning_lines;
 
 use serde::Serialize;
-
-use crate::datapath::Tally;
+use xdpfw_common::abi::Counter;
 
 /// Most prefixes, or interfaces, of a rule that are shown in a line.
 pub const ITEMS: usize = 3;
 
-/// Packets and bytes.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Amount {
-    packets: u64,
-    bytes: u64,
-}
-
-impl From<Tally> for Amount {
-    fn from(tally: Tally) -> Self {
-        Self {
-            packets: tally.packets,
-            bytes: tally.bytes,
-        }
-    }
-}
-
 /// All packets, by what became of them.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Totals {
-    passed: Amount,
-    dropped: Amount,
+    passed: Counter,
+    dropped: Counter,
 }
 
 impl From<&crate::datapath::Snapshot> for Totals {
     fn from(snapshot: &crate::datapath::Snapshot) -> Self {
         use xdpfw_common::Verdict;
         Self {
-            passed: snapshot.total(Verdict::Pass).into(),
-            dropped: snapshot.total(Verdict::Drop).into(),
+            passed: snapshot.total(Verdict::Pass),
+            dropped: snapshot.total(Verdict::Drop),
         }
     }
 }

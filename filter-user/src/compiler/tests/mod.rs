@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use xdpfw_common::{
     Reason,
     abi::Side,
-    verdict::{Host, Outcome, Segment, judge},
+    verdict::{self, Host, Outcome, Segment, Sockets, judge},
     wire::ip::Addresses,
 };
 
@@ -76,6 +76,19 @@ fn longest(prefixes: &[(Prefix, u32)], address: u128) -> u32 {
 }
 
 impl Host for Compiled {
+    type Tables = Self;
+    type Sockets = Self;
+
+    fn tables(&self) -> &Self {
+        self
+    }
+
+    fn sockets(&self) -> &Self {
+        self
+    }
+}
+
+impl verdict::Tables for Compiled {
     fn config(&self) -> &Config {
         &self.tables.config
     }
@@ -119,7 +132,9 @@ impl Host for Compiled {
             IpAddr::V6(address) => longest(&tries[1], address.to_bits()),
         }
     }
+}
 
+impl Sockets for Compiled {
     fn has_socket(&self, _: &Addresses<'_>, _: &Segment, _: bool) -> bool {
         self.sockets
     }

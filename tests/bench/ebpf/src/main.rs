@@ -66,7 +66,7 @@ fn parse_and_count(packet: &Packet<'_, false>) -> Option<()> {
         return None;
     };
     let ip = ipv4::parse(packet, offset).ok()?;
-    if ip.later_fragment {
+    if ip.non_initial_fragment {
         None
     } else if ip.protocol == Transport::Tcp.protocol() {
         let tcp = tcp::parse(packet, &ip.payload).ok()?;

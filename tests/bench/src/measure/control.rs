@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::{maps::MapInfo, programs::ProgramInfo};
-use xdpfw_common::abi::names::{COUNTERS, RULE_HITS, WRAPS};
+use xdpfw_common::abi::SHARED_MAPS;
 
 use crate::{
     measure::Run,
@@ -229,9 +229,13 @@ fn map_memory(stage: &Stage) -> Result<(u64, u64)> {
     let (mut policy, mut counters) = (0, 0);
     for id in program.map_ids()?.context("the kernel tells no maps")? {
         let map = MapInfo::from_id(id)?;
-        let sum = match map.name_as_str() {
-            Some(COUNTERS | WRAPS | RULE_HITS) => &mut counters,
-            _ => &mut policy,
+        let is_shared = SHARED_MAPS
+            .iter()
+            .any(|shared| Some(shared.name) == map.name_as_str());
+        let sum = if is_shared {
+            &mut counters
+        } else {
+            &mut policy
         };
         *sum += memory(&map)?;
     }

@@ -1,10 +1,10 @@
-//! What passes although no rule says so: answers to this host's requests, and what IP
-//! itself needs.
+//! Decides what passes although no rule allows it: answers to this host's requests, and
+//! what IP itself needs.
 
 use crate::{
     Reason, Transport,
-    abi::{Config, DHCP_CLIENTS, DHCP_SERVERS, Kind, UDP_REPLIES_BOUND, UDP_REPLIES_OFF},
-    verdict::{Host, Segment, setting},
+    abi::{Config, DHCP_CLIENTS, DHCP_SERVERS, ProtocolKind, UDP_REPLIES_BOUND, UDP_REPLIES_OFF},
+    verdict::{Host, Segment, Sockets as _, Tables as _, setting},
     wire::{
         icmp,
         ip::{Addresses, Ip},
@@ -13,12 +13,14 @@ use crate::{
 
 /// Why a message that no rule matches passes nevertheless: IP needs it.
 #[inline(always)]
-pub(super) const fn built_in(kind: Kind, message: u8) -> Option<Reason> {
+pub(super) const fn built_in(kind: ProtocolKind, message: u8) -> Option<Reason> {
     match kind {
-        Kind::Icmp if icmp::is_error(message) => Some(Reason::IcmpError),
-        Kind::Icmp6 if icmp::is_error6(message) => Some(Reason::IcmpError),
-        Kind::Icmp6 if icmp::is_neighbour_discovery(message) => Some(Reason::NeighbourDiscovery),
-        Kind::Icmp6 if icmp::is_mld(message) => Some(Reason::Mld),
+        ProtocolKind::Icmp if icmp::is_error(message) => Some(Reason::IcmpError),
+        ProtocolKind::Icmp6 if icmp::is_error6(message) => Some(Reason::IcmpError),
+        ProtocolKind::Icmp6 if icmp::is_neighbour_discovery(message) => {
+            Some(Reason::NeighbourDiscovery)
+        }
+        ProtocolKind::Icmp6 if icmp::is_mld(message) => Some(Reason::Mld),
         _ => None,
     }
 }
@@ -27,9 +29,11 @@ pub(super) const fn built_in(kind: Kind, message: u8) -> Option<Reason> {
 /// to a request of this host.
 #[inline(always)]
 pub(super) fn answer<H: Host>(host: &H, ip: &Ip<'_>, segment: &Segment) -> Option<Reason> {
-    let config = host.config();
+    let config = host.tables().config();
     let answered = match segment.transport {
-        Transport::Tcp => !segment.opens && host.has_socket(&ip.addresses, segment, false),
+        Transport::Tcp => {
+            !segment.opens && host.sockets().has_socket(&ip.addresses, segment, false)
+        }
         Transport::Udp => {
             let version = match ip.addresses {
                 Addresses::V4(_) => 0,
@@ -46,7 +50,11 @@ pub(super) fn answer<H: Host>(host: &H, ip: &Ip<'_>, segment: &Segment) -> Optio
             (is_from_server(config, segment.remote) || is_to_client(config, segment.local)) && {
                 let replies = setting(&config.udp_replies);
                 replies != UDP_REPLIES_OFF
-                    && host.has_socket(&ip.addresses, segment, replies == UDP_REPLIES_BOUND)
+                    && host.sockets().has_socket(
+                        &ip.addresses,
+                        segment,
+                        replies == UDP_REPLIES_BOUND,
+                    )
             }
         }
     };

@@ -1,0 +1,122 @@
+//! The counters: packets and bytes for each reason and rule, and drops for each local port.
+
+use core::ops::{Add, AddAssign};
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    SharedMap,
+    ports::{PORTS, index},
+    tables::MAX_RULES,
+};
+use crate::{reason::Reason, wire::Transport};
+
+/// Per-CPU array of [`Block`]s: totals, and drops per local port.
+pub const COUNTERS: SharedMap = SharedMap {
+    name: "COUNTERS",
+    pin: "counters",
+};
+/// Per-CPU array of [`Overflows`], one for each block.
+pub const OVERFLOWS: SharedMap = SharedMap {
+    name: "OVERFLOWS",
+    pin: "overflows",
+};
+/// Per-CPU array of [`Counter`]s, one for each rule slot.
+pub const RULE_HITS: SharedMap = SharedMap {
+    name: "RULE_HITS",
+    pin: "rule_hits",
+};
+
+/// Local ports counted in one [`Block`]: as many as an element of a per-CPU array can hold
+/// [`Overflows`] of, so that few look-ups read all.
+pub const PORTS_PER_BLOCK: usize = 8192;
+
+/// Blocks of counters: the ports of both transports.
+pub const BLOCKS: usize = 2 * PORTS / PORTS_PER_BLOCK;
+
+/// Slots of the per-rule counters: each rule has one, and the rules of two
+/// generations share none unless they are the same.
+pub const RULE_SLOTS: usize = 2 * MAX_RULES;
+
+/// Packets and bytes. Bytes are those of whole frames, from the first header on, without
+/// the checksum that follows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[repr(C)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Counter {
+    /// Counts one more packet.
+    #[inline(always)]
+    pub const fn count(&mut self, bytes: u64) {
+        self.packets += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl Add for Counter {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
+impl AddAssign for Counter {
+    #[inline(always)]
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+/// The counters of [`PORTS_PER_BLOCK`] local ports, and the totals of the packets
+/// to them: one look-up finds both. The totals of the host are
+/// the sum over all blocks; packets without ports are counted in block 0.
+///
+/// A scan goes through the counters of all ports, as far apart as can be. They are short,
+/// so that most of them stay in the caches next to a CPU; what does not fit them is in
+/// [`Overflows`], where hardly any packet comes.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct Block {
+    /// Indexed by [`Reason::slot`].
+    pub totals: [Counter; Reason::SLOTS],
+    /// Packets dropped, by local port, as far as 16 bits hold them; see [`port_counter`].
+    pub drops: [u16; PORTS_PER_BLOCK],
+}
+
+/// How often each counter in [`Block::drops`] has overflowed, from [`u16::MAX`] to 0. Written right after that, so that whoever reads this, the counter,
+/// and this again sees both of one moment if this is the same.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct Overflows {
+    /// By local port, in the order of [`Block::drops`].
+    pub ports: [u32; PORTS_PER_BLOCK],
+}
+
+/// Packets that one overflow in [`Overflows`] stands for.
+pub const PER_OVERFLOW: u64 = 1 << u16::BITS;
+
+/// Where the drops of a local port are counted: block and place in the block.
+#[inline(always)]
+pub const fn port_counter(transport: Transport, port: u16) -> (u32, usize) {
+    let index = transport as usize * PORTS + index(port);
+    ((index / PORTS_PER_BLOCK) as u32, index % PORTS_PER_BLOCK)
+}
+
+const _: () = {
+    assert!(size_of::<Counter>() == 16);
+    assert!(size_of::<Block>() == 512 + 16 * 1024);
+    assert!(size_of::<Overflows>() == 32 * 1024);
+    // The kernel's bound for a per-CPU element (PCPU_MIN_UNIT_SIZE).
+    assert!(size_of::<Block>() <= 32 * 1024 && size_of::<Overflows>() <= 32 * 1024);
+};

@@ -1,0 +1,134 @@
+//! The compiled policy: maps and read-only data that the loader fills before the program
+//! runs, and that nothing changes afterwards.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{
+        HashMap,
+        lpm_trie::{Key, LpmTrie},
+    },
+};
+use xdpfw_common::{
+    Transport,
+    abi::{Config, EdgeKey, LocalKey, Node, PortBitmaps, ProtocolKind, Side},
+    verdict,
+    wire::ip::Addresses,
+};
+
+use crate::host::Ingress;
+
+/// Written by the loader; the verifier sees constants.
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config {
+    default_pass: 0,
+    drop_fragments: 0,
+    udp_replies: 0,
+    dhcp_client: 0,
+    ephemeral_first: 0,
+    ephemeral_last: 0,
+    listed_kinds: 0,
+    questions: 0,
+    rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
+};
+
+/// Written by the loader.
+#[unsafe(no_mangle)]
+static LISTED: PortBitmaps = PortBitmaps::EMPTY;
+
+// The loader sets how many entries each map has room for.
+#[map]
+static LOCAL: HashMap<LocalKey, Node> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static EDGES: HashMap<EdgeKey, Node> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static REMOTE_PORTS: HashMap<LocalKey, u32> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static INTERFACES: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static SOURCES4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(1, 0);
+
+#[map]
+static SOURCES6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1, 0);
+
+#[map]
+static DESTINATIONS4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(1, 0);
+
+#[map]
+static DESTINATIONS6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1, 0);
+
+/// The tables, asked about the packet of a context.
+pub struct Tables<'a, C> {
+    ctx: &'a C,
+}
+
+impl<'a, C> Tables<'a, C> {
+    /// The tables, to be asked about the packet of `ctx`.
+    #[inline(always)]
+    pub const fn new(ctx: &'a C) -> Self {
+        Self { ctx }
+    }
+}
+
+impl<C: Ingress> verdict::Tables for Tables<'_, C> {
+    #[inline(always)]
+    fn config(&self) -> &Config {
+        &CONFIG
+    }
+
+    #[inline(always)]
+    fn is_closed(&self, transport: Transport, port: u16) -> bool {
+        LISTED.is_closed(transport, port)
+    }
+
+    #[inline(always)]
+    fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool {
+        LISTED.contains(side, transport, port)
+    }
+
+    #[inline(always)]
+    fn local(&self, key: LocalKey) -> Option<Node> {
+        // SAFETY: the loader fills the maps before the program runs, and
+        // nothing writes to them afterwards.
+        unsafe { LOCAL.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn edge(&self, key: EdgeKey) -> Option<Node> {
+        // SAFETY: as above.
+        unsafe { EDGES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remote_port_class(&self, transport: Transport, port: u16) -> u32 {
+        let key = LocalKey::new(transport.into(), port);
+        // SAFETY: as above.
+        unsafe { REMOTE_PORTS.get(key) }.copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn interface_class(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { INTERFACES.get(self.ctx.ingress_interface()) }
+            .copied()
+            .unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {
+        let class = match (addresses, side) {
+            (Addresses::V4(header), Side::Remote) => SOURCES4.get(Key::new(32, header.src_addr)),
+            (Addresses::V4(header), Side::Local) => {
+                DESTINATIONS4.get(Key::new(32, header.dst_addr))
+            }
+            (Addresses::V6(header), Side::Remote) => SOURCES6.get(Key::new(128, header.src_addr)),
+            (Addresses::V6(header), Side::Local) => {
+                DESTINATIONS6.get(Key::new(128, header.dst_addr))
+            }
+        };
+        class.copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,108 @@
+//! The sockets of this host, looked up in the kernel: whether one awaits the packet.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{
+        BPF_F_CURRENT_NETNS, BPF_TCP_ESTABLISHED, BPF_TCP_LISTEN, bpf_sock, bpf_sock_tuple,
+        bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+    },
+    helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
+};
+use xdpfw_common::{
+    Transport,
+    verdict::{self, Segment},
+    wire::ip::Addresses,
+};
+
+/// The sockets, looked up for the packet of a context.
+pub struct Sockets<'a, C> {
+    ctx: &'a C,
+}
+
+impl<'a, C> Sockets<'a, C> {
+    /// The sockets, to be looked up for the packet of `ctx`.
+    #[inline(always)]
+    pub const fn new(ctx: &'a C) -> Self {
+        Self { ctx }
+    }
+}
+
+impl<C: EbpfContext> verdict::Sockets for Sockets<'_, C> {
+    #[inline(always)]
+    fn has_socket(&self, addresses: &Addresses<'_>, segment: &Segment, bound: bool) -> bool {
+        let (tuple, len) = tuple(addresses, segment);
+        let tuple = (&raw const tuple).cast_mut();
+        let netns = i64::from(BPF_F_CURRENT_NETNS) as u64;
+        match segment.transport {
+            Transport::Tcp => {
+                // SAFETY: context and tuple live through the call.
+                let socket = unsafe { bpf_skc_lookup_tcp(self.ctx.as_ptr(), tuple, len, netns, 0) };
+                // A listener takes new connections, which are for rules to allow.
+                state_of(socket).is_some_and(|state| state != BPF_TCP_LISTEN)
+            }
+            Transport::Udp => {
+                // SAFETY: as above.
+                let socket = unsafe { bpf_sk_lookup_udp(self.ctx.as_ptr(), tuple, len, netns, 0) };
+                // The kernel marks a connected UDP socket as TCP's "established"
+                // (`__ip4_datagram_connect` in net/ipv4/datagram.c), and finds
+                // it for packets of its peer only.
+                state_of(socket).is_some_and(|state| bound || state == BPF_TCP_ESTABLISHED)
+            }
+        }
+    }
+}
+
+/// The key of a socket look-up, and its length, which tells the version of IP.
+#[inline(always)]
+fn tuple(addresses: &Addresses<'_>, segment: &Segment) -> (bpf_sock_tuple, u32) {
+    let (sport, dport) = (segment.remote.to_be(), segment.local.to_be());
+    let (union, len) = match addresses {
+        Addresses::V4(header) => (
+            bpf_sock_tuple__bindgen_ty_1 {
+                ipv4: bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
+                    saddr: u32::from_ne_bytes(header.src_addr),
+                    daddr: u32::from_ne_bytes(header.dst_addr),
+                    sport,
+                    dport,
+                },
+            },
+            size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>(),
+        ),
+        Addresses::V6(header) => (
+            bpf_sock_tuple__bindgen_ty_1 {
+                ipv6: bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+                    saddr: words(header.src_addr),
+                    daddr: words(header.dst_addr),
+                    sport,
+                    dport,
+                },
+            },
+            size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>(),
+        ),
+    };
+    let tuple = bpf_sock_tuple {
+        __bindgen_anon_1: union,
+    };
+    (tuple, len as u32)
+}
+
+/// An address as words whose bytes stay where they are.
+#[inline(always)]
+const fn words(address: [u8; 16]) -> [u32; 4] {
+    // SAFETY: any bytes are words, and both are of the same size.
+    unsafe { core::mem::transmute(address) }
+}
+
+/// The state of a looked-up socket, which is given back to the kernel.
+#[inline(always)]
+fn state_of(socket: *mut bpf_sock) -> Option<u32> {
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: not null, and ours until it is released.
+    let state = unsafe { (*socket).state };
+    // SAFETY: released once, and not used afterwards.
+    unsafe { bpf_sk_release(socket.cast()) };
+    Some(state)
+}
