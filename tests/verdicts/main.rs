@@ -10,21 +10,14 @@
 //! `TRYCMD=overwrite` does with the snapshots of the command line,
 //! `XDPFW_CONFORMANCE=overwrite cargo xtask test -- conformance` writes that page anew.
 
-#[path = "verdicts/cases/mod.rs"]
 mod cases;
-#[path = "verdicts/extension.rs"]
+mod differential;
 mod extension;
-#[path = "verdicts/filter.rs"]
 mod filter;
-#[path = "verdicts/frame.rs"]
 mod frame;
-#[path = "verdicts/page.rs"]
 mod page;
-#[path = "verdicts/rules.rs"]
 mod rules;
-#[path = "verdicts/stack.rs"]
 mod stack;
-#[path = "verdicts/table.rs"]
 mod table;
 
 /// The sections of docs/CONFORMANCE.md, each proven by a test of its own.
@@ -80,7 +73,7 @@ mod conformance {
         let all = Reason::ALL
             .iter()
             .map(|reason| (reason.verdict().as_str(), reason.as_str()));
-        // For replies there must be sockets: tests/replies.rs.
+        // For replies there must be sockets: see `answers`.
         let all: BTreeSet<_> = all.filter(|&(_, reason)| reason != "reply").collect();
         assert_eq!(proven, all);
 

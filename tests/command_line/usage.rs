@@ -39,7 +39,7 @@ fn snapshots() -> Result<()> {
         .register_bin("xdpfw", binary()?)
         .env("XDPFW_POLICY", "policy.toml")
         .env("NO_COLOR", "1")
-        .case("cli/*.trycmd");
+        .case("command_line/snapshots/*.trycmd");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use xdpfw_common::Reason;
 use xdpfw_model::{Opinion, PacketSource, Policy, Random, Verdict, judge, random};
 
-use crate::{
+use super::{
     counts::reason_of,
     filter::{Arrival, Entry, Filter},
     subject::Subject,

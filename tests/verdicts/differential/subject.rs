@@ -8,7 +8,7 @@ use xdpfw_common::abi::ABI_VERSION;
 use xdpfw_model::Random;
 use xdpfw_tests::{Lab, ifindex};
 
-use crate::filter::{Filter, SHORTEST, can_split};
+use super::filter::{Filter, SHORTEST, can_split};
 
 /// The part of a frame in which headers are read, wherever its first buffer ends, in
 /// bytes.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use xdpfw_common::abi::{BARE_MARK, names};
 use xdpfw_model::{Opinion, Random, Verdict};
 
-use crate::{
+use super::{
     counts::{CountMaps, Counts},
     subject::Interface,
 };

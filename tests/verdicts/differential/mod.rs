@@ -10,13 +10,9 @@
     reason = "the test runner keeps it, and shows it where the test fails"
 )]
 
-#[path = "differential/counts.rs"]
 mod counts;
-#[path = "differential/filter.rs"]
 mod filter;
-#[path = "differential/subject.rs"]
 mod subject;
-#[path = "differential/trial.rs"]
 mod trial;
 
 use std::{
@@ -29,7 +25,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{
+use self::{
     subject::Subject,
     trial::{Findings, Trial},
 };
