@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::geteuid;
 use tempfile::TempDir;
+use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
 const COMMANDS: [&str; 13] = [
@@ -53,7 +54,7 @@ fn an_error_is_one_line_whatever_it_quotes() -> Result<()> {
         ] {
             let output = xdpfw(arguments)?.output()?;
             assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-            assert_one_error(&output, "`");
+            assert_is_one_error(&text(&output.stderr), "`");
             assert!(!output.stderr.contains(&b'\x1b'), "{arguments:?}");
         }
     }
@@ -199,7 +200,7 @@ fn a_full_disk_is_an_error() -> Result<()> {
             .spawn()?
             .wait_with_output()?;
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert_one_error(&output, "No space left on device");
+        assert_is_one_error(&text(&output.stderr), "No space left on device");
     }
     Ok(())
 }
@@ -238,7 +239,7 @@ fn without_root_the_kernel_is_out_of_reach() -> Result<()> {
     ] {
         let output = ground.as_nobody(arguments)?;
         assert_eq!(output.status.code(), Some(4), "{arguments:?}: {output:?}");
-        assert_one_error(&output, "root");
+        assert_is_one_error(&text(&output.stderr), "root");
         assert_eq!(text(&output.stdout), "", "{arguments:?}");
     }
     assert_eq!(ground.read("policy.toml")?, "version = 1\n");
@@ -261,7 +262,7 @@ fn without_root_words_and_files_are_judged_all_the_same() -> Result<()> {
     ] {
         let output = ground.as_nobody(arguments)?;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
-        assert_one_error(&output, said);
+        assert_is_one_error(&text(&output.stderr), said);
     }
     let output = ground.as_nobody(&["allow", "tcp", "443", "--dry-run"])?;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -286,7 +287,7 @@ fn a_file_that_may_not_be_read_is_a_missing_privilege() -> Result<()> {
     ] {
         let output = ground.as_nobody(arguments)?;
         assert_eq!(output.status.code(), Some(4), "{arguments:?}: {output:?}");
-        assert_one_error(&output, "policy.toml");
+        assert_is_one_error(&text(&output.stderr), "policy.toml");
     }
     Ok(())
 }
@@ -378,17 +379,4 @@ fn stdout_of(arguments: &[&str]) -> Result<String> {
     let output = xdpfw(arguments)?.output()?;
     ensure!(output.status.success(), "{arguments:?}: {output:?}");
     Ok(text(&output.stdout))
-}
-
-#[track_caller]
-fn assert_one_error(output: &Output, said: &str) {
-    let stderr = text(&output.stderr);
-    assert!(
-        stderr.starts_with("error: ") && stderr.lines().count() == 1 && stderr.contains(said),
-        "not one line with {said:?}: {stderr}"
-    );
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -12,10 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use xdpfw_tests::{Host, Lab, Sender, Xdpfw, is_dropped, packets, policy_text};
+use xdpfw_tests::{Host, Lab, PATIENCE, Sender, Xdpfw, is_dropped, packets, policy_text};
 
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The lock that commands take turns with.
 const LOCK: &str = "/run/xdpfw.lock";
 /// The peer's port where it does not matter.

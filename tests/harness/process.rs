@@ -1,5 +1,4 @@
-//! Owns the processes that the harness starts: run to the end, or ended with
-//! their guard.
+//! Runs programs to their end, or starts them with a guard that ends them.
 
 use std::{
     process::{Child, ChildStdout, Command, ExitStatus},

@@ -10,15 +10,15 @@ use std::{net::Ipv4Addr, time::Duration};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use xdpfw_tests::{
-    End, Host, Lab, Sender, assert_is_one_error, assert_nothing_is_left, packets,
+    End, Host, Lab, PATIENCE, Sender, assert_is_one_error, assert_nothing_is_left,
+    json::number,
+    packets,
     servers::{TcpServer, UdpEcho, exchange, fetch},
-    xdp,
+    xdp, xdp_mode,
 };
 
 /// The peer's port where it does not matter.
 const REMOTE: u16 = 40_000;
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one waits for an answer that must not come.
 const IN_VAIN: Duration = Duration::from_millis(300);
 /// Length of the Ethernet, IPv4 and TCP headers of a SYN, in bytes.
@@ -103,7 +103,7 @@ fn a_device_on_top_of_an_interface_is_filtered_by_itself() -> Result<()> {
             output.status.success() && said.starts_with(&warning),
             "{said}"
         );
-        assert_eq!(mode(host, interface)?, "generic", "{kind}");
+        assert_eq!(xdp_mode(host, interface)?, "generic", "{kind}");
         assert_eq!(xdp(host, "eth0")?, None, "{kind}");
         host.xdpfw(["allow", "tcp", "443"]).ok();
         let _open = TcpServer::start(host, 443, "hello")?;
@@ -136,7 +136,7 @@ fn the_interface_below_is_filtered_for_a_macvlan_too() -> Result<()> {
     let [near, far] = macvlan(&lab)?;
     host.xdpfw(["up", "eth0"]).ok();
     host.xdpfw(["allow", "tcp", "443"]).ok();
-    assert_eq!(mode(host, "eth0")?, "native");
+    assert_eq!(xdp_mode(host, "eth0")?, "native");
     let _open = TcpServer::start(host, 443, "hello")?;
     let before = Totals::of(host)?;
     let syns = (1..=100).map(|port| packets::syn(far.at(REMOTE), near.at(port)));
@@ -154,7 +154,7 @@ fn a_bond_is_filtered_natively_whichever_member_carries_it() -> Result<()> {
     host.xdpfw(["allow", "tcp", "443"]).ok();
     let said = host.xdpfw(["up", "bond0"]).ok();
     assert!(said.starts_with("bond0: native XDP"), "{said}");
-    assert_eq!(mode(host, "bond0")?, "native");
+    assert_eq!(xdp_mode(host, "bond0")?, "native");
     let _open = TcpServer::start(host, 443, "hello")?;
     let _closed = TcpServer::start(host, 80, "hello")?;
     for (active, link) in ["eth0", "eth1"].into_iter().zip(&lab.links) {
@@ -189,10 +189,10 @@ fn a_bond_is_filtered_natively_whichever_member_carries_it() -> Result<()> {
     }
 
     // The bond has its program on the members: they are busy, and nothing changes.
-    let before = mode(host, "bond0")?;
+    let before = xdp_mode(host, "bond0")?;
     let said = host.xdpfw(["up", "eth0"]).fails(5);
     assert_is_one_error(&said, "eth0");
-    assert_eq!(mode(host, "bond0")?, before);
+    assert_eq!(xdp_mode(host, "bond0")?, before);
     host.xdpfw(["allow", "tcp", "80"]).ok();
     assert_eq!(fetch(&lab.peer, near.at(80), PATIENCE)?, "hello");
     host.xdpfw(["down"]).ok();
@@ -214,7 +214,7 @@ fn a_bond_whose_member_is_filtered_is_filtered_generically() -> Result<()> {
     host.xdpfw(["down"]).ok();
 
     host.xdpfw(["up", "bond0", "--mode", "generic"]).ok();
-    assert_eq!(mode(host, "bond0")?, "generic");
+    assert_eq!(xdp_mode(host, "bond0")?, "generic");
     let before = Totals::of(host)?;
     let syns = (1..=100).map(|port| packets::syn(far.at(REMOTE), near.at(port)));
     Sender::new(&lab.peer, far)?.send_all(syns)?;
@@ -277,7 +277,7 @@ fn devices_without_native_xdp_are_attached_generically() -> Result<()> {
         let said = host.xdpfw(["up", interface]).ok();
         let begins = format!("{interface}: generic XDP");
         assert!(said.starts_with(&begins), "{said}");
-        assert_eq!(mode(host, interface)?, "generic");
+        assert_eq!(xdp_mode(host, interface)?, "generic");
         host.xdpfw(["down", interface]).ok();
         assert_nothing_is_left(host, &[interface])?;
     }
@@ -371,12 +371,6 @@ impl Totals {
     }
 }
 
-fn number(value: &Value) -> Result<u64> {
-    value
-        .as_u64()
-        .with_context(|| format!("{value} is no number"))
-}
-
 /// Waits until a host has counted what is expected.
 fn settle(host: &Host, is_there: impl Fn(Totals) -> bool) -> Result<()> {
     let deadline = std::time::Instant::now() + PATIENCE;
@@ -384,12 +378,6 @@ fn settle(host: &Host, is_there: impl Fn(Totals) -> bool) -> Result<()> {
         anyhow::ensure!(std::time::Instant::now() < deadline, "packets are missing");
     }
     Ok(())
-}
-
-/// The mode of the program on an interface, as the kernel says it.
-fn mode(host: &Host, interface: &str) -> Result<String> {
-    let (mode, _) = xdp(host, interface)?.context("nothing is attached")?;
-    Ok(mode)
 }
 
 fn tc(host: &Host, arguments: &str) -> Result<String> {

@@ -1,21 +1,16 @@
 //! Proves that interfaces of every kind are filtered, each packet once: in the driver
 //! where there is one that can, else in the network stack, which is said.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 use anyhow::{Context as _, Result};
 use etherparse::{EtherType, SlicedPacket, TransportSlice};
 use xdpfw_tests::{
-    End, Host, Lab, Tally, Tun, assert_is_one_error, assert_nothing_is_left, packets,
+    End, Host, Lab, PATIENCE, Tally, Tun, assert_is_one_error, assert_nothing_is_left, packets,
     servers::{self, UdpEcho},
-    text, xdp,
+    text, xdp_mode,
 };
 
-/// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// An echo server is there, and a rule.
 const OPEN: u16 = 53;
 /// Neither is here.
@@ -258,7 +253,7 @@ fn assert_up(
     );
     let warning = format!("warning: {interface}: no native XDP here (its driver");
     assert_eq!(stderr.starts_with(&warning), warned, "{stderr}");
-    let (mode, _) = xdp(host, interface)?.context("nothing is attached")?;
+    let mode = xdp_mode(host, interface)?;
     assert!(begin.starts_with(&mode), "{mode}");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Result;
 use etherparse::EtherType;
 use xdpfw_tests::{
-    End, Lab, Sender, Tally,
+    End, Family, Lab, Sender, Tally,
     packets::{self, flags},
 };
 
@@ -23,24 +23,16 @@ const TAGS: [EtherType; 2] = [EtherType::VLAN_TAGGED_FRAME, EtherType::PROVIDER_
 struct Path<'a> {
     near: &'a End,
     far: &'a End,
-    ipv6: bool,
+    family: Family,
 }
 
 impl Path<'_> {
-    fn address(&self, end: &End) -> IpAddr {
-        if self.ipv6 {
-            end.address6.into()
-        } else {
-            end.address.into()
-        }
-    }
-
     fn from(&self) -> IpAddr {
-        self.address(self.far)
+        self.family.address(self.far)
     }
 
     fn to(&self) -> IpAddr {
-        self.address(self.near)
+        self.family.address(self.near)
     }
 
     fn syn(&self, port: u16) -> Vec<u8> {
@@ -86,8 +78,8 @@ fn sources_destinations_and_interfaces_decide() -> Result<()> {
             { allow = 'tcp 91', from = ['2000::/3'], on = ['eth0'] },
         ]",
     )?;
-    for ipv6 in [false, true] {
-        let [one, two] = [0, 1].map(|link| path(&lab, link, ipv6));
+    for family in Family::ALL {
+        let [one, two] = [0, 1].map(|link| path(&lab, link, family));
         let [first, second] = [&one, &two];
         judge(
             &lab,
@@ -126,7 +118,7 @@ fn sources_destinations_and_interfaces_decide() -> Result<()> {
         let elsewhere = [("drop default", 1), ("udp/53", 1)];
         judge(&lab, second, &[second.udp(REMOTE, 53)], &elsewhere)?;
         // A prefix of one family says nothing of the other's packets.
-        let (of_v4, of_v6) = if ipv6 {
+        let (of_v4, of_v6) = if family == Family::Ipv6 {
             (
                 [("drop default", 1), ("tcp/90", 1)],
                 [("pass rule", 1), ("r7", 1)],
@@ -157,9 +149,9 @@ fn protocols_icmp_types_and_peers_ports_decide() -> Result<()> {
             { allow = 'udp 1024-65535', remote_ports = [123] },
         ]",
     )?;
-    for ipv6 in [false, true] {
-        let path = path(&lab, 0, ipv6);
-        let (echo, reply, denied, error, ids) = if ipv6 {
+    for family in Family::ALL {
+        let path = path(&lab, 0, family);
+        let (echo, reply, denied, error, ids) = if family == Family::Ipv6 {
             (128, 129, 2, 3, ["r2", "r4"])
         } else {
             (8, 0, 3, 11, ["r1", "r3"])
@@ -197,8 +189,8 @@ fn protocols_icmp_types_and_peers_ports_decide() -> Result<()> {
 fn tags_are_no_way_around_a_rule() -> Result<()> {
     let lab = filtered(1, "rule = [{ allow = 'tcp 443' }]")?;
     let [q, ad] = TAGS;
-    for ipv6 in [false, true] {
-        let path = path(&lab, 0, ipv6);
+    for family in Family::ALL {
+        let path = path(&lab, 0, family);
         for tags in [&[][..], &[q], &[ad], &[ad, q], &[q, q]] {
             let [open, closed] = [443, 80].map(|port| packets::tagged(&path.syn(port), tags));
             let moved = judge(
@@ -240,29 +232,19 @@ fn tags_are_no_way_around_a_rule() -> Result<()> {
 /// A host with a filter on so many interfaces, under this policy.
 fn filtered(links: u8, policy: &str) -> Result<Lab> {
     let lab = Lab::with_ipv6(links)?;
-    let names: Vec<&str> = lab
-        .links
-        .iter()
-        .map(|link| link.near().interface.as_str())
-        .collect();
     for link in &lab.links {
         // The tags stay where XDP sees them.
         lab.peer
             .set_feature(&link.far().interface, "txvlan", false)?;
     }
-    lab.host.xdpfw(["up"].iter().chain(&names)).ok();
-    lab.host
-        .xdpfw(["apply", "-"])
-        .stdin(format!("version = 1\ninterfaces = {names:?}\n{policy}"))
-        .ok();
-    Ok(lab)
+    Ok(lab.filtered(policy))
 }
 
-fn path(lab: &Lab, link: usize, ipv6: bool) -> Path<'_> {
+fn path(lab: &Lab, link: usize, family: Family) -> Path<'_> {
     Path {
         near: lab.links[link].near(),
         far: lab.links[link].far(),
-        ipv6,
+        family,
     }
 }
 

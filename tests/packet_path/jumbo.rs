@@ -1,20 +1,15 @@
 //! Proves that frames larger than a page are filtered in the driver, whole and counted
 //! by their length; and what is said where the filter was not brought up for them.
 
-use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::{Context as _, Result};
 use xdpfw_tests::{
-    Host, Lab, Sender, Tally, assert_is_one_error, interfaces_up, packets,
+    Host, Lab, PATIENCE, Sender, Tally, assert_is_one_error, interfaces_up, packets,
     servers::{self, TcpServer, UdpEcho},
-    state, text, xdp,
+    state, text, xdp_mode,
 };
 
-/// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
 const MTU: &str = "9000";
 /// An echo server is there, and a rule.
 const OPEN: u16 = 53;
@@ -149,7 +144,7 @@ fn an_interface_with_jumbo_frames_that_joins_late_is_told_how() -> Result<()> {
     let warning = "warning: eth1: no native XDP here (its MTU of 9000 is too large";
     assert!(stderr.starts_with(warning), "{stderr}");
     assert!(stderr.contains("`xdpfw down`, then `xdpfw up`"), "{stderr}");
-    assert_eq!(mode(host, "eth1")?, "generic");
+    assert_eq!(xdp_mode(host, "eth1")?, "generic");
     assert_drops_large(&lab, 1)?;
 
     // As was said.
@@ -183,7 +178,7 @@ fn a_neighbour_with_jumbo_frames_is_told_of() -> Result<()> {
         stderr.contains("its MTU or its peer's is too large"),
         "{stderr}"
     );
-    assert_eq!(mode(&lab.host, "eth0")?, "generic");
+    assert_eq!(xdp_mode(&lab.host, "eth0")?, "generic");
     Ok(())
 }
 
@@ -205,13 +200,9 @@ fn up_native(host: &Host, interfaces: &[&str]) -> Result<()> {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stderr), "");
     for interface in interfaces {
-        assert_eq!(mode(host, interface)?, "native", "{interface}");
+        assert_eq!(xdp_mode(host, interface)?, "native", "{interface}");
     }
     Ok(())
-}
-
-fn mode(host: &Host, interface: &str) -> Result<String> {
-    Ok(xdp(host, interface)?.context("nothing is attached")?.0)
 }
 
 /// Claims that a large datagram to a closed port is dropped and counted whole.

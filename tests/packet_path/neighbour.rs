@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    net::UdpSocket,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     time::Duration,
 };
@@ -50,21 +49,15 @@ fn a_forged_mark_reaches_no_closed_port() -> Result<()> {
         // Sent behind it, and received: so the other one was on the way, too.
         send(&[], OPEN, "honest")?;
         assert_eq!(servers::received(&open)?, "honest");
-        assert!(is_silent(&closed)?, "{metadata:02x?} opens port {CLOSED}");
+        assert!(
+            servers::is_silent(&closed, SILENCE)?,
+            "{metadata:02x?} opens port {CLOSED}"
+        );
         // What a rule allows is allowed with it as without.
         send(metadata, OPEN, "marked")?;
         assert_eq!(servers::received(&open)?, "marked", "{metadata:02x?}");
     }
     Ok(())
-}
-
-fn is_silent(socket: &UdpSocket) -> Result<bool> {
-    socket.set_read_timeout(Some(SILENCE))?;
-    match socket.recv(&mut [0; 64]) {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-        Err(error) => Err(error).context("cannot receive"),
-    }
 }
 
 /// An XDP program that sends its packets out by an interface.

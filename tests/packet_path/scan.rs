@@ -5,12 +5,15 @@ use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use xdpfw_tests::{Host, Lab, Link, Sender, packets, servers};
+use xdpfw_tests::{
+    Host, Lab, Link, PATIENCE, Sender,
+    json::{number, reason},
+    packets, servers,
+};
 
 /// The scanner's port, out of every server's way.
 const SCANNER: u16 = 40_000;
@@ -18,8 +21,6 @@ const SCANNER: u16 = 40_000;
 const ETHERNET: u64 = 14;
 /// UDP ports that are scanned: the first thousand.
 const UDP_PORTS: u16 = 1000;
-/// How long the last packets may take to be counted.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn every_closed_port_of_a_scan_is_counted_once_and_the_open_one_answers() -> Result<()> {
@@ -289,18 +290,4 @@ fn assert_drops(stats: &Value, expected: &Drops) -> Result<()> {
         .collect();
     assert!(wrong.is_empty(), "port, found, expected: {wrong:?}");
     Ok(())
-}
-
-fn reason(status: &Value, verdict: &str, reason: &str) -> Result<u64> {
-    let reasons = status["reasons"].as_array().context("no reasons")?;
-    let row = reasons
-        .iter()
-        .find(|row| row["verdict"] == verdict && row["reason"] == reason);
-    number(&row.with_context(|| format!("no reason {verdict} {reason}"))?["packets"])
-}
-
-fn number(value: &Value) -> Result<u64> {
-    value
-        .as_u64()
-        .with_context(|| format!("{value} is no number"))
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use xdpfw_tests::{
     Host, Lab, assert_is_one_error, generation, policy_mode, policy_text,
-    sample::{POLICY, state, verdicts},
+    sample::{POLICY, snapshot, verdicts},
     text,
 };
 
@@ -115,7 +115,7 @@ fn check_tells_the_difference_and_makes_none() -> Result<()> {
     let (path, path_text) = other_file(host)?;
     fs::write(host.policy(), POLICY)?;
     host.xdpfw(["up", "eth0"]).ok();
-    let before = state(&lab)?;
+    let before = snapshot(&lab)?;
     let changed = POLICY
         .replace("allow = \"tcp 443\"", "allow = \"tcp 80\"")
         .replace(
@@ -138,7 +138,7 @@ fn check_tells_the_difference_and_makes_none() -> Result<()> {
              ~ default drop -> pass\n\
              ~ fragments pass -> drop\n"
         );
-        assert_eq!(state(&lab)?, before);
+        assert_eq!(snapshot(&lab)?, before);
     }
     let output = host
         .xdpfw(["--json", "apply", "--check", &path_text])
@@ -170,7 +170,7 @@ fn check_tells_the_difference_and_makes_none() -> Result<()> {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert_eq!(text(&output.stdout), "");
     }
-    assert_eq!(state(&lab)?, before);
+    assert_eq!(snapshot(&lab)?, before);
 
     // Against what is live, not against the file.
     fs::write(host.policy(), &changed)?;
@@ -187,7 +187,7 @@ fn what_cannot_be_applied_leaves_everything_as_it_was() -> Result<()> {
     let (path, path_text) = other_file(host)?;
     fs::write(host.policy(), POLICY)?;
     host.xdpfw(["up", "eth0"]).ok();
-    let before = state(&lab)?;
+    let before = snapshot(&lab)?;
     for (contents, place) in [
         ("version = 1\ninterface = [\"eth0\"]\n", ":2:1: "),
         (
@@ -211,11 +211,11 @@ fn what_cannot_be_applied_leaves_everything_as_it_was() -> Result<()> {
         ] {
             let said = host.xdpfw(arguments).fails(3);
             assert_is_one_error(&said, &format!("{path_text}{place}"));
-            assert_eq!(state(&lab)?, before, "{contents:?}");
+            assert_eq!(snapshot(&lab)?, before, "{contents:?}");
         }
         let said = host.xdpfw(["apply", "-"]).stdin(contents).fails(3);
         assert_is_one_error(&said, &format!("standard input{place}"));
-        assert_eq!(state(&lab)?, before, "{contents:?}");
+        assert_eq!(snapshot(&lab)?, before, "{contents:?}");
     }
     fs::write(&path, b"version = 1\n# \xff\n")?;
     assert_is_one_error(&host.xdpfw(["apply", &path_text]).fails(3), "UTF-8");
@@ -223,7 +223,7 @@ fn what_cannot_be_applied_leaves_everything_as_it_was() -> Result<()> {
         &host.xdpfw(["apply", "nowhere.toml"]).fails(1),
         "nowhere.toml",
     );
-    assert_eq!(state(&lab)?, before);
+    assert_eq!(snapshot(&lab)?, before);
     Ok(())
 }
 
@@ -233,7 +233,7 @@ fn a_policy_beyond_the_bounds_is_refused_with_the_rules_to_blame() -> Result<()>
     let host = &lab.host;
     fs::write(host.policy(), POLICY)?;
     host.xdpfw(["up", "eth0"]).ok();
-    let before = state(&lab)?;
+    let before = snapshot(&lab)?;
     // Each remote port has another list of prefixes.
     let mut wide = "version = 1\n".to_owned();
     for index in 0..800_u32 {
@@ -245,7 +245,7 @@ fn a_policy_beyond_the_bounds_is_refused_with_the_rules_to_blame() -> Result<()>
     let said = host.xdpfw(["apply", "-"]).stdin(wide).fails(3);
     assert_is_one_error(&said, "combinations");
     assert!(said.contains("r800"), "{said}");
-    assert_eq!(state(&lab)?, before);
+    assert_eq!(snapshot(&lab)?, before);
     Ok(())
 }
 
@@ -257,7 +257,7 @@ fn a_broken_policy_stops_every_edit_but_not_the_filter() -> Result<()> {
     host.xdpfw(["up", "eth0"]).ok();
     let broken = POLICY.replace("[[rule]]\nid = \"r2\"", "[[rule]\nid = \"r2\"");
     fs::write(host.policy(), &broken)?;
-    let before = state(&lab)?;
+    let before = snapshot(&lab)?;
     for arguments in [
         &["allow", "tcp", "80"][..],
         &["delete", "r1"],
@@ -268,7 +268,7 @@ fn a_broken_policy_stops_every_edit_but_not_the_filter() -> Result<()> {
     ] {
         let said = host.xdpfw(arguments).fails(3);
         assert_is_one_error(&said, "policy.toml:13:");
-        assert_eq!(state(&lab)?, before, "{arguments:?}");
+        assert_eq!(snapshot(&lab)?, before, "{arguments:?}");
     }
     // What is live can be seen all the same, and mended.
     let list = host.xdpfw(["list"]).output()?;
@@ -294,7 +294,7 @@ fn a_file_that_cannot_be_saved_leaves_the_kernel_as_it_was() -> Result<()> {
     let host = &lab.host;
     fs::write(host.policy(), POLICY)?;
     host.xdpfw(["up", "eth0"]).ok();
-    let before = state(&lab)?;
+    let before = snapshot(&lab)?;
     for arguments in [
         &["allow", "tcp", "80"][..],
         &["delete", "r1"],
@@ -309,7 +309,7 @@ fn a_file_that_cannot_be_saved_leaves_the_kernel_as_it_was() -> Result<()> {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
         assert_is_one_error(&text(&output.stderr), "cannot save");
         assert_eq!(text(&output.stdout), "", "{arguments:?}");
-        assert_eq!(state(&lab)?, before, "{arguments:?}");
+        assert_eq!(snapshot(&lab)?, before, "{arguments:?}");
     }
     // Where nothing changes nothing is saved.
     let output = host

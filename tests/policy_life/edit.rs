@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xdpfw_tests::{
     Host, Lab, assert_is_one_error, generation, policy_mode, policy_text,
-    sample::{POLICY, state, verdicts},
+    sample::{POLICY, snapshot, verdicts},
     text,
 };
 
@@ -149,7 +149,7 @@ fn a_rule_that_is_there_is_not_added_again() -> Result<()> {
     let host = &lab.host;
     fs::write(host.policy(), POLICY)?;
     host.xdpfw(["up", "eth0"]).ok();
-    let before = state(&lab)?;
+    let before = snapshot(&lab)?;
     let again: &[(&str, &[&str])] = &[
         ("r1", &["allow", "tcp", "443"]),
         ("r1", &["allow", "https"]),
@@ -167,7 +167,7 @@ fn a_rule_that_is_there_is_not_added_again() -> Result<()> {
             said.starts_with(&format!("{id}  ")) && said.contains("already there"),
             "{arguments:?}: {said}"
         );
-        assert_eq!(state(&lab)?, before, "{arguments:?}");
+        assert_eq!(snapshot(&lab)?, before, "{arguments:?}");
     }
     let said = host.xdpfw(["allow", "tcp", "443"]).json();
     assert_eq!(
@@ -177,7 +177,7 @@ fn a_rule_that_is_there_is_not_added_again() -> Result<()> {
     for arguments in [&["default", "drop"][..], &["apply"]] {
         let said = host.xdpfw(arguments).ok();
         assert!(said.contains("already so"), "{arguments:?}: {said}");
-        assert_eq!(state(&lab)?, before, "{arguments:?}");
+        assert_eq!(snapshot(&lab)?, before, "{arguments:?}");
     }
     Ok(())
 }
@@ -188,7 +188,7 @@ fn what_is_not_there_cannot_be_deleted() -> Result<()> {
     let host = &lab.host;
     fs::write(host.policy(), POLICY)?;
     host.xdpfw(["up", "eth0"]).ok();
-    let before = state(&lab)?;
+    let before = snapshot(&lab)?;
     for arguments in [
         &["delete", "r3"][..],
         // All or none.
@@ -201,7 +201,7 @@ fn what_is_not_there_cannot_be_deleted() -> Result<()> {
     ] {
         let said = host.xdpfw(arguments).fails(1);
         assert_is_one_error(&said, "xdpfw list");
-        assert_eq!(state(&lab)?, before, "{arguments:?}");
+        assert_eq!(snapshot(&lab)?, before, "{arguments:?}");
     }
     Ok(())
 }

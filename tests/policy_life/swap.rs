@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::links::PinnedLink;
-use xdpfw_tests::{Host, Lab, Link, Sender, Xdpfw, packets};
+use xdpfw_tests::{Host, Lab, Link, PATIENCE, Sender, Xdpfw, packets};
 
 /// Kills of each command.
 const KILLS: u32 = 28;
@@ -24,8 +24,6 @@ const KILLS: u32 = 28;
 const STEPS: u32 = KILLS / 2;
 /// Tries for them: some commands end before they are killed.
 const TRIES: u32 = 10 * KILLS;
-/// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The scanner's port, which no rule mentions.
 const REMOTE: u16 = 40_000;
 /// Ports that are probed. The last is closed under every policy.

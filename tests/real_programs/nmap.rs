@@ -160,12 +160,7 @@ fn scanned() -> Result<(Lab, (TcpListener, UdpEcho))> {
         host.sysctl("net/ipv4/icmp_ratelimit", "0")?;
         host.sysctl("net/ipv6/icmp/ratelimit", "0")?;
     }
-    lab.host.xdpfw(["up", "eth0"]).ok();
-    lab.host
-        .xdpfw(["apply", "-"])
-        .stdin(format!("version = 1\ninterfaces = ['eth0']\n{POLICY}"))
-        .ok();
-    Ok((lab, (listener, echo)))
+    Ok((lab.filtered(POLICY), (listener, echo)))
 }
 
 /// Scans, and claims what nmap reports, what is counted, and that all that has come in

@@ -11,10 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use xdpfw_tests::{Host, Lab, Process, Tally, add_ipv6, link, servers::TcpServer, text};
+use xdpfw_tests::{
+    Family, Host, Lab, PATIENCE, Process, Tally, add_ipv6, link, servers::TcpServer, text,
+};
 
-/// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How many seconds to wait for what cannot come; counters tell why it did not.
 const IN_VAIN: &str = "0.2";
 /// The port of iperf3.
@@ -24,9 +24,9 @@ const ANY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 #[test]
 fn ping_is_answered_where_a_rule_says_so() -> Result<()> {
-    let lab = filtered("")?;
-    for (ipv6, protocol, id) in [(false, "icmp", "r1"), (true, "icmp6", "r2")] {
-        let (near, far) = addresses(&lab, ipv6);
+    let lab = Lab::with_ipv6(1)?.filtered("");
+    for (family, protocol, id) in [(Family::Ipv4, "icmp", "r1"), (Family::Ipv6, "icmp6", "r2")] {
+        let (near, far) = addresses(&lab, family);
         let before = Tally::of(&lab.host)?;
         assert_eq!(ping(&lab.peer, near, IN_VAIN)?, 0);
         // Nor does the answer to this host's own get through.
@@ -53,7 +53,7 @@ fn ping_is_answered_where_a_rule_says_so() -> Result<()> {
 
 #[test]
 fn neighbours_are_found_again_and_again() -> Result<()> {
-    let lab = filtered("rule = [{ allow = 'icmp6 echo-request' }]")?;
+    let lab = Lab::with_ipv6(1)?.filtered("rule = [{ allow = 'icmp6 echo-request' }]");
     let near = lab.link().near().address6.into();
     for host in [&lab.host, &lab.peer] {
         // A neighbour is taken at its word for but a moment, and asked at once then.
@@ -169,9 +169,9 @@ fn tcp_learns_the_mtu_of_its_path() -> Result<()> {
 
 #[test]
 fn curl_fetches_from_the_host_and_on_the_host() -> Result<()> {
-    let lab = filtered("rule = [{ allow = 'tcp 80' }]")?;
-    for ipv6 in [false, true] {
-        let (near, far) = addresses(&lab, ipv6);
+    let lab = Lab::with_ipv6(1)?.filtered("rule = [{ allow = 'tcp 80' }]");
+    for family in Family::ALL {
+        let (near, far) = addresses(&lab, family);
         for (server, client, address, counter) in [
             (&lab.host, &lab.peer, near, "pass rule"),
             (&lab.peer, &lab.host, far, "pass reply"),
@@ -202,13 +202,13 @@ fn curl_fetches_from_the_host_and_on_the_host() -> Result<()> {
 
 #[test]
 fn iperf3_runs_against_the_host() -> Result<()> {
-    let lab = filtered("rule = [{ allow = 'tcp+udp 5201' }]")?;
+    let lab = Lab::with_ipv6(1)?.filtered("rule = [{ allow = 'tcp+udp 5201' }]");
     measure(&lab, &lab.host, &lab.peer, "pass rule")
 }
 
 #[test]
 fn iperf3_runs_from_the_host() -> Result<()> {
-    let lab = filtered("")?;
+    let lab = Lab::with_ipv6(1)?.filtered("");
     measure(&lab, &lab.peer, &lab.host, "pass reply")
 }
 
@@ -216,8 +216,8 @@ fn iperf3_runs_from_the_host() -> Result<()> {
 /// counted at one reason.
 fn measure(lab: &Lab, server: &Host, client: &Host, counter: &str) -> Result<()> {
     let _server = iperf_server(server)?;
-    for ipv6 in [false, true] {
-        let (near, far) = addresses(lab, ipv6);
+    for family in Family::ALL {
+        let (near, far) = addresses(lab, family);
         let address = if std::ptr::eq(server, &lab.host) {
             near
         } else {
@@ -267,25 +267,10 @@ fn measure(lab: &Lab, server: &Host, client: &Host, counter: &str) -> Result<()>
     Ok(())
 }
 
-/// A host with a filter on its interface, under this policy.
-fn filtered(policy: &str) -> Result<Lab> {
-    let lab = Lab::with_ipv6(1)?;
-    lab.host.xdpfw(["up", "eth0"]).ok();
-    lab.host
-        .xdpfw(["apply", "-"])
-        .stdin(format!("version = 1\ninterfaces = ['eth0']\n{policy}"))
-        .ok();
-    Ok(lab)
-}
-
 /// The host's address and the peer's.
-fn addresses(lab: &Lab, ipv6: bool) -> (IpAddr, IpAddr) {
-    let (near, far) = (lab.link().near(), lab.link().far());
-    if ipv6 {
-        (near.address6.into(), far.address6.into())
-    } else {
-        (near.address.into(), far.address.into())
-    }
+fn addresses(lab: &Lab, family: Family) -> (IpAddr, IpAddr) {
+    let link = lab.link();
+    (family.address(link.near()), family.address(link.far()))
 }
 
 /// Sends three echo requests and waits so many seconds for the answers; how many came.

@@ -1,5 +1,5 @@
-//! Owns the counters in the kernel: read as they are pinned, and kept in step
-//! with the model's opinions.
+//! Reads the counters from the pinned maps, and updates the expected ones by the model's
+//! opinions.
 
 use std::path::Path;
 

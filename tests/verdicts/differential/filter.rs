@@ -1,4 +1,4 @@
-//! Owns the programs in force, run on frames as if they had come in.
+//! Runs frames through the programs in force, as if they had come in.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Owns the host whose filter is asked: two filtered interfaces, no socket at all.
+//! The host whose filter is compared: two filtered interfaces, no socket at all.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 

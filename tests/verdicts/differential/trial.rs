@@ -1,4 +1,4 @@
-//! Owns the comparison under one policy, and the report on what differs.
+//! Compares program and model under one policy, and reports what differs.
 
 use std::{collections::BTreeMap, fmt};
 

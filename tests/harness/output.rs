@@ -1,4 +1,4 @@
-//! Owns how tests read what xdpfw wrote.
+//! Reads the output of xdpfw, and asserts that it is exactly one error.
 
 /// Output as text.
 pub fn text(bytes: &[u8]) -> String {
