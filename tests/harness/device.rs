@@ -1,4 +1,4 @@
-//! Owns the kernel's counters of one interface.
+//! Reads the kernel's counters of an interface.
 
 use std::{fs::File, os::unix::fs::FileExt as _};
 

@@ -1,4 +1,4 @@
-//! Owns the view of one host: what runs on it, its xdpfw, its interfaces' knobs.
+//! Hosts: a network namespace, what runs in it, its xdpfw, its interfaces' settings.
 
 use std::{
     env,

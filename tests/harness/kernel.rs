@@ -1,5 +1,5 @@
-//! Owns what tests read of a host's kernel, past xdpfw: which programs its
-//! interfaces run, and what is pinned for it.
+//! Reads the state of a host's kernel without xdpfw: which programs its interfaces run, and
+//! what is pinned for it.
 
 use std::{
     fs,
@@ -32,6 +32,12 @@ pub fn xdp(host: &Host, interface: &str) -> Result<Option<(String, u64)>> {
     };
     let program = xdp["prog"]["id"].as_u64().context("no program")?;
     Ok(Some((mode.to_owned(), program)))
+}
+
+/// The mode of the XDP program on an interface, on which there must be one.
+pub fn xdp_mode(host: &Host, interface: &str) -> Result<String> {
+    let (mode, _) = xdp(host, interface)?.context("nothing is attached")?;
+    Ok(mode)
 }
 
 /// What a host's xdpfw has pinned.

@@ -22,15 +22,17 @@
 //! ```
 
 mod device;
+mod family;
 mod host;
 mod interrupt;
+pub mod json;
 mod kernel;
 mod link;
 mod namespace;
+mod output;
 pub mod packets;
 mod probe;
 mod process;
-mod said;
 pub mod sample;
 mod sender;
 pub mod servers;
@@ -41,15 +43,19 @@ mod tun;
 mod xdpfw;
 
 pub use device::Counters;
+pub use family::Family;
 pub use host::Host;
 pub use interrupt::Interrupted;
-pub use kernel::{assert_nothing_is_left, ifindex, pinned, xdp};
+pub use kernel::{assert_nothing_is_left, ifindex, pinned, xdp, xdp_mode};
 pub use link::{End, Lab, Link, add_ipv6, link};
+pub use output::{assert_is_one_error, text};
 pub use probe::{is_dropped, is_dropped_on};
 pub use process::{Process, capture};
-pub use said::{assert_is_one_error, text};
 pub use sender::Sender;
 pub use state::{State, generation, interfaces_up, policy_mode, policy_text, state};
 pub use tally::Tally;
 pub use tun::Tun;
 pub use xdpfw::Xdpfw;
+
+/// How long tests wait for what must come.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,5 +1,4 @@
-//! Owns the veth pairs between hosts, and the usual laboratory: a filtered host
-//! and its peer.
+//! Makes veth pairs between hosts, and the usual lab: a filtered host and its peer.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
@@ -237,6 +236,23 @@ impl Lab {
             .map(|_| link(&host, &peer))
             .collect::<Result<_>>()?;
         Ok(Self { host, peer, links })
+    }
+
+    /// Brings the filter up on all near ends, under this policy: TOML without `version` and
+    /// `interfaces`.
+    #[track_caller]
+    pub fn filtered(self, policy: &str) -> Self {
+        let names: Vec<&str> = self
+            .links
+            .iter()
+            .map(|link| link.near().interface.as_str())
+            .collect();
+        self.host.xdpfw(["up"].iter().chain(&names)).ok();
+        self.host
+            .xdpfw(["apply", "-"])
+            .stdin(format!("version = 1\ninterfaces = {names:?}\n{policy}"))
+            .ok();
+        self
     }
 
     /// The first veth pair.

@@ -1,6 +1,6 @@
-//! Owns what a host leaves outside this process: its network namespace, its
-//! directory below [`HOSTS`], xdpfw's pins. All of it goes when the owner does,
-//! and what a killed process left is removed by the next one.
+//! Makes what a host needs outside this process: its network namespace, its directory below
+//! [`HOSTS`], xdpfw's pins. All of it is removed when the value is dropped; what a killed
+//! process left is removed by the next one.
 //!
 //! A directory is locked as long as its owner lives, so a left-over is a
 //! directory whose lock is free.

@@ -1,5 +1,5 @@
-//! Owns the making of packets and frames, for [`Sender`](crate::Sender) and for
-//! programs that are run on them directly.
+//! Builds packets and frames, for [`Sender`](crate::Sender) and for programs that are run on
+//! them directly.
 
 use std::net::{IpAddr, SocketAddr};
 

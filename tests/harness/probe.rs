@@ -1,5 +1,4 @@
-//! Owns the question of what a filter does with one packet: it is sent, and the
-//! totals tell.
+//! Sends one packet and reads from the totals whether the filter passed or dropped it.
 
 use anyhow::{Result, bail};
 

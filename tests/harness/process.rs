@@ -1,4 +1,4 @@
-//! Starts processes: they run to the end, or end with their guard.
+//! Runs programs to their end, or starts them with a guard that ends them.
 
 use std::{
     process::{Child, ChildStdout, Command, ExitStatus},

@@ -1,5 +1,5 @@
-//! Owns the policy that tests of editing begin with, and the three ports that tell
-//! whether it is in force.
+//! The policy that tests of editing begin with, and the three ports that show whether it is
+//! in force.
 
 use anyhow::Result;
 
@@ -33,7 +33,7 @@ deny = "tcp 8000-8100"
 
 /// What a command that fails must leave alone.
 #[derive(Debug, PartialEq, Eq)]
-pub struct State {
+pub struct Snapshot {
     /// The text of the policy file.
     pub policy: String,
     /// The generation in force.
@@ -42,9 +42,9 @@ pub struct State {
     pub verdicts: String,
 }
 
-/// The state of a lab's host.
-pub fn state(lab: &Lab) -> Result<State> {
-    Ok(State {
+/// What is in force on a lab's host.
+pub fn snapshot(lab: &Lab) -> Result<Snapshot> {
+    Ok(Snapshot {
         policy: policy_text(&lab.host)?,
         generation: generation(&lab.host),
         verdicts: verdicts(lab)?,

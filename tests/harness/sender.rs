@@ -1,4 +1,4 @@
-//! Owns the sending of packets at full speed without losing one.
+//! Sends packets at full speed without losing one.
 //!
 //! A veth end with an XDP program queues at most 256 packets and silently
 //! discards the rest; one without has the CPU's backlog of 1,000. So only a small

@@ -1,8 +1,7 @@
-//! Owns what talks over a link as any program would: servers in threads, which
-//! stop on drop, and a client.
+//! TCP and UDP servers in threads that stop on drop, and clients, with ordinary sockets.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
@@ -26,7 +25,7 @@ const DATAGRAM: usize = 65_535;
 
 /// What a server's thread and its owner share.
 #[derive(Debug, Default)]
-struct State {
+struct Shared {
     stopped: AtomicBool,
     served: AtomicU64,
 }
@@ -35,7 +34,7 @@ struct State {
 #[derive(Debug)]
 pub struct TcpServer {
     listener: Arc<TcpListener>,
-    state: Arc<State>,
+    state: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -69,7 +68,7 @@ impl TcpServer {
         let listener = Arc::new(host.enter(|| {
             TcpListener::bind(address).with_context(|| format!("cannot listen on tcp {address}"))
         })?);
-        let state = Arc::new(State::default());
+        let state = Arc::new(Shared::default());
         let thread = thread::spawn({
             let (listener, state, text) = (listener.clone(), state.clone(), text.to_owned());
             move || {
@@ -120,7 +119,7 @@ fn answer(mut stream: TcpStream, text: &str, after: &str) -> std::io::Result<()>
 /// A UDP server that sends each datagram back.
 #[derive(Debug)]
 pub struct UdpEcho {
-    state: Arc<State>,
+    state: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -136,7 +135,7 @@ impl UdpEcho {
             UdpSocket::bind(address).with_context(|| format!("cannot bind udp {address}"))
         })?;
         socket.set_read_timeout(Some(NOTICE))?;
-        let state = Arc::new(State::default());
+        let state = Arc::new(Shared::default());
         let thread = thread::spawn({
             let state = state.clone();
             move || {
@@ -168,7 +167,7 @@ impl Drop for UdpEcho {
 }
 
 /// Ends a server's thread.
-fn stop(state: &State, thread: Option<JoinHandle<()>>) {
+fn stop(state: &Shared, thread: Option<JoinHandle<()>>) {
     state.stopped.store(true, Ordering::SeqCst);
     if let Some(thread) = thread
         && thread.join().is_err()
@@ -250,6 +249,16 @@ pub fn received(socket: &UdpSocket) -> Result<String> {
     let mut datagram = vec![0; DATAGRAM];
     let len = socket.recv(&mut datagram).context("nothing received")?;
     Ok(String::from_utf8_lossy(&datagram[..len]).into_owned())
+}
+
+/// Whether nothing comes in within this time, which must not be 0.
+pub fn is_silent(socket: &UdpSocket, patience: Duration) -> Result<bool> {
+    socket.set_read_timeout(Some(patience))?;
+    match socket.recv(&mut [0; 64]) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error).context("cannot receive"),
+    }
 }
 
 /// Sends a datagram from a socket that is connected to `server`, as a DNS client

@@ -1,5 +1,4 @@
-//! Owns the comparison of a host before and after a command: its policy file and
-//! what its xdpfw says is in force.
+//! Compares a host before and after a command: its policy file, and what is in force.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 

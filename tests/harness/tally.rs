@@ -1,4 +1,4 @@
-//! Owns the comparison of what a host's filter has counted with what it should have.
+//! Reads all counters of a host's filter and compares them with the expected ones.
 
 use std::{
     collections::BTreeMap,
@@ -6,13 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
-use crate::{Counters, Host};
-
-/// How long the last packets may take to be counted.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::{
+    Counters, Host, PATIENCE,
+    json::{number, rows, word},
+};
 
 /// Counters by name, without those at zero: `drop default`, `tcp/443`, `r1`.
 ///
@@ -137,22 +136,4 @@ impl Tally {
             thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-fn rows(value: &Value) -> Result<&Vec<Value>> {
-    value
-        .as_array()
-        .with_context(|| format!("{value} is no list"))
-}
-
-fn word(value: &Value) -> Result<&str> {
-    value
-        .as_str()
-        .with_context(|| format!("{value} is no word"))
-}
-
-fn number(value: &Value) -> Result<u64> {
-    value
-        .as_u64()
-        .with_context(|| format!("{value} is no number"))
 }

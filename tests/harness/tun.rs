@@ -1,5 +1,5 @@
-//! Owns interfaces whose cable ends in this process: what is written here, the host
-//! receives, and what it sends is read here.
+//! TUN and TAP interfaces: the host receives what is written here, and what it sends is read
+//! here.
 
 use std::{
     fs::{File, OpenOptions},

@@ -1,4 +1,4 @@
-//! Owns one call of the xdpfw binary, and what a test may claim about it.
+//! Runs the xdpfw binary, and asserts how a call ends.
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,5 +1,5 @@
-//! Owns the making of IPv6 extension headers. They are filled with what looks like
-//! ports, for whoever takes them for a transport header.
+//! Builds IPv6 extension headers. They are filled with what looks like ports, for a parser
+//! that takes them for a transport header.
 
 use etherparse::IpNumber;
 

@@ -1,4 +1,4 @@
-//! Owns the host whose filter is asked, and the comparison of all its counters
+//! Runs frames through the programs of a host under a policy, and compares all its counters
 //! before and after.
 
 use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf};
@@ -8,7 +8,10 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use serde_json::Value;
 use xdpfw_common::abi::BARE_MARK;
-use xdpfw_tests::{Host, Lab};
+use xdpfw_tests::{
+    Host, Lab,
+    json::{number, rows, word},
+};
 
 use crate::table::{Case, Expected, Verdict};
 
@@ -41,17 +44,12 @@ pub(crate) struct Filter {
     lab: Lab,
     entries: Vec<Entry>,
     /// What has been counted so far.
-    counted: RefCell<Counters>,
+    counted: RefCell<Counted>,
 }
 
 impl Filter {
     pub(crate) fn with(policy: &str, programs: Programs) -> Result<Self> {
-        let lab = Lab::new()?;
-        lab.host.xdpfw(["up", "eth0"]).ok();
-        lab.host
-            .xdpfw(["apply", "-"])
-            .stdin(format!("version = 1\ninterfaces = [\"eth0\"]\n{policy}"))
-            .ok();
+        let lab = Lab::new()?.filtered(policy);
         let pins = lab
             .host
             .pins()
@@ -99,20 +97,20 @@ impl Filter {
         }
         let mut changes = counters(&self.lab.host)?;
         let before = self.counted.replace(changes.clone());
-        changes.retain(|counter, tally| {
+        changes.retain(|counter, amount| {
             let before = before.get(counter).copied().unwrap_or_default();
-            *tally = Tally {
-                packets: tally.packets - before.packets,
-                bytes: tally.bytes - before.bytes,
+            *amount = Amount {
+                packets: amount.packets - before.packets,
+                bytes: amount.bytes - before.bytes,
             };
-            *tally != Tally::default()
+            *amount != Amount::default()
         });
         let times = self.entries.len() as u64;
-        let tally = Tally {
+        let amount = Amount {
             packets: frames.len() as u64 * times,
             bytes: frames.iter().map(|frame| frame.len() as u64).sum::<u64>() * times,
         };
-        assert_eq!(changes, changes_by(expected, tally), "{name}: counters");
+        assert_eq!(changes, changes_by(expected, amount), "{name}: counters");
         Ok(())
     }
 
@@ -145,65 +143,47 @@ impl Filter {
     }
 }
 
-type Counters = BTreeMap<String, Tally>;
+type Counted = BTreeMap<String, Amount>;
 
 /// All counters that the command line shows.
-fn counters(host: &Host) -> Result<Counters> {
+fn counters(host: &Host) -> Result<Counted> {
     let status = host.status();
     let [stats, list] = ["stats", "list"].map(|command| host.xdpfw([command]).json());
     assert_eq!(status["totals"], stats["totals"], "status and stats");
-    let mut counters = Counters::new();
+    let mut counters = Counted::new();
     for (verdict, total) in [(Verdict::Pass, "passed"), (Verdict::Drop, "dropped")] {
-        let tally = Tally::of(&status["totals"][total])?;
-        counters.insert(format!("total {}", verdict.as_str()), tally);
+        let amount = Amount::of(&status["totals"][total])?;
+        counters.insert(format!("total {}", verdict.as_str()), amount);
     }
-    for reason in array(&status["reasons"])? {
+    for reason in rows(&status["reasons"])? {
         let name = format!("{} {}", word(&reason["verdict"])?, word(&reason["reason"])?);
-        counters.insert(name, Tally::of(reason)?);
+        counters.insert(name, Amount::of(reason)?);
     }
-    for port in array(&stats["ports"])? {
+    for port in rows(&stats["ports"])? {
         let name = format!("{}/{}", word(&port["protocol"])?, port["port"]);
         let packets = number(&port["dropped_packets"])?;
-        counters.insert(name, Tally { packets, bytes: 0 });
+        counters.insert(name, Amount { packets, bytes: 0 });
     }
-    for rule in array(&list["rules"])? {
-        counters.insert(word(&rule["id"])?.to_owned(), Tally::of(rule)?);
+    for rule in rows(&list["rules"])? {
+        counters.insert(word(&rule["id"])?.to_owned(), Amount::of(rule)?);
     }
     Ok(counters)
 }
 
 /// What a counter says; ports count no bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct Amount {
     packets: u64,
     bytes: u64,
 }
 
-impl Tally {
+impl Amount {
     fn of(value: &Value) -> Result<Self> {
         Ok(Self {
             packets: number(&value["packets"])?,
             bytes: number(&value["bytes"])?,
         })
     }
-}
-
-fn array(value: &Value) -> Result<&Vec<Value>> {
-    value
-        .as_array()
-        .with_context(|| format!("{value} is no array"))
-}
-
-fn word(value: &Value) -> Result<&str> {
-    value
-        .as_str()
-        .with_context(|| format!("{value} is no text"))
-}
-
-fn number(value: &Value) -> Result<u64> {
-    value
-        .as_u64()
-        .with_context(|| format!("{value} is no number"))
 }
 
 /// `XDP_DROP` and `XDP_PASS` in linux/bpf.h.
@@ -216,17 +196,17 @@ fn verdict(action: u32) -> Result<Verdict> {
 }
 
 /// All counters that so many packets change.
-fn changes_by(expected: &Expected, tally: Tally) -> Counters {
+fn changes_by(expected: &Expected, amount: Amount) -> Counted {
     let verdict = expected.verdict.as_str();
-    let mut changes = Counters::from([
-        (format!("{verdict} {}", expected.reason), tally),
-        (format!("total {verdict}"), tally),
+    let mut changes = Counted::from([
+        (format!("{verdict} {}", expected.reason), amount),
+        (format!("total {verdict}"), amount),
     ]);
     if let Some(rule) = expected.rule {
-        changes.insert(rule.to_owned(), tally);
+        changes.insert(rule.to_owned(), amount);
     }
     if let Some(port) = expected.port {
-        changes.insert(port.to_owned(), Tally { bytes: 0, ..tally });
+        changes.insert(port.to_owned(), Amount { bytes: 0, ..amount });
     }
     changes
 }

@@ -1,4 +1,4 @@
-//! Owns the making of frames: etherparse's truth, and lies told in it.
+//! Builds frames: correct ones with etherparse, and malformed ones from these.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! Owns the page on which the tables are published, `docs/CONFORMANCE.md`.
+//! Writes and compares the page that publishes the tables, `docs/CONFORMANCE.md`.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,5 @@
-//! Proves of the kernel that the tests run on what the filter leaves to it: fragments
-//! that overlap, and IPv4 addresses inside IPv6 packets.
+//! Proves what the filter relies on in the kernel that the tests run on: what it does with
+//! fragments that overlap, and with IPv4 addresses inside IPv6 packets.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Owns the tables: what is claimed of frames, and the proof of it.
+//! The tables: what is expected of frames, and the proof of it.
 
 use anyhow::Result;
 use xdpfw_common::{

@@ -102,7 +102,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
     command
         .args(["test", "--release"])
         .args(test::kernel_tests())
-        .args(["--test", "differential", "--", "--nocapture"]);
+        .args(["--test", "verdicts", "--", "differential::", "--nocapture"]);
     for (name, number) in numbers {
         command.env(format!("XDPFW_FUZZ_{name}"), number.to_string());
     }

@@ -1,4 +1,4 @@
-//! Owns the cases about the link layer: VLAN tags, ethertypes, and none at all.
+//! Cases of the link layer: VLAN tags, ethertypes, and no link layer at all.
 
 use etherparse::{EtherType, SingleVlanHeader};
 

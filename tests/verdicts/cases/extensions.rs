@@ -1,4 +1,4 @@
-//! Owns the cases about IPv6 extension headers: chains, and what breaks them.
+//! Cases of IPv6 extension headers: chains, and what breaks them.
 
 use etherparse::IpNumber;
 

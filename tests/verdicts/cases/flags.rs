@@ -1,4 +1,4 @@
-//! Owns the cases about TCP flags.
+//! Cases of TCP flags.
 
 use xdpfw_tests::packets::flags::{ACK, FIN, PSH, RST, SYN, URG};
 

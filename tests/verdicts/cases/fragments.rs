@@ -1,4 +1,4 @@
-//! Owns the cases about fragments, of IPv4 and IPv6.
+//! Cases of fragments, of IPv4 and IPv6.
 
 use etherparse::IpNumber;
 

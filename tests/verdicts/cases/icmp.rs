@@ -1,4 +1,4 @@
-//! Owns the cases about ICMP and ICMPv6, by type.
+//! Cases of ICMP and ICMPv6, by type.
 
 use etherparse::IpNumber;
 

@@ -1,4 +1,4 @@
-//! Owns the cases about the IPv4 header: version, lengths, options.
+//! Cases of the IPv4 header: version, lengths, options.
 
 use crate::{
     filter::Programs,

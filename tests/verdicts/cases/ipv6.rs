@@ -1,4 +1,4 @@
-//! Owns the cases about the IPv6 header: version, length, addresses.
+//! Cases of the IPv6 header: version, length, addresses.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! Owns the cases of docs/CONFORMANCE.md, one file per subject.
+//! The cases of docs/CONFORMANCE.md, one file per subject.
 
 pub(crate) mod ethernet;
 pub(crate) mod extensions;

@@ -1,4 +1,4 @@
-//! Owns the cases about ports of the peer's that promise an answer.
+//! Cases of remote ports that look like those of an answer.
 
 use xdpfw_tests::packets::flags;
 

@@ -1,5 +1,4 @@
-//! Owns the cases about protocols other than TCP, UDP and ICMP: tunnels, and all
-//! that have no ports.
+//! Cases of protocols other than TCP, UDP and ICMP: tunnels, and others without ports.
 
 use etherparse::IpNumber;
 use xdpfw_tests::packets::flags;

@@ -1,4 +1,4 @@
-//! Owns the cases about the headers of TCP and UDP that lie.
+//! Cases of TCP and UDP headers with wrong lengths.
 
 use crate::{
     filter::Programs,

@@ -1,4 +1,4 @@
-//! Owns the cases about packets that end early, by the frame's length or their own.
+//! Cases of packets that end early, by the frame's length or by their own.
 
 use etherparse::EtherType;
 

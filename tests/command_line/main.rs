@@ -1,0 +1,5 @@
+//! Tests of what the command line reads and writes: words, files, JSON, signals.
+
+mod json;
+mod usage;
+mod watch;

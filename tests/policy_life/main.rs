@@ -1,0 +1,7 @@
+//! Tests of the life of a policy: how it is edited, checked, applied and replaced.
+
+mod apply;
+mod edit;
+mod lockout;
+mod rules;
+mod swap;

@@ -1,0 +1,5 @@
+//! Tests of how the filter comes up, stays up and goes down.
+
+mod pins;
+mod unread_output;
+mod up;

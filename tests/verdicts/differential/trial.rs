@@ -1,0 +1,251 @@
+//! Compares program and model under one policy, and reports what differs.
+
+use std::{collections::BTreeMap, fmt};
+
+use anyhow::{Context as _, Result, ensure};
+use xdpfw_common::Reason;
+use xdpfw_model::{Opinion, PacketSource, Policy, Random, Verdict, judge, random};
+
+use super::{
+    counts::reason_of,
+    filter::{Arrival, Entry, Filter},
+    subject::Subject,
+};
+
+/// Packets between two looks at all counters; those that a packet is expected to
+/// change are looked at after each.
+const BATCH: usize = 1000;
+/// Differences after which nobody wants to see more.
+const ENOUGH: usize = 5;
+
+/// A random policy in force, and the packets for it.
+pub(crate) struct Trial<'a> {
+    subject: &'a Subject,
+    seed: u64,
+    number: u64,
+    random: Random,
+    policy: Policy,
+    /// How many are compared.
+    packets: u64,
+    source: PacketSource,
+    filter: Filter,
+}
+
+impl<'a> Trial<'a> {
+    /// Puts the policy with this number in force, for so many packets.
+    pub(crate) fn of(subject: &'a Subject, seed: u64, number: u64, packets: u64) -> Result<Self> {
+        // Each policy has its own numbers, to be had again without the others.
+        let mut random = random(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let ephemeral = subject.choose_ephemeral(&mut random)?;
+        let policy = Policy::random(&mut random, &subject.interface_names(), ephemeral);
+        let mut source = PacketSource::aimed_at(&policy);
+        if subject.has_jumbo_frames {
+            source = source.with_jumbo_frames();
+        }
+        Ok(Self {
+            subject,
+            seed,
+            number,
+            packets,
+            source,
+            filter: subject.put_in_force(&policy.to_toml())?,
+            policy,
+            random,
+        })
+    }
+
+    /// Compares the packets.
+    pub(crate) fn compare(mut self) -> Result<Findings> {
+        let subject = self.subject;
+        let before = subject.rule_hits()?;
+        let mut hits = vec![0; self.policy.rules.len()];
+        let findings = subject.enter(|| self.compare_packets(&mut hits))?;
+        if findings.differences.is_empty() {
+            let after = subject.rule_hits()?;
+            for (rule, expected) in self.policy.rules.iter().zip(hits) {
+                let counted = |hits: &BTreeMap<String, u64>| {
+                    let counted = hits.get(&rule.id).copied();
+                    counted.with_context(|| format!("`xdpfw list` has no {}", rule.id))
+                };
+                let counted = counted(&after)? - counted(&before)?;
+                ensure!(
+                    counted == expected,
+                    "`xdpfw list` counts {counted} packets at {}, not {expected}",
+                    rule.id
+                );
+            }
+        }
+        Ok(findings)
+    }
+
+    fn compare_packets(&mut self, hits: &mut [u64]) -> Result<Findings> {
+        let mut findings = Findings::default();
+        let mut expected = self.filter.counts()?;
+        let mut batch = Vec::with_capacity(BATCH);
+        for number in 1..=self.packets {
+            let arrival = self.next_arrival();
+            let opinion = self.judge(&arrival);
+            expected.add(&opinion, arrival.frame.len())?;
+            let verdict = self.filter.run(&arrival)?;
+            if verdict == opinion.verdict && self.filter.agrees(&expected, &opinion)? {
+                findings.note(&opinion)?;
+                if let Some(rule) = opinion.rule {
+                    hits[rule] += 1;
+                }
+            } else {
+                expected.take_back(&opinion, arrival.frame.len())?;
+                let after = self.filter.counts()?;
+                let changes = expected.changes_to(&after);
+                findings.add_difference(self.difference(&arrival, verdict, changes));
+                expected = after;
+            }
+            batch.push(arrival);
+            if batch.len() == BATCH || number == self.packets {
+                if self.filter.counts()? != expected {
+                    // Counted where it should be, and elsewhere, too.
+                    self.find_culprits(&batch, &mut findings)?;
+                    break;
+                }
+                batch.clear();
+            }
+            if findings.are_enough() {
+                break;
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Asks again, and looks at all counters after each packet.
+    fn find_culprits(&self, batch: &[Arrival], findings: &mut Findings) -> Result<()> {
+        let mut before = self.filter.counts()?;
+        for arrival in batch {
+            let mut expected = before.clone();
+            expected.add(&self.judge(arrival), arrival.frame.len())?;
+            let verdict = self.filter.run(arrival)?;
+            let after = self.filter.counts()?;
+            if after != expected {
+                let changes = before.changes_to(&after);
+                findings.add_difference(self.difference(arrival, verdict, changes));
+            }
+            before = after;
+        }
+        ensure!(
+            !findings.differences.is_empty(),
+            "counters changed that no packet is to blame for"
+        );
+        Ok(())
+    }
+
+    fn next_arrival(&mut self) -> Arrival {
+        let random = &mut self.random;
+        let entry = Entry::choose(random);
+        let frame = if entry.has_ethernet() {
+            self.source.frame(random)
+        } else {
+            self.source.bare_packet(random)
+        };
+        Arrival {
+            interface: self.subject.choose_interface(random),
+            entry,
+            first_buffer: self.subject.choose_first_buffer(random, frame.len()),
+            metadata: entry.choose_metadata(random, &frame),
+            frame,
+        }
+    }
+
+    fn judge(&self, arrival: &Arrival) -> Opinion {
+        judge(&self.policy, &arrival.to_model())
+    }
+
+    fn difference(&self, arrival: &Arrival, verdict: Verdict, changes: Vec<String>) -> String {
+        let frame: String = arrival
+            .frame
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let opinion = self.judge(arrival);
+        let rule = opinion
+            .rule
+            .map_or("none", |rule| &self.policy.rules[rule].id);
+        format!(
+            "--- difference: `cargo xtask fuzz --seed {} --first {} --policies 1 --packets {}`\n\
+             on {}, to {:?}, {} bytes in the first buffer, {} of metadata: {frame}\n\
+             read as: {:?}\n\
+             model:   {opinion:?}, the rule's id: {rule}\n\
+             program: {verdict:?}, {}\n\
+             ephemeral ports: {:?}\n{}",
+            self.seed,
+            self.number,
+            self.packets,
+            arrival.interface.name,
+            arrival.entry,
+            arrival.first_buffer,
+            arrival.metadata.len(),
+            arrival.to_model().packet(),
+            changes.join(", "),
+            self.policy.ephemeral,
+            self.policy.to_toml(),
+        )
+    }
+}
+
+/// What the comparison has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Packets that all are of one mind about, by reason.
+    packets: [u64; Reason::SLOTS],
+    /// The others, as a report to be read.
+    pub(crate) differences: Vec<String>,
+}
+
+impl Findings {
+    fn note(&mut self, opinion: &Opinion) -> Result<()> {
+        self.packets[reason_of(opinion)?.slot()] += 1;
+        Ok(())
+    }
+
+    fn add_difference(&mut self, difference: String) {
+        self.differences.push(difference);
+    }
+
+    /// Takes in what was seen elsewhere.
+    pub(crate) fn add(&mut self, other: Self) {
+        for (ours, theirs) in self.packets.iter_mut().zip(other.packets) {
+            *ours += theirs;
+        }
+        self.differences.extend(other.differences);
+    }
+
+    /// Packets without a difference.
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets.iter().sum()
+    }
+
+    /// Whether a packet was judged for this reason.
+    pub(crate) const fn have(&self, reason: Reason) -> bool {
+        self.packets[reason.slot()] > 0
+    }
+
+    /// Whether more differences would tell nothing new.
+    pub(crate) fn are_enough(&self) -> bool {
+        self.differences.len() >= ENOUGH
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for difference in self.differences.iter().take(ENOUGH) {
+            writeln!(f, "{difference}")?;
+        }
+        for reason in Reason::ALL {
+            let packets = self.packets[reason.slot()];
+            writeln!(f, "{packets:10} {} {reason}", reason.verdict())?;
+        }
+        write!(
+            f,
+            "{:10} packets, {} differences",
+            self.packets(),
+            self.differences.len()
+        )
+    }
+}
