@@ -51,37 +51,43 @@ fn answers_to_a_connected_udp_socket_get_through_unless_turned_off(naming: Namin
 fn a_connected_udp_socket_is_open_to_its_peer_alone(naming: Naming) -> Result<()> {
     let lab = filtered(naming, "")?;
     let (near, far) = (lab.link().near(), lab.link().far());
-    for port in [5353, 50_000] {
-        for local in [naming.any(port), naming.at(&lab.host, near, port)?] {
-            let socket = servers::bind(&lab.host, local)?;
-            socket.connect(naming.at(&lab.host, far, 53)?)?;
-            let before = Tally::of(&lab.host)?;
-            let to = naming.on_wire(near, port);
-            let datagram = |from: SocketAddr, text: &str| {
-                packets::frame(far, near, &packets::udp(from, to, text.as_bytes()))
-            };
-            Sender::of_frames(&lab.peer, far)?.send_all([
-                datagram(naming.on_wire(far, 54), "another port"),
-                datagram(naming.stranger(53), "another host"),
-                datagram(naming.on_wire(far, 53), "peer"),
-            ])?;
-            assert_eq!(servers::received(&socket)?, "peer", "{local}");
-            let at_port = format!("udp/{port}");
-            let expected = [("drop default", 2), (&at_port, 2), ("pass reply", 1)];
-            Tally::assert_moved(&lab.host, &before, &expected)
-                .with_context(|| format!("bound to {local}"))?;
-        }
+    // A port for each: a process that is just being started holds what was closed a moment longer.
+    for local in [
+        naming.any(5353),
+        naming.any(50_000),
+        naming.at(&lab.host, near, 5354)?,
+        naming.at(&lab.host, near, 50_001)?,
+    ] {
+        let port = local.port();
+        let socket = servers::bind(&lab.host, local)?;
+        socket.connect(naming.at(&lab.host, far, 53)?)?;
+        let before = Tally::of(&lab.host)?;
+        let to = naming.on_wire(near, port);
+        let datagram = |from: SocketAddr, text: &str| {
+            packets::frame(far, near, &packets::udp(from, to, text.as_bytes()))
+        };
+        Sender::of_frames(&lab.peer, far)?.send_all([
+            datagram(naming.on_wire(far, 54), "another port"),
+            datagram(naming.stranger(53), "another host"),
+            datagram(naming.on_wire(far, 53), "peer"),
+        ])?;
+        assert_eq!(servers::received(&socket)?, "peer", "{local}");
+        let at_port = format!("udp/{port}");
+        let expected = [("drop default", 2), (&at_port, 2), ("pass reply", 1)];
+        Tally::assert_moved(&lab.host, &before, &expected)
+            .with_context(|| format!("bound to {local}"))?;
     }
     Ok(())
 }
 
 fn an_unconnected_udp_socket_is_open_only_by_udp_replies_bound(naming: Naming) -> Result<()> {
-    // WireGuard's port, which lies in Linux's ephemeral range.
-    const PORT: u16 = 51_820;
+    // WireGuard's port, which lies in Linux's ephemeral range, and another there.
+    const PORTS: [u16; 2] = [51_820, 51_830];
     for (knob, is_open) in [("connected", false), ("off", false), ("bound", true)] {
         let lab = filtered(naming, &format!("udp_replies = '{knob}'"))?;
         let (near, far) = (lab.link().near(), lab.link().far());
-        for local in [naming.any(PORT), naming.at(&lab.host, near, PORT)?] {
+        for local in [naming.any(PORTS[0]), naming.at(&lab.host, near, PORTS[1])?] {
+            let port = local.port();
             let socket = servers::bind(&lab.host, local)?;
             let before = Tally::of(&lab.host)?;
             let hello = |port| {
@@ -89,11 +95,12 @@ fn an_unconnected_udp_socket_is_open_only_by_udp_replies_bound(naming: Naming) -
                 packets::frame(far, near, &packets::udp(from, to, b"hello"))
             };
             // What nobody is bound to is closed under each.
-            Sender::of_frames(&lab.peer, far)?.send_all([hello(PORT), hello(PORT + 1)])?;
+            Sender::of_frames(&lab.peer, far)?.send_all([hello(port), hello(port + 1)])?;
+            let (at_port, at_next) = (format!("udp/{port}"), format!("udp/{}", port + 1));
             let expected = if is_open {
-                &[("pass reply", 1), ("drop default", 1), ("udp/51821", 1)][..]
+                &[("pass reply", 1), ("drop default", 1), (&*at_next, 1)][..]
             } else {
-                &[("drop default", 2), ("udp/51820", 1), ("udp/51821", 1)]
+                &[("drop default", 2), (&*at_port, 1), (&*at_next, 1)]
             };
             Tally::assert_moved(&lab.host, &before, expected)
                 .with_context(|| format!("{knob}, bound to {local}"))?;
