@@ -11,6 +11,7 @@ mod builder;
 mod diagram;
 mod dimension;
 mod prefixes;
+pub mod simulate;
 
 use std::fmt;
 

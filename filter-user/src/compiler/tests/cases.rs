@@ -20,7 +20,8 @@ fn tcp(source: &str, local: u16) -> Packet<'static> {
 
 #[test]
 fn a_deny_in_front_wins_over_an_allow_behind() {
-    let mut tables = compiled(&rules(&["deny tcp 8080", "allow tcp 8000-8100"]));
+    let tables = compiled(&rules(&["deny tcp 8080", "allow tcp 8000-8100"]));
+    let simulation = Simulation::of(&tables);
     for (port, reason) in [
         (7999, Reason::DefaultDrop),
         (8000, Reason::RuleAllow),
@@ -31,7 +32,7 @@ fn a_deny_in_front_wins_over_an_allow_behind() {
         (8101, Reason::DefaultDrop),
     ] {
         for source in ["192.0.2.1", "2001:db8::1"] {
-            let outcome = ask(&mut tables, &tcp(source, port));
+            let outcome = ask(&simulation, &tcp(source, port));
             assert_eq!(outcome.reason(), reason, "{port} from {source}");
         }
     }
@@ -39,12 +40,13 @@ fn a_deny_in_front_wins_over_an_allow_behind() {
 
 #[test]
 fn the_first_of_nested_prefixes_wins_whatever_is_longer() {
-    let mut tables = compiled(&rules(&[
+    let tables = compiled(&rules(&[
         "allow tcp 22 --from 10.1.2.3",
         "deny tcp 22 --from 10.0.0.0/8",
         "allow tcp 22 --from 10.1.0.0/16",
         "allow tcp 22 --from 2001:db8::/32",
     ]));
+    let simulation = Simulation::of(&tables);
     for (source, rule) in [
         ("10.1.2.3", Some(7)),
         ("10.1.2.4", Some(8)),
@@ -53,7 +55,7 @@ fn the_first_of_nested_prefixes_wins_whatever_is_longer() {
         ("2001:db8::7", Some(10)),
         ("::ffff:10.1.2.3", None),
     ] {
-        assert_eq!(ask(&mut tables, &tcp(source, 22)).rule(), rule, "{source}");
+        assert_eq!(ask(&simulation, &tcp(source, 22)).rule(), rule, "{source}");
     }
 }
 
@@ -61,16 +63,14 @@ fn the_first_of_nested_prefixes_wins_whatever_is_longer() {
 fn answers_reach_client_ports_and_come_from_servers() {
     const DHCP: [u16; 2] = [68, 67];
     let answers = |policy: &Policy| {
-        let mut tables = Compiled {
-            sockets: true,
-            ..compiled(policy)
-        };
+        let tables = compiled(policy);
+        let simulation = Simulation::of(&tables).with_sockets();
         [[40000, 50000], [40000, 53], [9, 53], [9, 50000], DHCP].map(|[local, remote]| {
             let packet = Packet {
                 carries: Carried::Udp { local, remote },
                 ..tcp("192.0.2.1", 1)
             };
-            ask(&mut tables, &packet).reason()
+            ask(&simulation, &packet).reason()
         })
     };
     use Reason::{DefaultDrop, DhcpClient, Reply};
@@ -97,7 +97,8 @@ fn answers_reach_client_ports_and_come_from_servers() {
 
 #[test]
 fn dhcp_answers_pass_in_their_own_family() {
-    let mut tables = compiled(&Policy::default());
+    let tables = compiled(&Policy::default());
+    let simulation = Simulation::of(&tables);
     for (source, local, remote, reason) in [
         ("192.0.2.1", 68, 67, Reason::DhcpClient),
         ("fe80::1", 546, 547, Reason::DhcpClient),
@@ -110,7 +111,7 @@ fn dhcp_answers_pass_in_their_own_family() {
             ..tcp(source, 1)
         };
         assert_eq!(
-            ask(&mut tables, &packet).reason(),
+            ask(&simulation, &packet).reason(),
             reason,
             "{source} {local}"
         );
@@ -150,17 +151,18 @@ fn a_list_of_denied_addresses_is_stored_once_for_all_ports() {
     let allowed = (0..1000).map(|index| format!("allow tcp {}", 2 * index + 1));
     let texts: Vec<String> = denied.chain(allowed).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let mut tables = compiled(&rules(&texts));
+    let tables = compiled(&rules(&texts));
+    let simulation = Simulation::of(&tables);
     assert_eq!((tables.local.len(), tables.edges.len()), (1000, 300));
     assert_eq!(
-        ask(&mut tables, &tcp("10.1.49.7", 1999)).rule(),
+        ask(&simulation, &tcp("10.1.49.7", 1999)).rule(),
         Some(7 + 299)
     );
     assert_eq!(
-        ask(&mut tables, &tcp("10.1.50.7", 1999)).rule(),
+        ask(&simulation, &tcp("10.1.50.7", 1999)).rule(),
         Some(7 + 1299)
     );
-    assert_eq!(ask(&mut tables, &tcp("10.1.50.7", 2000)).rule(), None);
+    assert_eq!(ask(&simulation, &tcp("10.1.50.7", 2000)).rule(), None);
 }
 
 fn shadows(texts: &[&str]) -> Vec<(u32, Vec<u32>)> {
@@ -272,11 +274,12 @@ fn many_rules_and_prefixes_are_compiled_at_all() {
         })
         .collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let mut tables = compiled(&rules(&texts));
+    let tables = compiled(&rules(&texts));
+    let simulation = Simulation::of(&tables);
     assert_eq!(tables.edges.len(), 10_000);
     assert_eq!(
-        ask(&mut tables, &tcp("10.39.249.1", 5000)).rule(),
+        ask(&simulation, &tcp("10.39.249.1", 5000)).rule(),
         Some(10_006)
     );
-    assert_eq!(ask(&mut tables, &tcp("10.39.249.1", 4999)).rule(), None);
+    assert_eq!(ask(&simulation, &tcp("10.39.249.1", 4999)).rule(), None);
 }

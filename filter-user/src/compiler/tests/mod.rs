@@ -2,17 +2,12 @@
 
 mod cases;
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashSet, hash::Hash, net::IpAddr};
 
 use proptest::prelude::*;
-use xdpfw_common::{
-    Reason,
-    abi::Side,
-    verdict::{self, Host, Outcome, Segment, Sockets, judge},
-    wire::ip::Addresses,
-};
+use xdpfw_common::{Reason, verdict::Outcome};
 
-use super::*;
+use super::{simulate::Simulation, *};
 use crate::{
     analysis::unreachable,
     policy::{Carried, Match, MatchSpec, Packet},
@@ -32,111 +27,6 @@ fn environment() -> Environment {
         interfaces: INTERFACES
             .map(|(name, index)| (name.to_owned(), index))
             .to_vec(),
-    }
-}
-
-/// The tables, as the kernel program sees them.
-struct Compiled {
-    /// Whether the host has a socket for every packet, or none at all.
-    sockets: bool,
-    /// The interface the packet came in by.
-    interface: u32,
-    tables: Tables,
-    local: HashMap<LocalKey, Node>,
-    edges: HashMap<EdgeKey, Node>,
-}
-
-impl From<Tables> for Compiled {
-    fn from(tables: Tables) -> Self {
-        let unique = |keys: usize, map: usize| assert_eq!(keys, map, "a key stands twice");
-        let local: HashMap<_, _> = tables.local.iter().copied().collect();
-        let edges: HashMap<_, _> = tables.edges.iter().copied().collect();
-        unique(tables.local.len(), local.len());
-        unique(tables.edges.len(), edges.len());
-        Self {
-            sockets: false,
-            interface: 0,
-            tables,
-            local,
-            edges,
-        }
-    }
-}
-
-/// The class of the longest prefix that holds an address, as the kernel's trie finds it.
-fn longest(prefixes: &[(Prefix, u32)], address: u128) -> u32 {
-    prefixes
-        .iter()
-        .filter(|(prefix, _)| {
-            let free = 128 - u32::from(prefix.len);
-            free == 128 || (prefix.bits ^ address) >> free == 0
-        })
-        .max_by_key(|(prefix, _)| prefix.len)
-        .map_or(0, |&(_, class)| class)
-}
-
-impl Host for Compiled {
-    type Tables = Self;
-    type Sockets = Self;
-
-    fn tables(&self) -> &Self {
-        self
-    }
-
-    fn sockets(&self) -> &Self {
-        self
-    }
-}
-
-impl verdict::Tables for Compiled {
-    fn config(&self) -> &Config {
-        &self.tables.config
-    }
-
-    fn is_closed(&self, transport: Transport, port: u16) -> bool {
-        self.tables.listed.is_closed(transport, port)
-    }
-
-    fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool {
-        self.tables.listed.contains(side, transport, port)
-    }
-
-    fn local(&self, key: LocalKey) -> Option<Node> {
-        self.local.get(&key).copied()
-    }
-
-    fn edge(&self, key: EdgeKey) -> Option<Node> {
-        self.edges.get(&key).copied()
-    }
-
-    fn remote_port_class(&self, transport: Transport, port: u16) -> u32 {
-        let key = LocalKey::new(transport.into(), port);
-        let mut found = self.tables.remote.iter().filter(|(other, _)| *other == key);
-        found.next().map_or(0, |&(_, class)| class)
-    }
-
-    fn interface_class(&self) -> u32 {
-        let mut found = self.tables.interfaces.iter();
-        found
-            .find(|(index, _)| *index == self.interface)
-            .map_or(0, |&(_, class)| class)
-    }
-
-    fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {
-        let (tries, address) = match side {
-            Side::Remote => (&self.tables.sources, addresses.source()),
-            Side::Local => (&self.tables.destinations, addresses.destination()),
-        };
-        match address {
-            IpAddr::V4(address) => longest(&tries[0], u128::from(address.to_bits()) << 96),
-            IpAddr::V6(address) => longest(&tries[1], address.to_bits()),
-        }
-    }
-}
-
-impl Sockets for Compiled {
-    fn has_socket(&self, _: &Addresses<'_>, _: &Segment, _: bool) -> bool {
-        self.sockets
     }
 }
 
@@ -174,19 +64,25 @@ fn slots(policy: &Policy) -> Vec<u32> {
     (7..).take(policy.rules.len()).collect()
 }
 
-fn compiled(policy: &Policy) -> Compiled {
-    compile(policy, &environment(), &slots(policy))
-        .unwrap()
-        .into()
+fn compiled(policy: &Policy) -> Tables {
+    let tables = compile(policy, &environment(), &slots(policy)).unwrap();
+    assert_unique(&tables.local);
+    assert_unique(&tables.edges);
+    tables
 }
 
-fn ask(tables: &mut Compiled, packet: &Packet<'_>) -> Outcome {
+#[track_caller]
+fn assert_unique<K: Eq + Hash, V>(entries: &[(K, V)]) {
+    let keys: HashSet<&K> = entries.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), entries.len(), "a key stands twice");
+}
+
+/// What becomes of a packet.
+fn ask(simulation: &Simulation<'_>, packet: &Packet<'_>) -> Outcome {
     let by_name = |name| INTERFACES.iter().find(|(other, _)| *other == name);
-    tables.interface = packet
-        .interface
-        .and_then(by_name)
-        .map_or(99, |&(_, index)| index);
-    judge(&frame(packet)[..], tables)
+    let interface = packet.interface.and_then(by_name);
+    let index = interface.map_or(99, |&(_, index)| index);
+    simulation.judge(&frame(packet)[..], index)
 }
 
 /// What a walk over the rules says: reason, and slot of the rule.
@@ -434,10 +330,11 @@ proptest! {
         policy in policy(),
         packets in prop::collection::vec(packet(), 200),
     ) {
-        let mut tables = compiled(&policy);
+        let tables = compiled(&policy);
+        let simulation = Simulation::of(&tables);
         let mut won = vec![false; policy.rules.len()];
         for packet in &packets {
-            let outcome = ask(&mut tables, packet);
+            let outcome = ask(&simulation, packet);
             prop_assert_eq!(
                 (outcome.reason(), outcome.rule()),
                 walk(&policy, packet),
