@@ -10,13 +10,13 @@
 )]
 
 mod bare;
+mod events;
 mod frags;
 mod host;
 mod maps;
 mod packet;
 mod runtime;
 mod sockets;
-mod trace;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -63,6 +63,7 @@ pub fn dispatcher_l3_frags(ctx: XdpContext) -> u32 {
 
 /// A generation.
 #[xdp]
+#[inline(always)]
 pub fn filter(ctx: XdpContext) -> u32 {
     let packet = frame::<false>(&ctx);
     judge(&packet, &packet)
@@ -70,28 +71,12 @@ pub fn filter(ctx: XdpContext) -> u32 {
 
 /// The same, in several buffers.
 #[xdp(frags)]
+#[inline(always)]
 pub fn filter_frags(ctx: XdpContext) -> u32 {
     let packet = frame::<true>(&ctx);
     match Copy::of(&packet) {
         Some(copy) => judge(&packet, &copy),
         None => judge(&packet, &packet),
-    }
-}
-
-/// The same generation, telling of each packet what became of it and why.
-#[xdp]
-pub fn filter_traced(ctx: XdpContext) -> u32 {
-    let packet = frame::<false>(&ctx);
-    judge_traced(&packet, &packet)
-}
-
-/// The same, in several buffers.
-#[xdp(frags)]
-pub fn filter_traced_frags(ctx: XdpContext) -> u32 {
-    let packet = frame::<true>(&ctx);
-    match Copy::of(&packet) {
-        Some(copy) => judge_traced(&packet, &copy),
-        None => judge_traced(&packet, &packet),
     }
 }
 
@@ -134,18 +119,18 @@ fn frame<const FRAGS: bool>(ctx: &XdpContext) -> Packet<'_, FRAGS> {
     packet
 }
 
+/// Judges a packet, whose headers can be read in `frame`.
 #[inline(always)]
 fn judge<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
-    verdict::judge_then(frame, &Kernel::new(packet.ctx), |outcome| {
+    let kernel = Kernel::new(packet.ctx);
+    if events::are_wanted() {
+        // All paths meet again here, so that there is one report instead of one for each.
+        let outcome = verdict::judge(frame, &kernel);
+        events::report(packet, frame, &outcome);
         conclude(packet, &outcome)
-    })
-}
-
-#[inline(always)]
-fn judge_traced<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
-    let outcome = verdict::judge(frame, &Kernel::new(packet.ctx));
-    trace::report(packet.ctx, frame, &outcome);
-    conclude(packet, &outcome)
+    } else {
+        verdict::judge_then(frame, &kernel, |outcome| conclude(packet, &outcome))
+    }
 }
 
 #[inline(always)]

@@ -37,4 +37,4 @@ pub use lock::Lock;
 pub use record::Record;
 pub use refusal::Refusal;
 pub use store::{Attached, Change, Counters, Live, Store};
-pub use trace::follow;
+pub use trace::{Events, follow_diagnostics};
