@@ -1,5 +1,5 @@
-//! The XDP program: what happens to a packet, from the driver's hook to the
-//! verdict. `judge` decides; this file only counts and translates.
+//! The XDP programs: what happens to a packet, from the driver's hook to the verdict.
+//! `verdict` decides; this file only counts and translates.
 
 #![no_std]
 #![no_main]
@@ -105,9 +105,8 @@ fn dispatch_l3(ctx: &XdpContext) -> u32 {
 fn jump(ctx: &XdpContext) -> u32 {
     // SAFETY: a tail call does not return, or does nothing.
     unsafe { CURRENT.tail_call(ctx, 0) };
-    // Never reached: the slot is filled before the first interface is attached.
-    // Should it ever be, an unfiltered host is mended more easily than one
-    // that nobody can reach.
+    // Never reached: the slot is filled before the first interface is attached. If it
+    // ever is, an unfiltered host is easier to repair than one that nobody can reach.
     xdp_action::XDP_PASS
 }
 
