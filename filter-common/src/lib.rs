@@ -1,8 +1,8 @@
-//! Everything the kernel program and userspace must agree on, and the packet
-//! logic that both compile: the ABI of the maps, the header views, the verdict.
+//! What the kernel program and userspace must agree on, and the packet logic that both
+//! compile: the ABI, the header views, the verdict.
 //!
-//! Nothing here allocates, panics or touches a map; the kernel program and the
-//! tests plug in their own [`Frame`](wire::Frame) and [`Host`](verdict::Host).
+//! Nothing here allocates, panics or touches a map. The kernel program and the tests plug in
+//! their own [`Frame`](wire::Frame) and [`Host`](verdict::Host).
 
 #![no_std]
 

@@ -1,4 +1,4 @@
-//! Why a packet passed or was dropped: one word per counter, spoken everywhere.
+//! The reasons for a verdict: each has a counter, and a word that every output uses.
 
 use core::fmt;
 
@@ -101,8 +101,9 @@ reasons! {
 }
 
 impl Reason {
-    /// Slots that the totals reserve, more than are taken: a power of two above every discriminant,
-    /// so that a mask is all the verifier needs to see the index in bounds.
+    /// Slots that the totals reserve: a power of two above every discriminant, so that a
+    /// mask is all the verifier needs to see the index in bounds. More than are taken, so
+    /// that a new reason changes no layout.
     pub const SLOTS: usize = 32;
 
     /// Where this reason is counted in the totals.

@@ -1,15 +1,19 @@
 //! Proves that what the kernel program and userspace share lies where both
 //! expect it, and that no two things share a place.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use proptest::prelude::*;
 use xdpfw_common::{
     Reason, Transport, Verdict,
     abi::{
-        BLOCKS, Block, Config, Counter, EdgeKey, LocalKey, Node, PORTS, PORTS_PER_BLOCK,
-        PortBitmaps, ProtocolKind, Side, port_counter,
+        BLOCKS, Block, Config, Counter, EdgeKey, Event, LocalKey, Node, PORTS, PORTS_PER_BLOCK,
+        PortBitmaps, ProtocolKind, SHARED_MAPS, Side, port_counter,
     },
+    wire::Malformation,
 };
 
 const SIDES: [Side; 2] = [Side::Local, Side::Remote];
@@ -73,6 +77,70 @@ fn a_block_is_its_totals_and_then_its_drops() {
         (drops + PORTS_PER_BLOCK - 1, 4),
     ];
     assert_eq!(set, expected);
+}
+
+#[test]
+fn an_event_has_the_bytes_that_the_program_writes() {
+    let event = Event {
+        source: [1; 16],
+        destination: [2; 16],
+        slot: u32::from_ne_bytes([3; 4]),
+        interface: u32::from_ne_bytes([4; 4]),
+        len: u32::from_ne_bytes([5; 4]),
+        remote: [6, 7],
+        local: [8, 9],
+        reason: 10,
+        kind: 11,
+        family: 12,
+        malformation: 13,
+    };
+    let ends = [6, 7, 8, 9, 10, 11, 12, 13];
+    let expected = [&[1; 16][..], &[2; 16], &[3; 4], &[4; 4], &[5; 4], &ends];
+    assert_eq!(bytemuck::bytes_of(&event), expected.concat());
+    assert_eq!((event.remote(), event.local()), (0x0607, 0x0809));
+}
+
+#[test]
+fn an_event_says_nothing_that_it_does_not_know() {
+    let event = |reason, kind, family, malformation| Event {
+        reason,
+        kind,
+        family,
+        malformation,
+        ..bytemuck::Zeroable::zeroed()
+    };
+    let nothing = event(u8::MAX, u8::MAX, 5, u8::MAX);
+    assert_eq!(nothing.reason(), None);
+    assert_eq!(nothing.kind(), None);
+    assert_eq!(nothing.addresses(), None);
+    assert_eq!(nothing.malformation(), None);
+    // Not an IPv4 address that is mapped into IPv6.
+    assert_eq!(event(0, 0, 4, 0).addresses(), None);
+
+    for &reason in Reason::ALL {
+        assert_eq!(event(reason.slot() as u8, 0, 0, 0).reason(), Some(reason));
+    }
+    for kind in ProtocolKind::ALL {
+        assert_eq!(event(0, kind as u8, 0, 0).kind(), Some(kind));
+    }
+    for &malformation in Malformation::ALL {
+        let event = event(0, 0, 0, malformation.code());
+        assert_eq!(event.malformation(), Some(malformation));
+    }
+    let unspecified = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let addresses = event(0, 0, 6, 0).addresses();
+    assert_eq!(addresses, Some((unspecified, unspecified)));
+    assert_eq!(event(0, 0, 0, 0).malformation(), None);
+}
+
+#[test]
+fn shared_maps_have_names_and_pins_of_their_own() {
+    let names: HashSet<_> = SHARED_MAPS.iter().map(|map| map.name).collect();
+    let pins: HashSet<_> = SHARED_MAPS.iter().map(|map| map.pin).collect();
+    assert_eq!(names.len(), SHARED_MAPS.len());
+    assert_eq!(pins.len(), SHARED_MAPS.len());
+    // The kernel shows so much of a name (`BPF_OBJ_NAME_LEN`).
+    assert!(names.iter().all(|name| name.len() < 16));
 }
 
 #[test]

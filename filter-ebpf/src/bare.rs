@@ -1,9 +1,10 @@
-//! XDP metadata: the word in front of a packet by which the dispatcher tells the filter
-//! that the packet begins with its IP header, as layer-3 interfaces (tun) deliver it.
+//! Marks packets that begin with their IP header, as layer-3 interfaces (tun) deliver
+//! them: the dispatcher writes a word of XDP metadata in front of the packet, and the
+//! filter reads it there.
 //!
-//! Whoever redirects a packet to an interface may write metadata as well, so the
-//! dispatcher removes what it finds before anything else: the filter must never see a mark
-//! that our own dispatcher did not write.
+//! A program that redirects a packet to an interface may write metadata as well. So the
+//! dispatcher first removes what it finds: the filter must never see a mark that our own
+//! dispatcher did not write.
 
 use aya_ebpf::{helpers::bpf_xdp_adjust_meta, programs::XdpContext};
 use xdpfw_common::abi::BARE_MARK;

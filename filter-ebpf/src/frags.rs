@@ -1,5 +1,5 @@
-//! Headers that a driver delivers outside a packet's first buffer, as some do with all
-//! of them above a page: copied to where they can be read.
+//! Copies headers to where they can be read, if a driver delivers them outside the
+//! packet's first buffer. Some drivers do so with all packets above a page.
 
 use aya_ebpf::{helpers::bpf_xdp_load_bytes, macros::map, maps::PerCpuArray};
 use xdpfw_common::wire::{Frame, Header};

@@ -1,5 +1,5 @@
-//! The XDP program: what happens to a packet, from the driver's hook to the
-//! verdict. `judge` decides; this file only counts and translates.
+//! The XDP programs: what happens to a packet, from the driver's hook to the verdict.
+//! `verdict` decides; this file only counts and translates.
 
 #![no_std]
 #![no_main]
@@ -10,11 +10,11 @@
 )]
 
 mod bare;
+mod events;
 mod frags;
 mod host;
 mod maps;
 mod sockets;
-mod trace;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -62,6 +62,7 @@ pub fn dispatcher_l3_frags(ctx: XdpContext) -> u32 {
 
 /// A generation.
 #[xdp]
+#[inline(always)]
 pub fn filter(ctx: XdpContext) -> u32 {
     let packet = frame::<false>(&ctx);
     judge(&packet, &packet)
@@ -69,28 +70,12 @@ pub fn filter(ctx: XdpContext) -> u32 {
 
 /// The same, in several buffers.
 #[xdp(frags)]
+#[inline(always)]
 pub fn filter_frags(ctx: XdpContext) -> u32 {
     let packet = frame::<true>(&ctx);
     match Copy::of(&packet) {
         Some(copy) => judge(&packet, &copy),
         None => judge(&packet, &packet),
-    }
-}
-
-/// The same generation, telling of each packet what became of it and why.
-#[xdp]
-pub fn filter_traced(ctx: XdpContext) -> u32 {
-    let packet = frame::<false>(&ctx);
-    judge_traced(&packet, &packet)
-}
-
-/// The same, in several buffers.
-#[xdp(frags)]
-pub fn filter_traced_frags(ctx: XdpContext) -> u32 {
-    let packet = frame::<true>(&ctx);
-    match Copy::of(&packet) {
-        Some(copy) => judge_traced(&packet, &copy),
-        None => judge_traced(&packet, &packet),
     }
 }
 
@@ -119,9 +104,8 @@ fn dispatch_l3(ctx: &XdpContext) -> u32 {
 fn jump(ctx: &XdpContext) -> u32 {
     // SAFETY: a tail call does not return, or does nothing.
     unsafe { CURRENT.tail_call(ctx, 0) };
-    // Never reached: the slot is filled before the first interface is attached.
-    // Should it ever be, an unfiltered host is mended more easily than one
-    // that nobody can reach.
+    // Never reached: the slot is filled before the first interface is attached. If it
+    // ever is, an unfiltered host is easier to repair than one that nobody can reach.
     xdp_action::XDP_PASS
 }
 
@@ -133,18 +117,18 @@ fn frame<const FRAGS: bool>(ctx: &XdpContext) -> Packet<'_, FRAGS> {
     packet
 }
 
+/// Judges a packet, whose headers can be read in `frame`.
 #[inline(always)]
 fn judge<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
-    verdict::judge_then(frame, &Kernel::new(packet.ctx), |outcome| {
+    let kernel = Kernel::new(packet.ctx);
+    if events::are_wanted() {
+        // All paths meet again here, so that there is one report instead of one for each.
+        let outcome = verdict::judge(frame, &kernel);
+        events::report(packet, frame, &outcome);
         conclude(packet, &outcome)
-    })
-}
-
-#[inline(always)]
-fn judge_traced<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
-    let outcome = verdict::judge(frame, &Kernel::new(packet.ctx));
-    trace::report(packet.ctx, frame, &outcome);
-    conclude(packet, &outcome)
+    } else {
+        verdict::judge_then(frame, &kernel, |outcome| conclude(packet, &outcome))
+    }
 }
 
 #[inline(always)]

@@ -1,5 +1,5 @@
-//! The only place that holds packet pointers: bounds-checked reads of the frame, whatever
-//! kind of program it was handed to.
+//! Reads the frame, within bounds that are checked, in any kind of program that has a
+//! [`Context`]. No other place may hold packet pointers.
 
 use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
 use xdpfw_common::wire::{Frame, Header};

@@ -1,4 +1,4 @@
-//! What every program of this crate needs to be one: a panic handler, a licence.
+//! What every program of this crate needs: a panic handler and a licence.
 
 #[cfg(not(test))]
 #[panic_handler]
@@ -7,8 +7,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// The kernel lends `bpf_skc_lookup_tcp` and its like to GPL-compatible
-/// programs only.
+/// The kernel offers `bpf_skc_lookup_tcp` and others to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

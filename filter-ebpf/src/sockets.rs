@@ -1,4 +1,5 @@
-//! The sockets of this host, looked up in the kernel: whether one awaits the packet.
+//! Looks up the sockets of this host: whether one of them talks to the sender of the
+//! packet.
 
 use aya_ebpf::{
     EbpfContext,

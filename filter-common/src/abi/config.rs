@@ -13,8 +13,8 @@ pub mod names {
     pub const CONFIG: &str = "CONFIG";
 }
 
-/// What a policy asks for besides its rules. Read-only data of the program, so
-/// that the verifier removes the branches that the policy does not use.
+/// What a policy asks for besides its rules. It is read-only data of the program, so the
+/// verifier removes the branches that the policy does not use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Config {
@@ -34,15 +34,15 @@ pub struct Config {
     pub listed_kinds: u32,
     /// [`Question::bit`]s of the questions that some node asks.
     pub questions: u32,
-    /// Where the way to a decision begins for what no rule names, by [`ProtocolKind`].
+    /// The first node for what no rule names, by [`ProtocolKind`].
     pub rest: [Node; ProtocolKind::ALL.len()],
 }
 
-/// [`Config::udp_replies`]: UDP passes by rules alone.
+/// [`Config::udp_replies`]: no UDP packet passes as a reply.
 pub const UDP_REPLIES_OFF: u32 = 0;
-/// [`Config::udp_replies`]: what a socket connected to this peer awaits passes.
+/// [`Config::udp_replies`]: UDP passes to a socket that is connected to the sender.
 pub const UDP_REPLIES_CONNECTED: u32 = 1;
-/// [`Config::udp_replies`]: what any bound socket awaits passes.
+/// [`Config::udp_replies`]: UDP passes to any socket that the kernel would deliver it to.
 pub const UDP_REPLIES_BOUND: u32 = 2;
 
 /// The ports of DHCP clients, over IPv4 (RFC 2131, section 4.1) and IPv6 (RFC 8415,

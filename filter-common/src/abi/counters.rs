@@ -78,13 +78,13 @@ impl AddAssign for Counter {
     }
 }
 
-/// The counters of [`PORTS_PER_BLOCK`] local ports, and the totals of the packets
-/// to them: one look-up finds both. The totals of the host are
-/// the sum over all blocks; packets without ports are counted in block 0.
+/// The counters of [`PORTS_PER_BLOCK`] local ports, and the totals of the packets to them:
+/// one look-up finds both. The totals of the host are the sum over all blocks. Packets
+/// without ports are counted in block 0.
 ///
-/// A scan goes through the counters of all ports, as far apart as can be. They are short,
-/// so that most of them stay in the caches next to a CPU; what does not fit them is in
-/// [`Overflows`], where hardly any packet comes.
+/// A scan touches the counters of all ports. They are short, so that most of them stay in
+/// the caches next to a CPU. What does not fit is in [`Overflows`], which hardly any packet
+/// touches.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Block {
@@ -94,8 +94,9 @@ pub struct Block {
     pub drops: [u16; PORTS_PER_BLOCK],
 }
 
-/// How often each counter in [`Block::drops`] has overflowed, from [`u16::MAX`] to 0. Written right after that, so that whoever reads this, the counter,
-/// and this again sees both of one moment if this is the same.
+/// How often each counter in [`Block::drops`] has overflowed, from [`u16::MAX`] to 0. It is
+/// written right after the overflow: who reads it, then the counter, then it again, has
+/// both of one moment if it has not changed.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Overflows {

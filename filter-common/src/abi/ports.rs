@@ -1,4 +1,4 @@
-//! The ports: a bit for each, which spares most packets all look-ups.
+//! The bitmaps of ports, which spare most packets all look-ups.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -30,12 +30,12 @@ const BITMAP_WORDS: usize = PORTS / u64::BITS as usize;
 /// can be shifted to the sign, which is one comparison in the packet path.
 const FIRST_BIT: u64 = 1 << (u64::BITS - 1);
 
-/// What spares a packet its look-ups: a bit for each port.
+/// Bits for each port.
 ///
-/// A local port is *closed* when the default drops what comes to it, and neither a
-/// rule nor its being a client's port can change that; an answer from a server's
-/// port still can. This is all that the packet path asks about most packets, so
-/// it has a bit of its own. A port is *listed* when the port maps have it.
+/// A local port is *closed* when the default drops what comes to it, no rule can change
+/// that, and no client uses it. A reply from a server's port can still pass. The packet
+/// path asks nothing else about most packets, so this is a bit of its own. A port is
+/// *listed* when the port maps have it.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct PortBitmaps {
@@ -78,7 +78,7 @@ impl PortBitmaps {
     }
 }
 
-/// A port's place in whatever has one for each: the port as the packet has it.
+/// A port's place wherever each port has one: the port as the packet has it.
 #[inline(always)]
 pub(super) const fn index(port: u16) -> usize {
     port.to_be() as usize

@@ -8,8 +8,6 @@ pub mod names {
     pub const DISPATCHER_L3: &str = "dispatcher_l3";
     /// Program of a generation.
     pub const FILTER: &str = "filter";
-    /// The same program, reporting each verdict through aya-log.
-    pub const FILTER_TRACED: &str = "filter_traced";
     /// Behind the name of each of these programs, for the flavour that takes packets
     /// in several buffers (Linux 5.18), as drivers deliver them above a page.
     pub const FRAGS: &str = "_frags";

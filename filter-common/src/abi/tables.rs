@@ -7,10 +7,11 @@ use crate::wire::Transport;
 
 /// Names of the maps that hold the tables.
 pub mod names {
-    /// Hash map ([`LocalKey`](super::LocalKey) → [`Node`](super::Node)): where the
-    /// way to a decision begins for what rules name.
+    /// Hash map ([`LocalKey`](super::LocalKey) → [`Node`](super::Node)): the first node
+    /// for each local port, ICMP type and protocol that rules name.
     pub const LOCAL: &str = "LOCAL";
-    /// Hash map ([`EdgeKey`](super::EdgeKey) → [`Node`](super::Node)): the way on.
+    /// Hash map ([`EdgeKey`](super::EdgeKey) → [`Node`](super::Node)): the node that each
+    /// edge leads to.
     pub const EDGES: &str = "EDGES";
     /// Hash map ([`LocalKey`](super::LocalKey) → class) of the remote ports that
     /// rules name.
@@ -69,7 +70,7 @@ impl ProtocolKind {
         }
     }
 
-    /// Its bit in [`Config::listed_kinds`].
+    /// Its bit in [`Config::listed_kinds`](super::Config::listed_kinds).
     #[inline(always)]
     pub const fn bit(self) -> u32 {
         1 << self as u32
@@ -110,21 +111,20 @@ impl LocalKey {
     }
 }
 
-/// Where a packet is on the way to its decision: either there, or at a question
-/// about it.
+/// A node of the decision diagram: a question about the packet, or the decision.
 ///
-/// The rules are compiled to a diagram of such nodes. A packet's kind and local
-/// port lead to the first; each asks for the packet's class in one dimension, and
-/// the class leads to the next. A class of 0, or one that the node has no edge for,
-/// leads *otherwise*.
+/// The rules are compiled to a diagram of such nodes. A packet's protocol and local port
+/// lead to the first node. Each node asks one question; the answer is the packet's class,
+/// which leads to the next node. A class of 0, or one that the node has no edge for, leads
+/// *otherwise*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct Node {
     /// Its number, in the keys of its edges.
     pub number: u32,
     /// What it asks: the bit of a [`Question`], or 0 when the decision is reached.
-    /// With [`Node::MORE`], the way otherwise is the edge of class 0; without,
-    /// it ends at the decision below.
+    /// With [`Node::MORE`], the edge of class 0 leads otherwise; without, the decision
+    /// below holds.
     pub asks: u32,
     /// The decision: slot of the rule's counters, below
     /// [`RULE_SLOTS`](super::RULE_SLOTS), or [`NO_RULE`].
@@ -134,7 +134,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// The end of a way on which no rule matches.
+    /// The end where no rule matches.
     pub const NO_RULE: Self = Self {
         number: 0,
         asks: 0,

@@ -1,11 +1,9 @@
-//! The verdict on a packet, step by step; the same code in the kernel and in
-//! `explain` and the tests.
+//! Judges a packet, step by step. The same code runs in the kernel and in the tests.
 //!
-//! The steps are ordered so that a packet which the default policy drops pays
-//! for nothing but the parse and the test of one bit: hash maps and socket
-//! look-ups are for packets that a rule mentions or that may be a reply. What is
-//! marked `cold` is not slow or rare, but behind that test: the compiler lays it
-//! aside.
+//! A packet that the default drops must pay for the parse and the test of one bit alone.
+//! Hash maps and socket look-ups are for packets that a rule mentions or that may be a
+//! reply. Code marked `cold` is neither slow nor rare: it comes after that test, and the
+//! compiler lays it aside.
 
 mod implicit;
 mod outcome;
@@ -57,7 +55,7 @@ pub trait Tables {
     /// Whether rules tell this port from others.
     fn is_listed(&self, side: Side, transport: Transport, port: u16) -> bool;
 
-    /// Where the way to a decision begins for what some rule names.
+    /// The first node for what some rule names.
     fn local(&self, key: LocalKey) -> Option<Node>;
 
     /// The node that an edge leads to.

@@ -1,4 +1,4 @@
-//! What is known of a packet once it is judged: what it is, what becomes of it, and why.
+//! The result of a judgement: what the packet is, the verdict on it, and why.
 
 use crate::{
     Reason, Transport,
@@ -23,7 +23,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Stands where nothing is known.
+    /// A packet of which nothing is known.
     const NONE: Self = Self {
         kind: ProtocolKind::Other,
         network: 0,
@@ -61,9 +61,9 @@ impl From<Segment> for Flow {
 
 /// The verdict, with all that is counted and reported about it.
 ///
-/// Every field always has a value: were one left undefined where it means
-/// nothing, the compiler would keep another value's register there, and the
-/// verifier would see arithmetic on a pointer.
+/// Every field always has a value. If one were undefined where it means nothing, the
+/// compiler would keep another value's register there, and the verifier would see
+/// arithmetic on a pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     reason: Reason,
@@ -130,7 +130,7 @@ impl Outcome {
         }
     }
 
-    /// What the packet is, when the judgement got as far as knowing.
+    /// What the packet is, if the judgement got that far.
     #[inline(always)]
     pub const fn flow(&self) -> Option<&Flow> {
         if self.has_flow {
@@ -140,7 +140,7 @@ impl Outcome {
         }
     }
 
-    /// The local port, when the judgement got as far as having one.
+    /// The local port, if the packet has one and the judgement got that far.
     #[inline(always)]
     pub const fn local_port(&self) -> Option<(Transport, u16)> {
         match (self.has_flow, self.flow.kind.transport()) {

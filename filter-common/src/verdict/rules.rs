@@ -1,4 +1,4 @@
-//! Finds the rule that decides: the way through the diagram, a question at a time.
+//! Finds the rule that decides: goes through the diagram, a question at a time.
 
 use crate::{
     abi::{EdgeKey, LocalKey, NO_RULE, Node, Question, Side},
@@ -15,7 +15,7 @@ pub(super) struct Decision {
     pub(super) action: u32,
 }
 
-/// Finds the rule for a packet: from the node of its kind and local port on, through
+/// Finds the rule for a packet: from the node of its protocol and local port on, through
 /// the questions that the policy asks.
 #[inline(always)]
 pub(super) fn first_match<T: Tables>(
@@ -23,7 +23,7 @@ pub(super) fn first_match<T: Tables>(
     addresses: &Addresses<'_>,
     flow: &Flow,
 ) -> Option<Decision> {
-    let packet = Packet {
+    let answers = Answers {
         tables,
         addresses,
         flow,
@@ -33,17 +33,17 @@ pub(super) fn first_match<T: Tables>(
     // the verifier removes where no node asks for it.
     let [first, second, third, fourth] = Question::ALL;
     let node = first_node(tables, flow);
-    let node = packet.answer(node, first);
-    let node = packet.answer(node, second);
-    let node = packet.answer(node, third);
-    let node = packet.answer(node, fourth);
+    let node = answers.follow(node, first);
+    let node = answers.follow(node, second);
+    let node = answers.follow(node, third);
+    let node = answers.follow(node, fourth);
     (node.slot != NO_RULE).then_some(Decision {
         slot: node.slot,
         action: node.action,
     })
 }
 
-/// The node where the way to a packet's decision begins.
+/// The first node for a packet.
 #[inline(always)]
 fn first_node<T: Tables>(tables: &T, flow: &Flow) -> Node {
     let is_listed = match flow.kind.transport() {
@@ -62,8 +62,8 @@ fn first_node<T: Tables>(tables: &T, flow: &Flow) -> Node {
     }
 }
 
-/// A packet on its way through the diagram.
-struct Packet<'a, T> {
+/// What the questions about a packet are answered from.
+struct Answers<'a, T> {
     tables: &'a T,
     addresses: &'a Addresses<'a>,
     flow: &'a Flow,
@@ -71,10 +71,10 @@ struct Packet<'a, T> {
     asked: u32,
 }
 
-impl<T: Tables> Packet<'_, T> {
+impl<T: Tables> Answers<'_, T> {
     /// The node behind `node` if that asks this question, else `node` itself.
     #[inline(always)]
-    fn answer(&self, node: Node, question: Question) -> Node {
+    fn follow(&self, node: Node, question: Question) -> Node {
         if self.asked & question.bit() != 0
             && node.asks & question.bit() != 0
             && let Some(class) = self.class(question)

@@ -1,4 +1,4 @@
-//! Ethernet II and VLAN tags: where the network header starts, and what it is.
+//! Reads Ethernet II headers and VLAN tags: where the network header starts, and what it is.
 
 use super::{Frame, Malformation};
 

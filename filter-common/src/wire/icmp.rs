@@ -1,4 +1,4 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443): the type.
+//! Reads ICMP (RFC 792) and ICMPv6 (RFC 4443) headers: the type.
 
 use super::{Frame, Malformation, ip::Payload};
 

@@ -1,5 +1,5 @@
-//! What IPv4 and IPv6 have in common, once their headers are read: addresses, the
-//! protocol, and where the payload is.
+//! What IPv4 and IPv6 packets have in common: addresses, the protocol, and where the
+//! payload is.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

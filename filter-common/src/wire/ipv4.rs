@@ -1,4 +1,4 @@
-//! IPv4 (RFC 791): the addresses, and where the transport header starts.
+//! Reads IPv4 headers (RFC 791): the addresses, and where the transport header starts.
 
 use network_types::ip::Ipv4Hdr;
 

@@ -1,5 +1,5 @@
-//! IPv6 (RFC 8200): the addresses, and where the transport header starts behind the
-//! extension headers.
+//! Reads IPv6 headers (RFC 8200): the addresses, and where the transport header starts
+//! behind the extension headers.
 
 use network_types::ip::Ipv6Hdr;
 

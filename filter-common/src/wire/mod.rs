@@ -1,8 +1,7 @@
-//! The packet's headers, in the order in which it carries them: one file per
+//! Reads the packet's headers, in the order in which it carries them: one file per
 //! protocol, each a bounds-checked view that never reads past the frame.
 //!
-//! No function here panics or loops; whatever the bytes are, the answer is a
-//! view or the [`Malformation`] that explains why there is none.
+//! No function here panics or loops. Whatever the bytes are, the answer is a view or the [`Malformation`] that explains why there is none.
 
 pub mod ethernet;
 pub mod icmp;

@@ -1,4 +1,4 @@
-//! TCP (RFC 9293): the ports, and whether the flags make sense.
+//! Reads TCP headers (RFC 9293): the ports, and whether the flags make sense.
 
 use network_types::tcp::TcpHdr;
 

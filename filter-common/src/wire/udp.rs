@@ -1,4 +1,4 @@
-//! UDP (RFC 768): the ports.
+//! Reads UDP headers (RFC 768): the ports.
 
 use network_types::udp::UdpHdr;
 

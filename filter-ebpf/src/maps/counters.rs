@@ -1,6 +1,6 @@
-//! The counters: totals per reason, drops per local port, hits per rule.
+//! Counts packets: totals per reason, drops per local port, hits per rule.
 //!
-//! All are per-CPU arrays, so a plain addition is exact: nothing else runs on
+//! All counters are in per-CPU arrays, so a plain addition is exact: nothing else runs on
 //! this CPU between its load and its store.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};

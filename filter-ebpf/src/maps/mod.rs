@@ -1,4 +1,4 @@
-//! The maps, in a module for each subject, with all that reads or writes them.
+//! The maps, in a module for each subject, each with all code that uses them.
 
 pub mod counters;
 pub mod tables;

@@ -1,5 +1,5 @@
-//! The compiled policy: maps and read-only data that the loader fills before the program
-//! runs, and that nothing changes afterwards.
+//! Reads the compiled policy: maps and read-only data that the loader fills before the
+//! program runs. Nothing may change them afterwards.
 
 use aya_ebpf::{
     macros::map,

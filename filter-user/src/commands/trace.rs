@@ -1,20 +1,17 @@
 //! `xdpfw trace`: show why each packet passed or was dropped.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
+use xdpfw_common::abi::{Event, ProtocolKind};
 
 use super::{Context, Exit, require_root};
 use crate::{
-    datapath::{Record, follow},
+    datapath::{Generation, Record, follow_diagnostics},
     engine::{Engine, InForce, program_in_force},
     output::Printer,
 };
@@ -30,7 +27,7 @@ pub struct Args {
     count: Option<u64>,
 }
 
-/// Puts a traced flavour of the generation in force, shows what it says, and
+/// Puts a traced flavour of the generation in force, shows what it reports, and
 /// puts the plain one back.
 ///
 /// # Errors
@@ -47,10 +44,10 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
         let _context = runtime.enter();
         Ends::watch()?
     };
-    let (program, record) = switch(true)?;
+    let generation = switch(true)?;
     printer.note("tracing slows the filter down; interrupt to stop");
-    let result = runtime.block_on(show(args, program, &record, &mut ends, printer));
-    if program_in_force()? == Some(program) {
+    let result = runtime.block_on(show(args, &generation, &mut ends, printer));
+    if program_in_force()? == Some(generation.program_id()) {
         switch(false)?;
     }
     result?;
@@ -81,37 +78,38 @@ impl Ends {
 }
 
 /// Puts the same policy in force, traced or not.
-fn switch(traced: bool) -> Result<(u32, Record)> {
+fn switch(traced: bool) -> Result<Generation> {
     let engine = Engine::exclusive()?;
     let live = engine.must_be_up()?;
     let policy = InForce(&live.generation.record().policy);
     let applied = engine.change(&policy).traced(traced).commit()?;
-    let generation = applied
+    Ok(applied
         .generation
-        .unwrap_or_else(|| live.generation.clone());
-    Ok((generation.program_id(), generation.record().clone()))
+        .unwrap_or_else(|| live.generation.clone()))
 }
 
 async fn show(
     args: &Args,
-    program: u32,
-    record: &Record,
+    generation: &Generation,
     ends: &mut Ends,
     printer: &mut Printer,
 ) -> Result<()> {
-    let (lines, mut received) = unbounded_channel();
-    let mut follower = pin!(follow(program, Lines(lines)));
+    let program = generation.program_id();
+    let mut events = generation.events()?;
+    let (lines, mut diagnostics) = unbounded_channel();
+    let mut follower = pin!(follow_diagnostics(program, Lines(lines)));
     let mut look = tokio::time::interval(LOOK);
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         tokio::select! {
             biased;
             () = ends.next() => break,
-            Some(line) = received.recv() => {
-                printer.line(&readable(&line, record))?;
+            result = &mut follower => return result,
+            Some(line) = diagnostics.recv() => printer.detail(|| line),
+            event = events.next() => {
+                printer.line(&readable(&event?, generation.record())?)?;
                 left -= 1;
             }
-            result = &mut follower => return result,
             _ = look.tick() => {
                 if program_in_force()? != Some(program) {
                     printer.note("the policy changed, which ends the trace");
@@ -123,47 +121,41 @@ async fn show(
     Ok(())
 }
 
-/// What the program says, as users read it: addresses with their ports, and the rule by
-/// its id.
-fn readable(line: &str, record: &Record) -> String {
-    let Some((head, packet)) = line.split_once(": ") else {
-        return line.to_owned();
-    };
-    match describe(packet, record) {
-        Some(packet) => format!("{head}: {packet}"),
-        None => line.to_owned(),
+/// An event as users read it: the verdict, why, and the packet.
+fn readable(event: &Event, record: &Record) -> Result<String> {
+    let reason = event.reason().context("an event without a reason")?;
+    let mut text = format!("{} {reason}", reason.verdict());
+    if let Some(malformation) = event.malformation() {
+        text.push_str(&format!(": {}", malformation.as_str()));
+    } else if let Some(packet) = describe(event, record) {
+        text.push_str(&format!(": {packet}"));
     }
+    Ok(text)
 }
 
-/// A packet in the program's words: IP version, kind, source and remote port,
-/// destination and local port (or what stands in its place), slot of the rule.
-fn describe(packet: &str, record: &Record) -> Option<String> {
-    let words: Vec<&str> = packet.split(' ').collect();
-    let [version, kind, source, remote, destination, local, slot] = *words.as_slice() else {
-        return None;
-    };
-    let address = |word: &str| -> Option<IpAddr> {
-        let address: IpAddr = word.parse().ok()?;
-        // The program maps IPv4 into IPv6; IPv6 stays what it is.
-        Some(if version == "4" {
-            address.to_canonical()
-        } else {
-            address
-        })
-    };
-    let (source, destination) = (address(source)?, address(destination)?);
+/// The packet: its addresses with their ports, or what stands in their place, and the rule
+/// by its id. `None` where the filter did not get as far as knowing.
+fn describe(event: &Event, record: &Record) -> Option<String> {
+    let kind = event.kind()?;
+    let word = kind.as_str();
+    let (source, destination) = event.addresses()?;
+    let local = event.local();
     let mut text = match kind {
-        "tcp" | "udp" => {
-            let source = SocketAddr::new(source, remote.parse().ok()?);
-            let destination = SocketAddr::new(destination, local.parse().ok()?);
-            format!("{kind} {source} -> {destination}")
+        ProtocolKind::Tcp | ProtocolKind::Udp => {
+            let source = SocketAddr::new(source, event.remote());
+            let destination = SocketAddr::new(destination, local);
+            format!("{word} {source} -> {destination}")
         }
-        "icmp" | "icmp6" => format!("{kind} type {local} {source} -> {destination}"),
-        _ => format!("{kind} {local} {source} -> {destination}"),
+        ProtocolKind::Icmp | ProtocolKind::Icmp6 => {
+            format!("{word} type {local} {source} -> {destination}")
+        }
+        ProtocolKind::Other => format!("{word} {local} {source} -> {destination}"),
     };
-    let slot: u32 = slot.parse().ok()?;
-    let rule = record.slots.iter().position(|&other| other == slot);
-    if let Some(rule) = rule.and_then(|index| record.policy.rules.get(index)) {
+    let rule = event.rule().and_then(|slot| {
+        let index = record.slots.iter().position(|&other| other == slot)?;
+        record.policy.rules.get(index)
+    });
+    if let Some(rule) = rule {
         text.push_str(&format!(" by {}", rule.id));
     }
     Some(text)
@@ -178,9 +170,136 @@ impl log::Log for Lines {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        // Nobody receives when the trace is ending.
+        // Nobody receives any more when the trace ends.
         drop(self.0.send(record.args().to_string()));
     }
 
     fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use xdpfw_common::{Reason, abi::NO_RULE, wire::Malformation};
+
+    use super::*;
+    use crate::{
+        compiler::Environment,
+        policy::{Action, Policy, Rule, RuleId, What, WhatText},
+        ports::PortRange,
+    };
+
+    /// A policy of one rule, `r7`, that counts in slot 3.
+    fn record() -> Record {
+        Record {
+            generation: 1,
+            counting_since: Timestamp::UNIX_EPOCH,
+            traced: true,
+            frags: false,
+            policy: Policy {
+                rules: vec![Rule {
+                    id: RuleId(7),
+                    action: Action::Allow,
+                    what: What::parse(&WhatText::of_words("https")).unwrap(),
+                    comment: None,
+                }],
+                ..Policy::default()
+            },
+            environment: Environment {
+                ephemeral: PortRange {
+                    first: 32768,
+                    last: 60999,
+                },
+                interfaces: Vec::new(),
+            },
+            slots: vec![3],
+        }
+    }
+
+    /// A packet of which nothing is known.
+    fn event(reason: Reason) -> Event {
+        Event {
+            slot: NO_RULE,
+            reason: reason.slot() as u8,
+            ..bytemuck::Zeroable::zeroed()
+        }
+    }
+
+    fn packet(reason: Reason, kind: ProtocolKind, family: u8, [remote, local]: [u16; 2]) -> Event {
+        let address = |last| match family {
+            4 => std::net::Ipv4Addr::new(192, 0, 2, last)
+                .to_ipv6_mapped()
+                .octets(),
+            _ => std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into()).octets(),
+        };
+        Event {
+            source: address(1),
+            destination: address(2),
+            remote: remote.to_be_bytes(),
+            local: local.to_be_bytes(),
+            kind: kind as u8,
+            family,
+            ..event(reason)
+        }
+    }
+
+    #[test]
+    fn an_event_is_a_line() {
+        use ProtocolKind::{Icmp, Icmp6, Other, Tcp, Udp};
+        let allowed = Event {
+            slot: 3,
+            ..packet(Reason::RuleAllow, Tcp, 4, [40_000, 443])
+        };
+        let malformed = Event {
+            malformation: Malformation::Ipv4HeaderLength.code(),
+            ..event(Reason::Malformed)
+        };
+        for (event, line) in [
+            (
+                allowed,
+                "pass rule: tcp 192.0.2.1:40000 -> 192.0.2.2:443 by r7",
+            ),
+            (
+                packet(Reason::DefaultDrop, Udp, 6, [40_000, 53]),
+                "drop default: udp [2001:db8::1]:40000 -> [2001:db8::2]:53",
+            ),
+            (
+                packet(Reason::DefaultDrop, Icmp, 4, [0, 8]),
+                "drop default: icmp type 8 192.0.2.1 -> 192.0.2.2",
+            ),
+            (
+                packet(Reason::NeighbourDiscovery, Icmp6, 6, [0, 135]),
+                "pass neighbour-discovery: icmp6 type 135 2001:db8::1 -> 2001:db8::2",
+            ),
+            (
+                packet(Reason::DefaultPass, Other, 4, [0, 47]),
+                "pass default: proto 47 192.0.2.1 -> 192.0.2.2",
+            ),
+            (malformed, "drop malformed: ipv4-header-length"),
+            (event(Reason::Arp), "pass arp"),
+        ] {
+            assert_eq!(readable(&event, &record()).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn a_slot_that_no_rule_counts_in_names_no_rule() {
+        let event = Event {
+            slot: 4,
+            ..packet(Reason::RuleAllow, ProtocolKind::Tcp, 4, [40_000, 443])
+        };
+        assert_eq!(
+            readable(&event, &record()).unwrap(),
+            "pass rule: tcp 192.0.2.1:40000 -> 192.0.2.2:443"
+        );
+    }
+
+    #[test]
+    fn an_unknown_reason_is_an_error() {
+        let event = Event {
+            reason: u8::MAX,
+            ..event(Reason::Arp)
+        };
+        assert!(readable(&event, &record()).is_err());
+    }
 }

@@ -9,6 +9,7 @@ use super::{
     object::{self, Object},
     pins::PinDirectory,
     record::Record,
+    trace::Events,
 };
 use crate::compiler::Tables;
 
@@ -54,12 +55,7 @@ impl Generation {
     ) -> Result<Built> {
         let previous = previous.map(|previous| &previous.directory);
         let mut object = Object::load(tables, previous, record.traced)?;
-        let name = if record.traced {
-            names::FILTER_TRACED
-        } else {
-            names::FILTER
-        };
-        let name = &object::flavour(name, record.frags);
+        let name = &object::flavour(names::FILTER, record.frags);
         for map in SHARED_MAPS {
             object.pin_map(map.name, &directory.pin(map.pin))?;
         }
@@ -113,6 +109,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.counters()?.read()
+    }
+
+    /// Opens its events, if it is traced.
+    ///
+    /// # Errors
+    ///
+    /// The generation was removed meanwhile, or the kernel refuses.
+    pub fn events(&self) -> Result<Events> {
+        Events::of(&ProgramInfo::from_pin(self.directory.pin(PROGRAM))?)
     }
 
     /// Sets the counters of rules to zero, in slots that no packet counts in yet.

@@ -39,5 +39,5 @@ pub use self::{
     lock::Lock,
     record::Record,
     store::{Candidate, Live, Store},
-    trace::follow,
+    trace::{Events, follow_diagnostics},
 };

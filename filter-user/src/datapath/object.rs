@@ -19,8 +19,8 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpfw-f
 
 /// Map of aya-log's records; defined by that crate.
 const LOG_RECORDS: &str = "AYA_LOGS";
-/// Smallest ring buffer on every architecture: the largest page size there is.
-const SMALLEST_RING: u32 = 1 << 16;
+/// Bytes of the smallest ring buffer. aya rounds them up to a page.
+const SMALLEST_RING: u32 = 1;
 
 /// The object, loaded.
 pub(super) struct Object {
@@ -60,8 +60,10 @@ impl Object {
                 loader.map_max_entries(name, entries(prefixes.len())?);
             }
         }
-        if !traced {
-            loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
+        if traced {
+            loader.override_global(names::TRACED, &1_u32, true);
+        } else {
+            shrink_rings(&mut loader);
         }
         if let Some(previous) = previous {
             for map in SHARED_MAPS {
@@ -143,10 +145,17 @@ fn trie_key<const LEN: usize>(prefix: &Prefix) -> [u8; LEN] {
     key
 }
 
+/// Makes the ring buffers, which only traced generations write to, as small as can be.
+fn shrink_rings(loader: &mut EbpfLoader<'_>) {
+    for ring in [LOG_RECORDS, names::EVENTS] {
+        loader.map_max_entries(ring, SMALLEST_RING);
+    }
+}
+
 /// Whether this kernel has programs that take packets in several buffers.
 pub(super) fn takes_frags() -> Result<bool> {
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
+    shrink_rings(&mut loader);
     let mut ebpf = loader.load(OBJECT).map_err(refused)?;
     let name = flavour(names::DISPATCHER, true);
     let program: &mut Xdp = ebpf

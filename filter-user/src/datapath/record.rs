@@ -24,7 +24,7 @@ pub struct Record {
     pub generation: u64,
     /// When the counters were zero.
     pub counting_since: Timestamp,
-    /// Whether the program reports each packet through aya-log.
+    /// Whether the program reports each packet.
     pub traced: bool,
     /// Whether the program takes packets in several buffers.
     pub frags: bool,

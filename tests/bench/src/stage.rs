@@ -16,10 +16,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{ProgramInfo, XdpMode};
+use aya::programs::XdpMode;
 use rustix::net::netdevice::name_to_index;
+use serde_json::Value;
 use tempfile::TempDir;
-use xdpfw_common::abi::{ABI_VERSION, names::FILTER_TRACED};
+use xdpfw_common::abi::ABI_VERSION;
 use xdpfw_tests::{Lab, Link, Process, capture, link};
 
 use crate::{
@@ -130,10 +131,8 @@ impl Stage {
         let tracer = self.lab.host.spawn("sh", ["-c", unread, &*binary])?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let program = self
-                .generation()
-                .and_then(|path| Ok(ProgramInfo::from_pin(path)?));
-            if program.is_ok_and(|program| program.name_as_str() == Some(FILTER_TRACED)) {
+            let status: Value = serde_json::from_str(&self.xdpfw(&["--json", "status"])?)?;
+            if status["traced"] == true {
                 return Ok(tracer);
             }
             ensure!(Instant::now() < deadline, "`xdpfw trace` does not begin");

@@ -77,17 +77,17 @@ fn measure(interrupted: &Interrupted) -> Result<Vec<Row>> {
             subject.apply(policy.text)?;
             let name = subject.flavour(names::FILTER);
             let program = subject
-                .generation(&name)?
+                .generation(&name, None)?
                 .with_context(|| format!("{name} is not in force; it takes Linux 5.18 or newer"))?;
             rows.push(object.measure(&name, policy.name, &program)?);
 
-            let name = subject.flavour(names::FILTER_TRACED);
-            let program = subject.trace(&name, interrupted)?;
-            rows.push(object.measure(&name, policy.name, &program)?);
+            let traced = subject.trace(&name, &program, interrupted)?;
+            let row = object.measure(&name, policy.name, &traced)?;
+            rows.push(row.traced());
         }
     }
     // Each program under all policies, one below the other.
-    rows.sort_by(|one, other| one.program.cmp(&other.program));
+    rows.sort_by(|one, other| (&one.program, one.traced).cmp(&(&other.program, other.traced)));
     Ok(rows)
 }
 
@@ -126,13 +126,19 @@ impl Subject {
             .with_context(|| format!("the policy is\n{text}"))
     }
 
-    /// The traced flavour of the generation in force, which [`Self::apply`] ends.
-    fn trace(&self, name: &str, interrupted: &Interrupted) -> Result<ProgramInfo> {
+    /// The traced flavour of the generation in force, whose program is `plain`;
+    /// [`Self::apply`] ends it.
+    fn trace(
+        &self,
+        name: &str,
+        plain: &ProgramInfo,
+        interrupted: &Interrupted,
+    ) -> Result<ProgramInfo> {
         let mut trace = self.host.xdpfw(["--quiet", "trace"]).spawn()?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             interrupted.check()?;
-            if let Some(program) = self.generation(name)? {
+            if let Some(program) = self.generation(name, Some(plain.id()))? {
                 return Ok(program);
             }
             if let Some(status) = trace.wait(Duration::from_millis(5))? {
@@ -140,13 +146,14 @@ impl Subject {
             }
             ensure!(
                 Instant::now() < deadline,
-                "`xdpfw trace` does not put {name} in force"
+                "`xdpfw trace` does not put a traced {name} in force"
             );
         }
     }
 
-    /// The program of this name that a generation has.
-    fn generation(&self, name: &str) -> Result<Option<ProgramInfo>> {
+    /// The program of this name that a generation has, other than the one with the id
+    /// `except`.
+    fn generation(&self, name: &str, except: Option<u32>) -> Result<Option<ProgramInfo>> {
         let directory = self.pins().join("generations");
         let generations = fs::read_dir(&directory)
             .with_context(|| format!("cannot read {}", directory.display()))?;
@@ -154,6 +161,7 @@ impl Subject {
             .flatten()
             // One that is being made has no program yet.
             .filter_map(|generation| ProgramInfo::from_pin(generation.path().join("program")).ok())
+            .filter(|program| Some(program.id()) != except)
             .find(|program| program.name_as_str() == Some(kernel_name(name))))
     }
 

@@ -80,6 +80,7 @@ impl Object {
         );
         Ok(Row {
             program: name.into(),
+            traced: false,
             policy,
             compiled: program.instructions.len(),
             kept: loaded

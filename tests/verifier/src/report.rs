@@ -19,6 +19,8 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     pub(super) program: String,
+    /// Whether it reports each packet.
+    pub(super) traced: bool,
     pub(super) policy: &'static str,
     /// Instructions in the object.
     pub(super) compiled: usize,
@@ -139,6 +141,20 @@ impl fmt::Display for Report {
 }
 
 impl Row {
+    /// The same, of the flavour that reports each packet.
+    pub(super) fn traced(self) -> Self {
+        Self {
+            traced: true,
+            ..self
+        }
+    }
+
+    /// The program's name, with its flavour.
+    fn name(&self) -> String {
+        let traced = if self.traced { ", traced" } else { "" };
+        format!("{}{traced}", self.program)
+    }
+
     fn cells(&self) -> [String; 10] {
         let Statistics {
             peak_states,
@@ -147,7 +163,7 @@ impl Row {
             stack,
         } = &self.statistics;
         [
-            self.program.clone(),
+            self.name(),
             self.policy.into(),
             self.compiled.to_string(),
             self.kept.to_string(),
@@ -163,10 +179,12 @@ impl Row {
     fn bounds(&self) -> Bounds {
         let several = self.program.strip_suffix(names::FRAGS);
         match several.unwrap_or(&self.program) {
-            names::FILTER if several.is_some() => FILTER_FRAGS,
-            names::FILTER => FILTER,
-            names::FILTER_TRACED if several.is_some() => FILTER_TRACED_FRAGS,
-            names::FILTER_TRACED => FILTER_TRACED,
+            names::FILTER => match (several.is_some(), self.traced) {
+                (false, false) => FILTER,
+                (true, false) => FILTER_FRAGS,
+                (false, true) => FILTER_TRACED,
+                (true, true) => FILTER_TRACED_FRAGS,
+            },
             _ => DISPATCHER,
         }
     }
@@ -181,7 +199,7 @@ impl Row {
                 bail!(
                     "{} ({}): {number} instructions {what}, more than {bound}; make the program \
                      simpler, or raise the bound in {}",
-                    self.program,
+                    self.name(),
                     self.policy,
                     file!()
                 );
@@ -222,6 +240,7 @@ mod tests {
     fn row(program: &str, kept: u32, verified: u32) -> Row {
         Row {
             program: program.into(),
+            traced: false,
             policy: "one port",
             compiled: 7449,
             kept,
@@ -253,13 +272,18 @@ mod tests {
             ("dispatcher_l3_frags", DISPATCHER),
             ("filter", FILTER),
             ("filter_frags", FILTER_FRAGS),
-            ("filter_traced", FILTER_TRACED),
-            ("filter_traced_frags", FILTER_TRACED_FRAGS),
+            ("filter, traced", FILTER_TRACED),
+            ("filter_frags, traced", FILTER_TRACED_FRAGS),
         ] {
             let Bounds { verified, kept } = bounds;
-            assert!(row(program, kept, verified).check().is_ok(), "{program}");
-            assert!(row(program, kept + 1, verified).check().is_err());
-            assert!(row(program, kept, verified + 1).check().is_err());
+            let row = |kept, verified| match program.strip_suffix(", traced") {
+                Some(program) => row(program, kept, verified).traced(),
+                None => row(program, kept, verified),
+            };
+            assert_eq!(row(kept, verified).name(), program);
+            assert!(row(kept, verified).check().is_ok(), "{program}");
+            assert!(row(kept + 1, verified).check().is_err());
+            assert!(row(kept, verified + 1).check().is_err());
         }
     }
 
