@@ -29,13 +29,13 @@ pub(crate) const STABLE: [Version; 2] = [
     },
 ];
 
-/// A file of tests that does not run in a guest, and why.
+/// A test binary that does not run in a guest, and why.
 struct Excluded {
     file: &'static str,
     reason: &'static str,
 }
 
-/// The files of tests that do not run in a guest.
+/// The test binaries that do not run in a guest, which runs whole ones.
 const EXCLUDED: [Excluded; 4] = {
     const WORDS: &str = "about words and files, or waits for less than emulation takes";
     const SLOW: &str = "takes a quarter of an hour under emulation";
