@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use xdpfw_tests::{Host, Lab, PATIENCE, Sender, Xdpfw, is_dropped, packets, policy_text};
 
 /// The lock that commands take turns with.
-const LOCK: &str = "/run/xdpfw.lock";
+const LOCK: &str = "/run/xdpfw/lock";
 /// The peer's port where it does not matter.
 const REMOTE: u16 = 40_000;
 
