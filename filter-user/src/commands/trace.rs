@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::{
         compiler::Environment,
-        policy::{Action, Policy, Rule, RuleId, What, WhatText},
+        policy::{Action, Match, MatchSpec, Policy, Rule, RuleId},
         ports::PortRange,
     };
 
@@ -200,7 +200,7 @@ mod tests {
                 rules: vec![Rule {
                     id: RuleId(7),
                     action: Action::Allow,
-                    what: What::parse(&WhatText::of_words("https")).unwrap(),
+                    matches: Match::parse(&MatchSpec::of_words("https")).unwrap(),
                     comment: None,
                 }],
                 ..Policy::default()
