@@ -1,5 +1,5 @@
-//! Owns the host that the frames come in on: as its policy says, with one rule at
-//! most, which asks for source addresses alone.
+//! The host that frames come in on. Its policy has one rule at most, which asks for source
+//! addresses alone.
 
 use xdpfw_common::{
     Transport,

@@ -1,5 +1,5 @@
 //! The policy: an ordered list of rules and a default, as the user states it.
-//! Pure; what it means for packets is the [compiler](crate::compiler)'s.
+//! Pure. What it means for packets is decided by the compiler.
 
 mod document;
 mod matching;

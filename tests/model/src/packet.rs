@@ -1,5 +1,5 @@
-//! Owns what a frame is taken for: fixed headers by etherparse, and what the
-//! filter is stricter about than etherparse, by hand.
+//! Reads a frame: fixed headers with etherparse, and by hand what the filter is stricter
+//! about.
 
 use std::net::IpAddr;
 

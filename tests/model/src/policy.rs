@@ -1,5 +1,4 @@
-//! Owns what a policy means: its rules as plain values, beside the words that
-//! xdpfw is to read them from.
+//! The meaning of a policy: its rules as plain values, beside the words that xdpfw reads.
 
 use std::{
     fmt::{self, Write as _},

@@ -1,5 +1,4 @@
-//! Owns the judgement: the rules one by one, then what passes by itself, then
-//! the default.
+//! Judges a packet: the rules one by one, then what passes without a rule, then the default.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Owns the making of random headers, one after the other, that tell the truth.
+//! Makes random headers that are correct, one after the other.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

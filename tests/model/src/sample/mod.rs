@@ -1,5 +1,5 @@
-//! Owns what is drawn at random: policies whose rules get in each other's way,
-//! and packets that go where their edges are.
+//! Draws random policies whose rules get in each other's way, and packets aimed at their
+//! edges.
 
 mod headers;
 mod mutate;

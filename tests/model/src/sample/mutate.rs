@@ -1,5 +1,4 @@
-//! Owns the damage: frames cut short, bits flipped, and lies in the fields that
-//! parsers believe.
+//! Damages frames: cuts them short, flips bits, and lies in the fields that parsers believe.
 
 use rand::RngExt as _;
 

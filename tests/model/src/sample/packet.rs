@@ -1,5 +1,5 @@
-//! Owns the random packets that are aimed at a policy: to the ports, addresses
-//! and protocols of its rules, and to those just beside them.
+//! Makes random packets that are aimed at a policy: at the ports, addresses and protocols of
+//! its rules, and at those just beside them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,5 +1,5 @@
-//! Owns the random policies. Ports and prefixes come from small pools, so that
-//! rules overlap, contain and contradict each other.
+//! Makes random policies. Ports and prefixes come from small pools, so that rules overlap,
+//! contain and contradict each other.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
