@@ -14,7 +14,7 @@ use xdpfw_common::{
 
 use xdpfw_ebpf::packet::{Context, Packet};
 
-use crate::host::Ingress;
+use crate::ingress::Ingress;
 
 /// Whether packets are reported. Written by the loader; the verifier sees a constant.
 #[unsafe(no_mangle)]

@@ -1,23 +1,8 @@
 //! The host, as the verdict sees it: the compiled policy and the sockets.
 
-use aya_ebpf::{EbpfContext, programs::XdpContext};
 use xdpfw_common::verdict::Host;
 
-use crate::{maps::tables::Tables, sockets::Sockets};
-
-/// A context of a program that packets come in on.
-pub trait Ingress: EbpfContext {
-    /// Index of the interface that the packet came in on.
-    fn ingress_interface(&self) -> u32;
-}
-
-impl Ingress for XdpContext {
-    #[inline(always)]
-    fn ingress_interface(&self) -> u32 {
-        // SAFETY: the context lives as long as the run of the program.
-        unsafe { (*self.ctx).ingress_ifindex }
-    }
-}
+use crate::{ingress::Ingress, maps::tables::Tables, sockets::Sockets};
 
 /// The kernel that the program runs in.
 pub struct Kernel<'a, C> {

@@ -13,6 +13,7 @@ mod bare;
 mod events;
 mod frags;
 mod host;
+mod ingress;
 mod maps;
 mod sockets;
 

@@ -24,7 +24,6 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tinyjson::JsonValue;
 
-pub(crate) use self::debian::install_from_backports;
 use self::{debian::Kernel, report::Report};
 use crate::{
     build::Build,

@@ -1,5 +1,6 @@
 //! The project's own tasks, one module each; `cargo xtask --help` lists them.
 
+mod apt;
 mod build;
 mod ci;
 mod command;

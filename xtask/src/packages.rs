@@ -6,8 +6,8 @@ use std::{process::Command, sync::OnceLock};
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    apt::install_from_backports,
     command::{capture, find_program, has_sudo, is_root, say},
-    kernels,
 };
 
 /// The distribution's own Rust with the source of its library, and the LLVM it has, for
@@ -83,7 +83,7 @@ pub(crate) fn install_machines() -> Result<()> {
     install_missing(&[EMULATOR]).or_else(|error| {
         // Other parts of QEMU may be here from backports, and then want all of it from there.
         say(format_args!("packages: trying backports, since {error:#}"));
-        kernels::install_from_backports(EMULATOR.1)
+        install_from_backports(EMULATOR.1)
     })
 }
 

@@ -15,7 +15,7 @@ use xdpfw_common::{
     wire::ip::Addresses,
 };
 
-use crate::host::Ingress;
+use crate::ingress::Ingress;
 
 /// Written by the loader; the verifier sees constants.
 #[unsafe(no_mangle)]

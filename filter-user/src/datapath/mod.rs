@@ -23,6 +23,7 @@ mod frags;
 mod generation;
 mod lock;
 mod object;
+mod own_directory;
 mod pins;
 mod record;
 mod runtime;

@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::runtime::{is_own, own_directory};
+use super::own_directory::{is_own, own_directory};
 
 /// A directory in our bpffs that only we can write.
 #[derive(Clone, Debug)]

@@ -8,24 +8,15 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use super::Version;
-use crate::command::{capture, empty, say, target_dir};
-
-/// Where a kernel is looked for, in this order: parts of Debian's archive whose lists are
-/// fetched together. Of a release, those of the security mirror are the newest.
-const SUITES: [&[&str]; 6] = [
-    &["bookworm", "bookworm-security"],
-    &["bookworm-backports"],
-    &["trixie", "trixie-security"],
-    &["trixie-backports"],
-    &["sid"],
-    &["bullseye", "bullseye-security"],
-];
+use crate::{
+    apt::{Apt, Mirror, SUITES, only_entry},
+    command::{empty, say, target_dir},
+};
 
 /// A kernel that can be booted.
 pub(super) struct Kernel {
@@ -74,10 +65,6 @@ impl Kernel {
     }
 }
 
-fn only_entry(directory: &Path) -> Option<PathBuf> {
-    Some(fs::read_dir(directory).ok()?.next()?.ok()?.path())
-}
-
 /// Fetches the newest kernel of this version into a directory of its name.
 fn fetch(version: &Version, kernels: &Path) -> Result<()> {
     let mirror = Mirror::of_this_machine()?;
@@ -110,22 +97,6 @@ fn fetch(version: &Version, kernels: &Path) -> Result<()> {
             .with_context(|| format!("cannot make {}", directory.display()));
     }
     bail!("none of {} has one", SUITES.concat().join(", "))
-}
-
-/// Installs a package from the backports of this machine's own release. No setting of apt
-/// is changed, and no package removed.
-pub(crate) fn install_from_backports(package: &str) -> Result<()> {
-    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .context("/etc/os-release names no release of Debian")?;
-    let [security, updates, backports] =
-        ["security", "updates", "backports"].map(|suffix| format!("{codename}-{suffix}"));
-    let apt = Apt::in_directory(target_dir()?.join("kernels/apt").join(&backports))?;
-    let mirror = Mirror::of_this_machine()?;
-    apt.update(&mirror.sources(&[codename, &security, &updates, &backports]))?;
-    apt.install(package, &backports)
 }
 
 /// The newest release of a version among the names of packages.
@@ -162,129 +133,6 @@ fn parts(described: &str, package: &str) -> BTreeSet<String> {
         .chain([package])
         .map(str::to_owned)
         .collect()
-}
-
-/// Where this machine gets its packages.
-#[derive(Debug, PartialEq)]
-struct Mirror {
-    main: String,
-    security: Option<String>,
-}
-
-impl Mirror {
-    fn of_this_machine() -> Result<Self> {
-        let files = capture(Command::new("apt-get").args(["--print-uris", "update"]))
-            .context("kernels come from Debian's packages, with apt")?;
-        Self::parse(&files).context("apt has no mirror of Debian among its sources")
-    }
-
-    /// Reads it in the list of files that an update would fetch.
-    fn parse(files: &str) -> Option<Self> {
-        let suites: Vec<(&str, &str)> = files
-            .lines()
-            .filter_map(|line| line.strip_prefix('\'')?.split_once('\''))
-            .filter_map(|(uri, _)| uri.strip_suffix("/InRelease")?.split_once("/dists/"))
-            .collect();
-        let with = |suffix: &str| {
-            suites
-                .iter()
-                .find(|(_, suite)| suite.ends_with(suffix))
-                .map(|(base, _)| (*base).to_owned())
-        };
-        Some(Self {
-            // Sources of other software may have Debian's names, but no updates.
-            main: with("-updates").or_else(|| SUITES.iter().find_map(|suites| with(suites[0])))?,
-            security: with("-security"),
-        })
-    }
-
-    /// A list of sources with these parts of Debian's archive.
-    fn sources(&self, suites: &[&str]) -> String {
-        let line = |suite: &&str| {
-            let base = if suite.ends_with("-security") {
-                self.security.as_ref()?
-            } else {
-                &self.main
-            };
-            let options = "[arch=amd64 lang=none target=Packages]";
-            Some(format!("deb {options} {base} {suite} main\n"))
-        };
-        suites.iter().filter_map(line).collect()
-    }
-}
-
-/// An apt with sources and lists of its own.
-struct Apt(PathBuf);
-
-impl Apt {
-    fn in_directory(directory: PathBuf) -> Result<Self> {
-        let prepare = || {
-            fs::create_dir_all(directory.join("lists/partial"))?;
-            fs::create_dir_all(directory.join("cache/archives/partial"))?;
-            fs::write(directory.join("status"), "")
-        };
-        prepare().with_context(|| format!("cannot write to {}", directory.display()))?;
-        Ok(Self(directory))
-    }
-
-    /// Fetches the lists of these sources.
-    fn update(&self, sources: &str) -> Result<()> {
-        let list = self.0.join("sources.list");
-        fs::write(&list, sources).with_context(|| format!("cannot write {}", list.display()))?;
-        self.run("apt-get", &["update", "--error-on=any"]).map(drop)
-    }
-
-    /// Installs a package of one of the suites on this machine.
-    fn install(&self, package: &str, suite: &str) -> Result<()> {
-        let mut command = self.command("apt-get");
-        command
-            .args(["-o", "Dir::State::status=/var/lib/dpkg/status"])
-            .args(["install", "-y", "--no-install-recommends", "--no-remove"])
-            .args(["-t", suite, package])
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        capture(&mut command)
-            .map(drop)
-            .with_context(|| format!("cannot install {package} from {suite}"))
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        capture(self.command(program).args(arguments))
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let at = |name: &str| self.0.join(name).display().to_string();
-        for (option, value) in [
-            ("Dir::State", at("")),
-            ("Dir::State::lists", at("lists")),
-            ("Dir::State::status", at("status")),
-            ("Dir::Cache", at("cache")),
-            ("Dir::Etc::sourcelist", at("sources.list")),
-            ("Dir::Etc::sourceparts", "/dev/null".into()),
-            ("Dir::Etc::preferencesparts", "/dev/null".into()),
-            // The user that root's apt fetches as may not write here.
-            ("APT::Sandbox::User", "root".into()),
-        ] {
-            command.args(["-o", &format!("{option}={value}")]);
-        }
-        command.arg("-q").env("LC_ALL", "C");
-        command
-    }
-
-    /// Fetches a package and unpacks what is in it.
-    fn unpack(&self, package: &str, into: &Path) -> Result<()> {
-        let downloads = self.0.join("downloads");
-        empty(&downloads)?;
-        capture(
-            self.command("apt-get")
-                .args(["download", package])
-                .current_dir(&downloads),
-        )?;
-        let file = only_entry(&downloads)
-            .with_context(|| format!("apt-get has downloaded nothing for {package}"))?;
-        ensure!(file.extension().is_some_and(|extension| extension == "deb"));
-        capture(Command::new("dpkg-deb").arg("-x").arg(file).arg(into)).map(drop)
-    }
 }
 
 #[cfg(test)]
@@ -334,24 +182,5 @@ mod tests {
                 "linux-modules-7.3.4+deb13-cloud-amd64"
             ]
         );
-    }
-
-    #[test]
-    fn mirror_is_that_of_the_machine() {
-        let files = "'http://tools.example/linux/debian/dists/bookworm/InRelease' x 0 \n\
-             'http://mirror.example/debian/dists/bookworm-updates/InRelease' x 0 \n\
-             'http://mirror.example/debian/dists/bookworm/main/binary-amd64/Packages.xz' x 0 \n\
-             'http://mirror.example/security/dists/bookworm-security/InRelease' x 0 \n";
-        let mirror = Mirror::parse(files).unwrap();
-        assert_eq!(
-            mirror.sources(SUITES[0]),
-            "deb [arch=amd64 lang=none target=Packages] http://mirror.example/debian bookworm main\n\
-             deb [arch=amd64 lang=none target=Packages] http://mirror.example/security bookworm-security main\n"
-        );
-        assert_eq!(Mirror::parse(""), None);
-        let without =
-            Mirror::parse("'http://m.example/debian/dists/trixie/InRelease' x 0").unwrap();
-        assert_eq!(without.security, None);
-        assert_eq!(without.sources(SUITES[0]).lines().count(), 1);
     }
 }
