@@ -15,7 +15,7 @@ pub trait Context {
     /// Length in bytes, in all buffers. This is a call.
     fn whole_len(&self) -> usize;
 
-    /// Any number of which the verifier knows nothing.
+    /// Any number that the verifier knows nothing about.
     fn unknown(&self) -> u32;
 }
 
@@ -115,7 +115,7 @@ impl<const FRAGS: bool, C: Context> Frame for Packet<'_, FRAGS, C> {
     }
 }
 
-/// Returns `len`, of which the compiler then knows nothing.
+/// Returns `len`. The compiler then knows nothing about it.
 ///
 /// The verifier believes only comparisons with the packet's end. Left to
 /// itself, the compiler proves some of them from lengths that were compared
@@ -141,7 +141,7 @@ pub fn opaque(len: usize) -> usize {
     len
 }
 
-/// Returns `offset`, of which the verifier then knows only that it is below 32 KiB:
+/// Returns `offset`. The verifier then knows only that it is below 32 KiB:
 /// the sum with a number unknown to it is unknown, and so is the difference.
 #[inline(always)]
 fn forget(offset: usize, unknown: u32) -> usize {

@@ -186,7 +186,7 @@ impl Machine<'_> {
         let console = kernel.directory.join("console.log");
         guest::run(&kernel.image, initramfs, &console, |line| report.line(line))
             .and(report.finish())
-            .with_context(|| format!("all it said is in {}", console.display()))?;
+            .with_context(|| format!("its console is in {}", console.display()))?;
         say(format_args!(
             "kernel {version}: {} tests passed in {} s",
             report.passed(),

@@ -23,7 +23,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A packet of which nothing is known.
+    /// A packet that the filter knows nothing about.
     const NONE: Self = Self {
         kind: ProtocolKind::Other,
         network: 0,

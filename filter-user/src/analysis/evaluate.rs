@@ -6,12 +6,12 @@ use crate::{
     ports::PortRange,
 };
 
-/// Whether a rule matches packets of which not everything is known.
+/// Whether a rule matches partly known packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Matches {
     /// None of them.
     No,
-    /// Some of them, or it cannot be told.
+    /// Some of them, or it is not known.
     Perhaps,
     /// All of them.
     Yes,

@@ -49,7 +49,7 @@ pub fn lock_out(
             _ => format!("no rule allows tcp {port}"),
         };
         if admits(evaluate(next, Assume::Best, matches)) {
-            why += " on every interface, and which one it uses cannot be told";
+            why += " on every interface, and which one it uses is not known";
         }
         return Some(LockOut {
             why,

@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// A packet of which nothing is known.
+    /// A packet that nothing is known about.
     fn event(reason: Reason) -> Event {
         Event {
             slot: NO_RULE,

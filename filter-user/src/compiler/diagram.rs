@@ -91,7 +91,7 @@ impl<'a> Diagram<'a> {
         }
     }
 
-    /// The node at which these rules, ascending, are told apart, for packets of these
+    /// The node that tells these rules, ascending, from one another, for packets of these
     /// families and of this transport, if they have one.
     ///
     /// # Errors

@@ -117,7 +117,7 @@ impl CounterMaps {
     }
 }
 
-/// The count of which 16 bits were read as `low`, after they had overflowed `before`
+/// The count whose lower 16 bits were read as `low`, after they had overflowed `before`
 /// times, and before they had overflowed `after` times.
 fn whole(low: u16, before: u32, after: u32) -> u64 {
     // If they have overflowed meanwhile, nothing tells on which side of it `low` was

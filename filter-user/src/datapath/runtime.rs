@@ -136,8 +136,8 @@ fn mount_over(runtime: &OwnedFd) -> Result<OwnedFd> {
 }
 
 /// Runs `work` where mounts last: in the mount namespace of init, or of the outermost
-/// process that led to this one where init's cannot be told. Tells it whether that was
-/// found.
+/// process that led to this one where init's is hidden. `work` gets whether such a
+/// namespace was found.
 fn in_lasting_mounts<T: Send>(work: impl FnOnce(bool) -> Result<T> + Send) -> Result<T> {
     let own = namespace_of("self");
     let lasting = [1]

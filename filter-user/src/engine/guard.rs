@@ -31,7 +31,7 @@ pub(super) fn check(next: &Policy, in_force: Option<&Policy>) -> Result<()> {
     }
 }
 
-/// The interface the session's packets come in by, as far as it can be told: the one with
+/// The interface the session's packets come in by, as far as it is known: the one with
 /// the address they go to, if it is one that the filter is for. Behind a bridge or a bond,
 /// the address is on another than the packets.
 fn interface_of(session: &SshSession, policy: &Policy) -> Option<String> {

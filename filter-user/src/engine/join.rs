@@ -45,7 +45,7 @@ pub struct Joined {
 }
 
 impl Join {
-    /// The interfaces of these names, which the operator said.
+    /// The interfaces that the operator named.
     ///
     /// # Errors
     ///

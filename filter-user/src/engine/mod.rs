@@ -38,9 +38,9 @@ pub fn program_in_force() -> Result<Option<u32>> {
 /// The filter of this network namespace, held while this value lives.
 #[derive(Debug)]
 pub struct Engine {
-    /// Dropped last.
     store: Store,
     live: Option<Live>,
+    /// Last, since fields are dropped in this order.
     _lock: Lock,
 }
 

@@ -67,7 +67,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Also attaches interfaces, the first of which bring the filter up.
+    /// Also attaches interfaces. The first ones bring the filter up.
     pub fn join(self, join: Join) -> Self {
         let join = Some(join);
         Self { join, ..self }

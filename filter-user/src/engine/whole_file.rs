@@ -31,7 +31,7 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     let written = write_new(&temporary, contents, fs::metadata(&path).ok())
         .and_then(|()| fs::rename(&temporary, &path));
     if written.is_err() {
-        // The error that is told is the first.
+        // The first error is returned.
         drop(fs::remove_file(&temporary));
     }
     written?;

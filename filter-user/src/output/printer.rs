@@ -18,7 +18,7 @@ pub struct Printer {
     frame: Option<usize>,
 }
 
-/// How much is said besides the data.
+/// How much is printed besides the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Errors alone.

@@ -66,7 +66,7 @@ fn describe(report: &Report, text: &mut String) -> fmt::Result {
     }
 
     let mut goals = goals::evaluate(report);
-    // Nothing is said of what was not to be measured; the page, which is of all, says so.
+    // Chapters that were not asked for are not mentioned; the page mentions all.
     goals.retain(|goal| goal.measured.is_some());
     let rows = goals.iter().map(|goal| {
         vec![

@@ -115,7 +115,7 @@ impl Scan {
         let mut sender = Sender::new(&stage.lab.peer, far)?;
         let still_runs = |watch: &mut Process| -> Result<()> {
             match watch.wait(Duration::ZERO)? {
-                Some(status) => bail!("`xdpfw {}` ended by itself ({status})", arguments.join(" ")),
+                Some(status) => bail!("`xdpfw {}` ended too early ({status})", arguments.join(" ")),
                 None => Ok(()),
             }
         };

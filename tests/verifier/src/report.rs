@@ -74,7 +74,7 @@ const FILTER_FRAGS: Bounds = Bounds {
     verified: 140_000,
     kept: 16_000,
 };
-/// All paths meet again, with all that may be told of them.
+/// All paths meet again, with all that may be known about them.
 const FILTER_TRACED: Bounds = Bounds {
     verified: 300_000,
     kept: 10_000,

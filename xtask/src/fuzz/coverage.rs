@@ -119,7 +119,7 @@ fn is_chatter(line: &str) -> bool {
     line.starts_with('"') || line.starts_with('#') && !is_progress
 }
 
-/// What the fuzzer has said of itself.
+/// What the fuzzer printed.
 #[derive(Debug, Default)]
 struct Seen {
     /// Edges that the instrumentation counts.

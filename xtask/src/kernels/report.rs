@@ -12,7 +12,7 @@ use super::Version;
 
 /// What begins the guest's lines that are meant for us; `init.sh` writes them.
 const MARK: &str = "@xdpfw ";
-/// So many lines are shown of a guest that has ended by itself.
+/// Lines of the console that are shown when a guest ended too early.
 const LAST_LINES: usize = 40;
 
 /// The report of one guest.

@@ -79,7 +79,7 @@ pub(crate) fn measure_commands(run: &Run<'_>) -> Result<Vec<Chapter>> {
     let control = Control::new(&stage);
     stage.up()?;
     stage.apply(Policy::Rules(RULES))?;
-    // Statistics of ports without drops would be quickly told.
+    // Statistics of ports without drops take no time.
     let yardsticks = stage.generator(Spread::SCAN)?;
     let scan = || flood(&stage, &yardsticks, Probe::Syn, &[run.cpus.one()], 1);
     let mut up = vec!["up", "--mode", "native"];

@@ -39,7 +39,7 @@ struct Growth {
     filters: &'static [(&'static str, Filter)],
 }
 
-/// Those who are told of many things: nft in its fastest place.
+/// Filters that get long lists: nft at its fastest hook.
 const TOLD: &[(&str, Filter)] = &[
     (subjects::NOOP, Filter::Yardstick(NOOP)),
     (subjects::XDPFW, Filter::Xdpfw),

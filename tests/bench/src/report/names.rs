@@ -125,7 +125,7 @@ pub(crate) fn ids() -> Vec<&'static str> {
     OUTLINES.iter().map(|outline| outline.id).collect()
 }
 
-/// All chapters, in the order in which they are told.
+/// All chapters, in the order of the page.
 pub(crate) const OUTLINES: [Outline; 16] = {
     use self::{cases::*, chapters::*, subjects::*};
     use Unit::*;

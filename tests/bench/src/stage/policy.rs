@@ -47,7 +47,7 @@ pub(crate) enum Hook {
     Input,
 }
 
-/// How nft is told of many things.
+/// How nft gets long lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A rule for each.
