@@ -80,15 +80,15 @@ fn event<const FRAGS: bool, C: Context + Ingress, F: Frame>(
         family: 0,
         malformation: outcome.malformation().map_or(0, Malformation::code),
     };
-    if let Some(flow) = outcome.flow()
+    if let Some(fields) = outcome.fields()
         && let Some((version, source, destination)) =
-            ip::addresses(frame, frame.settle(flow.network))
+            ip::addresses(frame, frame.settle(fields.network))
     {
         event.source = source.octets();
         event.destination = destination.octets();
-        event.remote = flow.remote.to_be_bytes();
-        event.local = flow.local.to_be_bytes();
-        event.kind = flow.kind as u8;
+        event.remote = fields.remote.to_be_bytes();
+        event.local = fields.local.to_be_bytes();
+        event.kind = fields.kind as u8;
         event.family = version;
     }
     event

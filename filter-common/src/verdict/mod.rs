@@ -11,7 +11,7 @@ mod rules;
 
 use network_types::ip::IpProto;
 
-pub use self::outcome::{Flow, Outcome, Segment};
+pub use self::outcome::{Fields, Outcome, Segment};
 use self::{
     implicit::{answer, built_in, is_from_server},
     rules::first_match,
@@ -184,20 +184,20 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
             Err(malformation) => return Outcome::malformed(malformation),
         },
     };
-    let flow = Flow {
+    let fields = Fields {
         kind,
         network: ip.header,
         local: u16::from(local),
         remote: 0,
     };
-    let outcome = match first_match(host.tables(), &ip.addresses, &flow) {
+    let outcome = match first_match(host.tables(), &ip.addresses, &fields) {
         Some(decision) => Outcome::decided(decision),
         None if setting(&host.tables().config().default_pass) != 0 => {
             Outcome::of(Reason::DefaultPass)
         }
         None => Outcome::of(built_in(kind, local).unwrap_or(Reason::DefaultDrop)),
     };
-    outcome.with(flow)
+    outcome.with(fields)
 }
 
 /// Judges a fragment that does not hold the transport header.

@@ -8,9 +8,9 @@ use crate::{
 
 use super::rules::Decision;
 
-/// What a packet is, as far as rules can tell.
+/// The fields of a packet that rules see, beside its addresses and its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
+pub struct Fields {
     /// Its kind.
     pub kind: ProtocolKind,
     /// Offset of the IP header from the start of the frame.
@@ -22,7 +22,7 @@ pub struct Flow {
     pub remote: u16,
 }
 
-impl Flow {
+impl Fields {
     /// A packet that the filter knows nothing about.
     const NONE: Self = Self {
         kind: ProtocolKind::Other,
@@ -47,7 +47,7 @@ pub struct Segment {
     pub opens: bool,
 }
 
-impl From<Segment> for Flow {
+impl From<Segment> for Fields {
     #[inline(always)]
     fn from(segment: Segment) -> Self {
         Self {
@@ -68,8 +68,8 @@ impl From<Segment> for Flow {
 pub struct Outcome {
     reason: Reason,
     rule: u32,
-    has_flow: bool,
-    flow: Flow,
+    has_fields: bool,
+    fields: Fields,
     malformation: Option<Malformation>,
 }
 
@@ -79,8 +79,8 @@ impl Outcome {
         Self {
             reason,
             rule: NO_RULE,
-            has_flow: false,
-            flow: Flow::NONE,
+            has_fields: false,
+            fields: Fields::NONE,
             malformation: None,
         }
     }
@@ -106,10 +106,10 @@ impl Outcome {
     }
 
     #[inline(always)]
-    pub(super) fn with(self, flow: impl Into<Flow>) -> Self {
+    pub(super) fn with(self, fields: impl Into<Fields>) -> Self {
         Self {
-            has_flow: true,
-            flow: flow.into(),
+            has_fields: true,
+            fields: fields.into(),
             ..self
         }
     }
@@ -132,9 +132,9 @@ impl Outcome {
 
     /// What the packet is, if the judgement got that far.
     #[inline(always)]
-    pub const fn flow(&self) -> Option<&Flow> {
-        if self.has_flow {
-            Some(&self.flow)
+    pub const fn fields(&self) -> Option<&Fields> {
+        if self.has_fields {
+            Some(&self.fields)
         } else {
             None
         }
@@ -143,8 +143,8 @@ impl Outcome {
     /// The local port, if the packet has one and the judgement got that far.
     #[inline(always)]
     pub const fn local_port(&self) -> Option<(Transport, u16)> {
-        match (self.has_flow, self.flow.kind.transport()) {
-            (true, Some(transport)) => Some((transport, self.flow.local)),
+        match (self.has_fields, self.fields.kind.transport()) {
+            (true, Some(transport)) => Some((transport, self.fields.local)),
             _ => None,
         }
     }

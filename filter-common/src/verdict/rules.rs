@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{EdgeKey, LocalKey, NO_RULE, Node, Question, Side},
-    verdict::{Flow, Tables, setting},
+    verdict::{Fields, Tables, setting},
     wire::ip::Addresses,
 };
 
@@ -21,18 +21,18 @@ pub(super) struct Decision {
 pub(super) fn first_match<T: Tables>(
     tables: &T,
     addresses: &Addresses<'_>,
-    flow: &Flow,
+    fields: &Fields,
 ) -> Option<Decision> {
     let answers = Answers {
         tables,
         addresses,
-        flow,
+        fields,
         asked: setting(&tables.config().questions),
     };
     // One after the other instead of in a loop, so that each has code of its own, which
     // the verifier removes where no node asks for it.
     let [first, second, third, fourth] = Question::ALL;
-    let node = first_node(tables, flow);
+    let node = first_node(tables, fields);
     let node = answers.follow(node, first);
     let node = answers.follow(node, second);
     let node = answers.follow(node, third);
@@ -45,15 +45,15 @@ pub(super) fn first_match<T: Tables>(
 
 /// The first node for a packet.
 #[inline(always)]
-fn first_node<T: Tables>(tables: &T, flow: &Flow) -> Node {
-    let is_listed = match flow.kind.transport() {
-        Some(transport) => tables.is_listed(Side::Local, transport, flow.local),
-        None => setting(&tables.config().listed_kinds) & flow.kind.bit() != 0,
+fn first_node<T: Tables>(tables: &T, fields: &Fields) -> Node {
+    let is_listed = match fields.kind.transport() {
+        Some(transport) => tables.is_listed(Side::Local, transport, fields.local),
+        None => setting(&tables.config().listed_kinds) & fields.kind.bit() != 0,
     };
-    if is_listed && let Some(node) = tables.local(LocalKey::new(flow.kind, flow.local)) {
+    if is_listed && let Some(node) = tables.local(LocalKey::new(fields.kind, fields.local)) {
         return node;
     }
-    let rest = &tables.config().rest[flow.kind as usize];
+    let rest = &tables.config().rest[fields.kind as usize];
     Node {
         number: setting(&rest.number),
         asks: setting(&rest.asks),
@@ -66,7 +66,7 @@ fn first_node<T: Tables>(tables: &T, flow: &Flow) -> Node {
 struct Answers<'a, T> {
     tables: &'a T,
     addresses: &'a Addresses<'a>,
-    flow: &'a Flow,
+    fields: &'a Fields,
     /// [`Question::bit`]s of what some node asks.
     asked: u32,
 }
@@ -88,13 +88,13 @@ impl<T: Tables> Answers<'_, T> {
     /// The packet's class; `None` where the question does not apply to it.
     #[inline(always)]
     fn class(&self, question: Question) -> Option<u32> {
-        let Self { tables, flow, .. } = self;
+        let Self { tables, fields, .. } = self;
         Some(match question {
             Question::Interface => tables.interface_class(),
             Question::RemotePort => {
-                let transport = flow.kind.transport()?;
-                if tables.is_listed(Side::Remote, transport, flow.remote) {
-                    tables.remote_port_class(transport, flow.remote)
+                let transport = fields.kind.transport()?;
+                if tables.is_listed(Side::Remote, transport, fields.remote) {
+                    tables.remote_port_class(transport, fields.remote)
                 } else {
                     0
                 }
