@@ -1,5 +1,5 @@
 //! What the kernel program and userspace must agree on, and the packet logic that both
-//! compile: the ABI, the header views, the verdict.
+//! compile: the ABI, the header views, the verdict, flows.
 //!
 //! Nothing here allocates, panics or touches a map. The kernel program and the tests plug in
 //! their own [`Frame`](wire::Frame) and [`Host`](verdict::Host).
@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod abi;
+pub mod flows;
 pub mod reason;
 pub mod verdict;
 pub mod wire;

@@ -8,6 +8,7 @@
 mod config;
 mod counters;
 mod event;
+mod flows;
 mod ports;
 mod programs;
 mod tables;
@@ -22,6 +23,7 @@ pub use self::{
         RULE_HITS, RULE_SLOTS, port_counter,
     },
     event::Event,
+    flows::{FlowKey, FlowState},
     ports::{PORTS, PortBitmaps, Side},
     programs::BARE_MARK,
     tables::{

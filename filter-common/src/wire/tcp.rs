@@ -65,6 +65,24 @@ impl Flags {
             || self.0 & (Self::FIN | Self::ACK) == Self::FIN
     }
 
+    /// Whether the segment accepts a connection: SYN with ACK.
+    #[inline(always)]
+    pub const fn accepts(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN | Self::ACK
+    }
+
+    /// Whether the segment ends a connection at once.
+    #[inline(always)]
+    pub const fn resets(self) -> bool {
+        self.0 & Self::RST != 0
+    }
+
+    /// Whether the sender has no more data.
+    #[inline(always)]
+    pub const fn finishes(self) -> bool {
+        self.0 & Self::FIN != 0
+    }
+
     /// Whether the segment asks for a new connection: a bare SYN, which is never
     /// impossible.
     #[inline(always)]

@@ -1,0 +1,532 @@
+//! Flows against a model: random sequences of packets out and in, of time that passes and of
+//! full tables.
+//!
+//! The model keeps no state. It holds the history of one flow against what the module's
+//! documentation promises, and knows of the tables only what they evicted.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    env,
+};
+
+use proptest::prelude::*;
+use xdpfw_common::{
+    abi::{FlowKey, FlowState},
+    flows::{
+        Answer, CLOSED_AGE, Carries, ECHO_AGE, Memory, Note, OTHER_AGE, Origin, Packet, REFRESH,
+        Recorder, TCP_AGE, Table, UDP_AGE, UNANSWERED_AGE, ask, note_time, record,
+    },
+    wire::tcp::Flags,
+};
+
+const HZ: u64 = 250;
+const FIN: u8 = 1 << 0;
+const SYN: u8 = 1 << 1;
+const RST: u8 = 1 << 2;
+const ACK: u8 = 1 << 4;
+
+/// Peers of the sequences: for each origin, more than a table holds flows.
+const PEERS: u8 = 8;
+/// Flows that a table holds.
+const CAPACITY: usize = 3;
+
+/// A conversation has one origin: two hosts with the same address and port are not told
+/// apart by anybody.
+const fn origin_of(peer: u8) -> Origin {
+    if peer.is_multiple_of(2) {
+        Origin::Local
+    } else {
+        Origin::Forwarded
+    }
+}
+
+/// The flows in each table, the least recently used first.
+type Tables = HashMap<(Origin, Table), Vec<(FlowKey, FlowState)>>;
+
+/// Tables that evict what was used least recently, as the kernel's LRU maps do.
+struct World {
+    now: Cell<u64>,
+    tables: RefCell<Tables>,
+    notes: RefCell<HashMap<(Note, [u8; 2]), u32>>,
+    /// What was evicted and not yet taken note of.
+    evicted: RefCell<Vec<(Origin, Table, FlowKey)>>,
+    /// What was inserted, in all.
+    inserted: Cell<u64>,
+    open: Option<[u8; 2]>,
+    admitted: Option<[u8; 16]>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            // Kernels start their 32-bit clock near its end: notes must survive going round.
+            now: Cell::new(((1 << 38) - 300 * HZ) & !63),
+            tables: RefCell::default(),
+            notes: RefCell::default(),
+            evicted: RefCell::default(),
+            inserted: Cell::new(0),
+            open: None,
+            admitted: None,
+        }
+    }
+
+    fn wait(&self, ticks: u64) {
+        self.now.set(self.now.get() + ticks);
+    }
+}
+
+impl Memory for World {
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        HZ
+    }
+
+    fn get(&self, origin: Origin, table: Table, key: &FlowKey) -> Option<FlowState> {
+        let mut tables = self.tables.borrow_mut();
+        let flows = tables.entry((origin, table)).or_default();
+        let index = flows.iter().position(|(other, _)| other == key)?;
+        let flow = flows.remove(index);
+        flows.push(flow);
+        Some(flow.1)
+    }
+
+    fn set_fin_in(&self, origin: Origin, key: &FlowKey) {
+        let mut tables = self.tables.borrow_mut();
+        let flows = tables.entry((origin, Table::Tcp)).or_default();
+        if let Some((_, state)) = flows.iter_mut().find(|(other, _)| other == key) {
+            state.flags |= FlowState::FIN_IN;
+        }
+    }
+
+    fn note(&self, note: Note, port: [u8; 2]) -> u32 {
+        self.notes.borrow().get(&(note, port)).copied().unwrap_or(0)
+    }
+}
+
+impl Recorder for World {
+    fn put(&self, origin: Origin, table: Table, key: &FlowKey, state: FlowState) {
+        let mut tables = self.tables.borrow_mut();
+        let flows = tables.entry((origin, table)).or_default();
+        match flows.iter().position(|(other, _)| other == key) {
+            Some(index) => drop(flows.remove(index)),
+            None => self.inserted.set(self.inserted.get() + 1),
+        }
+        flows.push((*key, state));
+        if flows.len() > CAPACITY {
+            let (key, _) = flows.remove(0);
+            self.evicted.borrow_mut().push((origin, table, key));
+        }
+    }
+
+    fn remove(&self, origin: Origin, table: Table, key: &FlowKey) {
+        let mut tables = self.tables.borrow_mut();
+        let flows = tables.entry((origin, table)).or_default();
+        flows.retain(|(other, _)| other != key);
+    }
+
+    fn set_note(&self, note: Note, port: [u8; 2], time: u32) {
+        self.notes.borrow_mut().insert((note, port), time);
+    }
+
+    fn is_open(&self, packet: &Packet) -> bool {
+        self.open == Some(packet.key.local_port)
+    }
+
+    fn admits_answer(&self, packet: &Packet) -> bool {
+        self.admitted == Some(packet.key.remote)
+    }
+}
+
+/// What has happened to one flow.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Out(Origin, Carries),
+    /// One that belonged to it.
+    FinIn,
+    Evicted(Origin, Table),
+}
+
+/// The history of one flow, with times.
+type History = Vec<(u64, Event)>;
+
+/// What the module promises for a packet that comes in now.
+fn promised(history: &History, carries: Carries, now: u64) -> Answer {
+    let lives = |since: u64, seconds: u64| now - since <= seconds * HZ;
+    match carries {
+        Carries::Tcp(flags) => {
+            let mut answers = Origin::ALL.map(|origin| promised_tcp(history, origin, flags, now));
+            // What left from here counts, whoever sent it; a connection before a SYN.
+            answers.sort_by_key(|answer| match answer {
+                (Answer::Yes | Answer::PickedUp, true) => 0,
+                (Answer::Yes | Answer::PickedUp, false) => 1,
+                (Answer::AskSocket, _) => 2,
+                (Answer::No, _) => 3,
+            });
+            answers[0].0
+        }
+        Carries::EchoRequest | Carries::OtherIcmp => Answer::No,
+        _ => {
+            let seconds = match carries {
+                Carries::Udp => UDP_AGE,
+                Carries::EchoReply => ECHO_AGE,
+                _ => OTHER_AGE,
+            };
+            let is_known = Origin::ALL.into_iter().any(|origin| {
+                let begin = after(
+                    history,
+                    |event| matches!(event, Event::Evicted(other, Table::Other) if other == origin),
+                );
+                let outs = history[begin..]
+                    .iter()
+                    .filter_map(|&(at, event)| match event {
+                        Event::Out(other, carries) if other == origin && opens_other(carries) => {
+                            Some(at)
+                        }
+                        _ => None,
+                    });
+                last_written(outs).is_some_and(|at| lives(at, seconds))
+            });
+            if is_known { Answer::Yes } else { Answer::No }
+        }
+    }
+}
+
+const fn opens_other(carries: Carries) -> bool {
+    matches!(
+        carries,
+        Carries::Udp | Carries::EchoRequest | Carries::Other
+    )
+}
+
+/// The place behind the last event of a kind.
+fn after(history: &History, is_kind: impl Fn(Event) -> bool) -> usize {
+    let last = history.iter().rposition(|&(_, event)| is_kind(event));
+    last.map_or(0, |index| index + 1)
+}
+
+/// The time that a flow shows whose packets left at these: it is written once a second.
+fn last_written(times: impl Iterator<Item = u64>) -> Option<u64> {
+    times.fold(None, |written, at| match written {
+        Some(written) if at - written <= REFRESH * HZ => Some(written),
+        _ => Some(at),
+    })
+}
+
+/// The same for one origin, and whether a connection answers rather than a SYN.
+fn promised_tcp(history: &History, origin: Origin, inbound: Flags, now: u64) -> (Answer, bool) {
+    let out = |event: Event| match event {
+        Event::Out(other, Carries::Tcp(flags)) if other == origin => Some(flags),
+        _ => None,
+    };
+    let is_later = |flags: Flags| !flags.open_connection() && !flags.accepts() && !flags.resets();
+    // A RST ends everything before it.
+    let begin = after(history, |event| out(event).is_some_and(Flags::resets));
+    let history = history[begin..].to_vec();
+    let syn = history
+        .iter()
+        .rposition(|&(_, event)| out(event).is_some_and(Flags::open_connection));
+    let is_evicted = |table: Table, from: usize| {
+        history[from..].iter().rposition(
+            |&(_, event)| matches!(event, Event::Evicted(o, t) if o == origin && t == table),
+        )
+    };
+
+    // Where the connection begins that the table knows, and whether it was picked up.
+    let mut picked_up = syn.is_none();
+    let mut from = syn.map_or(0, |syn| syn + 1);
+    let first_later = |from: usize| {
+        let found = history[from..]
+            .iter()
+            .position(|&(_, event)| out(event).is_some_and(is_later));
+        found.map(|index| from + index)
+    };
+    if let Some(syn) = syn {
+        let first = first_later(from);
+        // The SYN was forgotten before the handshake was over.
+        let end = first.unwrap_or(history.len());
+        if history[syn..end]
+            .iter()
+            .any(|&(_, event)| matches!(event, Event::Evicted(o, Table::Unanswered) if o == origin))
+        {
+            picked_up = true;
+        } else if first.is_none() {
+            let (at, _) = history[syn];
+            let answer = if now - at <= UNANSWERED_AGE * HZ {
+                Answer::Yes
+            } else if inbound.open_connection() {
+                Answer::No
+            } else {
+                Answer::AskSocket
+            };
+            return (answer, false);
+        }
+    }
+    if inbound.open_connection() {
+        return (Answer::No, false);
+    }
+    // Later segments after an eviction are picked up anew.
+    if let Some(evicted) = is_evicted(Table::Tcp, from)
+        && first_later(from).is_some_and(|first| first < from + evicted)
+    {
+        from += evicted + 1;
+        picked_up = true;
+    }
+    let Some(first) = first_later(from) else {
+        return (Answer::AskSocket, false);
+    };
+    // FINs are written at once, other segments once a second.
+    let (mut written, mut fin_out, mut fin_in) = (history[first].0, false, false);
+    for &(at, event) in &history[first..] {
+        match event {
+            Event::FinIn => fin_in = true,
+            event => {
+                let Some(flags) = out(event).filter(|&flags| is_later(flags)) else {
+                    continue;
+                };
+                let news = flags.finishes() && !fin_out;
+                fin_out |= flags.finishes();
+                if news || at - written > REFRESH * HZ {
+                    written = at;
+                }
+            }
+        }
+    }
+    let age = if fin_out && fin_in {
+        CLOSED_AGE
+    } else {
+        TCP_AGE
+    };
+    let answer = if now - written > age * HZ {
+        Answer::AskSocket
+    } else if picked_up {
+        Answer::PickedUp
+    } else {
+        Answer::Yes
+    };
+    (answer, answer != Answer::AskSocket)
+}
+
+/// A step of a sequence: a packet of one of a few flows, or time.
+#[derive(Clone, Debug)]
+enum Step {
+    Out(Packet),
+    In(Packet),
+    Wait(u64),
+}
+
+fn key(protocol: u8, peer: u8) -> FlowKey {
+    let mut remote = [0; 16];
+    remote[..4].copy_from_slice(&[192, 0, 2, peer]);
+    let mut local = [0; 16];
+    local[..4].copy_from_slice(&[198, 51, 100, 1]);
+    FlowKey {
+        remote,
+        local,
+        interface: 0,
+        remote_port: 443_u16.to_be_bytes(),
+        // Two flows share a port, and with it a note.
+        local_port: (40_000 + u16::from(peer / 2)).to_be_bytes(),
+        protocol,
+        family: 4,
+        padding: [0; 2],
+    }
+}
+
+fn tcp(peer: u8, bits: u8) -> Packet {
+    Packet {
+        key: key(6, peer),
+        carries: Carries::Tcp(Flags::new(bits)),
+    }
+}
+
+fn udp(peer: u8) -> Packet {
+    Packet {
+        key: key(17, peer),
+        carries: Carries::Udp,
+    }
+}
+
+/// Packets of the first few peers.
+fn packets(peers: u8) -> impl Strategy<Value = Packet> {
+    let bits = prop::sample::select(vec![
+        SYN,
+        SYN | ACK,
+        ACK,
+        ACK,
+        ACK,
+        ACK | FIN,
+        RST,
+        RST | ACK,
+    ]);
+    let others = prop::sample::select(vec![
+        (17, Carries::Udp),
+        (1, Carries::EchoRequest),
+        (1, Carries::EchoReply),
+        (1, Carries::OtherIcmp),
+        (47, Carries::Other),
+    ]);
+    prop_oneof![
+        3 => (0..peers, bits).prop_map(|(peer, bits)| tcp(peer, bits)),
+        1 => (0..peers, others).prop_map(|(peer, (protocol, carries))| Packet {
+            key: key(protocol, peer),
+            carries,
+        }),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Few peers: long histories. Many: full tables.
+    prop_oneof![2 => Just(1), 1 => Just(2), 1 => Just(PEERS)].prop_flat_map(|peers| {
+        // Up to two seconds, and around each age.
+        let waits = prop_oneof![
+            4 => 0..2 * HZ,
+            1 => prop::sample::select(vec![
+                ECHO_AGE, CLOSED_AGE, UNANSWERED_AGE, UDP_AGE, OTHER_AGE, TCP_AGE,
+            ])
+            .prop_flat_map(|age| age * HZ - 3..age * HZ + 3),
+        ];
+        let step = prop_oneof![
+            3 => packets(peers).prop_map(Step::Out),
+            3 => packets(peers).prop_map(Step::In),
+            2 => waits.prop_map(Step::Wait),
+        ];
+        prop::collection::vec(step, 1..40)
+    })
+}
+
+/// Runs a sequence, and holds each answer against the promise.
+fn run(steps: &[Step]) -> Result<(), TestCaseError> {
+    let world = World::new();
+    let mut histories: HashMap<FlowKey, History> = HashMap::new();
+    for step in steps {
+        match step {
+            Step::Wait(ticks) => world.wait(*ticks),
+            Step::Out(packet) => {
+                let origin = origin_of(packet.key.remote[3]);
+                record(packet, origin, &world);
+                let event = Event::Out(origin, packet.carries);
+                histories
+                    .entry(packet.key)
+                    .or_default()
+                    .push((world.now(), event));
+                for (origin, table, key) in world.evicted.take() {
+                    let event = Event::Evicted(origin, table);
+                    histories.entry(key).or_default().push((world.now(), event));
+                }
+            }
+            Step::In(packet) => {
+                let before = world.inserted.get();
+                let answer = ask(packet, &world);
+                prop_assert_eq!(world.inserted.get(), before, "{:?} inserts", packet);
+                let history = histories.entry(packet.key).or_default();
+                let promised = promised(history, packet.carries, world.now());
+                // A note may spare the look-ups, and with it the socket's.
+                let agree = match (answer, promised) {
+                    (Answer::No | Answer::AskSocket, Answer::No | Answer::AskSocket) => true,
+                    (answer, promised) => answer == promised,
+                };
+                prop_assert!(agree, "{:?}, not {:?}: {:?}", answer, promised, packet);
+                if let Carries::Tcp(flags) = packet.carries
+                    && flags.finishes()
+                    && matches!(answer, Answer::Yes | Answer::PickedUp)
+                {
+                    history.push((world.now(), Event::FinIn));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    // `FLOWS_CASES=1000000 cargo test -p xdpfw-common --test flows --release` takes minutes.
+    #![proptest_config(ProptestConfig {
+        cases: env::var("FLOWS_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2_000),
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn sequences_end_as_promised(steps in steps()) {
+        run(&steps)?;
+    }
+}
+
+#[test]
+fn an_answer_comes_from_the_peer_that_was_asked_and_no_other() {
+    let world = World::new();
+    record(&udp(0), Origin::Local, &world);
+    assert_eq!(ask(&udp(0), &world), Answer::Yes);
+    // Same local port, another peer; another port of the same peer.
+    assert_eq!(ask(&udp(1), &world), Answer::AskSocket);
+    let mut other = udp(0);
+    other.key.remote_port = 444_u16.to_be_bytes();
+    assert_eq!(ask(&other, &world), Answer::AskSocket);
+    // A port that never sent anything is not even looked up.
+    assert_eq!(ask(&udp(2), &world), Answer::No);
+    world.wait(UDP_AGE * HZ);
+    assert_eq!(ask(&udp(0), &world), Answer::Yes);
+    world.wait(1);
+    assert_eq!(ask(&udp(0), &world), Answer::AskSocket);
+}
+
+#[test]
+fn a_bare_syn_opens_nothing_but_what_was_opened_from_here_at_once() {
+    let world = World::new();
+    record(&tcp(0, SYN), Origin::Local, &world);
+    assert_eq!(ask(&tcp(0, SYN), &world), Answer::Yes);
+    assert_eq!(ask(&tcp(1, SYN), &world), Answer::No);
+    record(&tcp(0, ACK), Origin::Local, &world);
+    assert_eq!(ask(&tcp(0, ACK), &world), Answer::Yes);
+    assert_eq!(ask(&tcp(0, SYN), &world), Answer::No);
+}
+
+#[test]
+fn what_is_sent_through_this_host_evicts_nothing_of_its_own() {
+    let world = World::new();
+    record(&udp(0), Origin::Local, &world);
+    for peer in 1..=100 {
+        record(&udp(peer), Origin::Forwarded, &world);
+    }
+    assert_eq!(ask(&udp(0), &world), Answer::Yes);
+    let scan = (1..=100).map(|peer| tcp(peer, SYN));
+    record(&tcp(0, SYN), Origin::Local, &world);
+    record(&tcp(0, ACK), Origin::Local, &world);
+    scan.for_each(|syn| record(&syn, Origin::Local, &world));
+    assert_eq!(ask(&tcp(0, ACK), &world), Answer::Yes);
+}
+
+#[test]
+fn what_rules_let_in_anyway_is_not_recorded() {
+    let world = World {
+        open: Some(40_000_u16.to_be_bytes()),
+        admitted: Some(key(17, 2).remote),
+        ..World::new()
+    };
+    for packet in [
+        udp(0),
+        tcp(0, SYN),
+        tcp(0, ACK),
+        udp(2),
+        tcp(2, SYN),
+        tcp(2, ACK),
+    ] {
+        record(&packet, Origin::Local, &world);
+        assert_eq!(world.inserted.get(), 0, "{packet:?}");
+        assert_eq!(ask(&packet, &world), Answer::No, "{packet:?}");
+    }
+    record(&udp(3), Origin::Local, &world);
+    assert_eq!(world.inserted.get(), 1);
+    assert_eq!(ask(&udp(3), &world), Answer::Yes);
+}
+
+#[test]
+fn a_note_is_never_taken_for_never() {
+    assert_eq!(note_time(0), 1);
+    assert_eq!(note_time(u64::from(u32::MAX) << 6), u32::MAX);
+    assert_eq!(note_time((u64::from(u32::MAX) + 1) << 6), 1);
+}
