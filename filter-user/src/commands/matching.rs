@@ -1,10 +1,13 @@
 //! The options that restrict which packets a rule matches. Commands that take a rule's words
 //! share them.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
+use ipnet::IpNet;
 
 use super::Failure;
-use crate::policy::{Match, MatchSpec};
+use crate::policy::{Match, MatchError, MatchSpec, Part};
 
 /// Which packets a rule matches, beside its words.
 #[derive(Debug, clap::Args)]
@@ -37,7 +40,17 @@ impl MatchOptions {
             to: self.to.as_deref().map(strs),
             on: self.on.as_deref().map(strs),
         });
-        Ok(matching.map_err(Failure::usage)?)
+        let stray = |error: &MatchError| match error.part {
+            Part::Words => words.iter().find(|word| is_address(word)),
+            _ => None,
+        };
+        Ok(matching.map_err(|error| match stray(&error) {
+            Some(word) => Failure::usage(format!(
+                "`{word}` is an address among the rule's words (lists are comma-separated, as in \
+                 `--from A,B`)"
+            )),
+            None => Failure::usage(error),
+        })?)
     }
 
     /// Refuses the options where only ids were given.
@@ -59,6 +72,10 @@ impl MatchOptions {
             }
         }
     }
+}
+
+fn is_address(word: &str) -> bool {
+    word.parse::<IpNet>().is_ok() || word.parse::<IpAddr>().is_ok()
 }
 
 fn strs(words: &[String]) -> Vec<&str> {
