@@ -27,10 +27,10 @@ pub struct Args {
     /// The file, `-` for standard input; without, the policy file itself
     #[arg(value_name = "FILE")]
     file: Option<String>,
-    /// Only validate it and print how it differs from what is live
+    /// Validate the file and print how it differs from what is in force; change nothing
     #[arg(long)]
     check: bool,
-    /// Even if it cuts the SSH session this runs in
+    /// Make the change even if it cuts this SSH session
     #[arg(long)]
     force: bool,
 }

@@ -15,7 +15,7 @@ pub struct Args {
     /// What happens to what no rule matches
     #[arg(value_enum)]
     action: Word,
-    /// Even if it cuts the SSH session this runs in
+    /// Make the change even if it cuts this SSH session
     #[arg(long)]
     force: bool,
 }

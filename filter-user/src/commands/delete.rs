@@ -20,7 +20,7 @@ pub struct Args {
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Even if it cuts the SSH session this runs in
+    /// Make the change even if it cuts this SSH session
     #[arg(long)]
     force: bool,
 }

@@ -19,22 +19,22 @@ use crate::{
 /// Arguments of `allow` and `deny`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What the rule is for: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`,
+    /// The packets that the rule matches: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`,
     /// `icmp echo-request`, `icmp6 any`, `proto gre`, `any`
     #[arg(required = true, value_name = "WHAT")]
     words: Vec<String>,
     #[command(flatten)]
     options: MatchOptions,
-    /// What to remember about the rule
+    /// A note about the rule
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
-    /// Put the rule in front of this one; without, at the end
+    /// Put the rule in front of this one, instead of at the end
     #[arg(long, value_name = "ID")]
     before: Option<String>,
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Even if it cuts the SSH session this runs in
+    /// Make the change even if it cuts this SSH session
     #[arg(long)]
     force: bool,
 }

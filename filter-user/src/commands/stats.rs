@@ -25,10 +25,10 @@ pub struct Args {
     /// Only these ports: `tcp/443`, `udp/dns`
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     port: Vec<String>,
-    /// Show them again and again, every so many seconds
+    /// Show them every so many seconds
     #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "1")]
     watch: Option<f64>,
-    /// Set all counters to zero, after showing them
+    /// Set all counters to zero after showing them
     #[arg(long, conflicts_with = "watch")]
     reset: bool,
 }

@@ -19,10 +19,10 @@ pub struct Args {
     /// The interfaces; without any, those of the policy
     #[arg(value_name = "IFACE")]
     interfaces: Vec<String>,
-    /// Where the program is to run: in the driver, or in the network stack
+    /// Run the program in the driver, or in the network stack
     #[arg(long, value_enum, default_value_t)]
     mode: ModeArg,
-    /// Even if it cuts the SSH session this runs in
+    /// Make the change even if it cuts this SSH session
     #[arg(long)]
     force: bool,
 }
