@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use crate::{
-    compiler::{Environment, compile},
-    policy::{Match, Policy, Protocol, Rule, RuleId},
+    compiler::{Environment, Resolved, compile},
+    policy::{Match, Policy, Protocol, RuleId},
     ports::{PortRange, PortSet},
 };
 
@@ -48,23 +48,6 @@ pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Vec<Shadowed> {
         }
     };
     unreached.iter().enumerate().map(blame).collect()
-}
-
-/// A rule with its port words turned into ports.
-struct Resolved<'a> {
-    rule: &'a Rule,
-    local: PortSet,
-    remote: PortSet,
-}
-
-impl<'a> Resolved<'a> {
-    fn of(rule: &'a Rule, ephemeral: PortRange) -> Self {
-        Self {
-            rule,
-            local: rule.matches.local.resolve(ephemeral),
-            remote: rule.matches.remote.resolve(ephemeral),
-        }
-    }
 }
 
 /// The rule in front that takes all packets of this one, or else all that take some.

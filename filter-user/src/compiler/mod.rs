@@ -198,14 +198,17 @@ pub fn compile(
 }
 
 /// A rule with its port words turned into ports.
-struct Resolved<'a> {
-    rule: &'a Rule,
-    local: PortSet,
-    remote: PortSet,
+pub(crate) struct Resolved<'a> {
+    pub(crate) rule: &'a Rule,
+    /// This host's ports.
+    pub(crate) local: PortSet,
+    /// The peers' ports.
+    pub(crate) remote: PortSet,
 }
 
 impl<'a> Resolved<'a> {
-    fn of(rule: &'a Rule, ephemeral: PortRange) -> Self {
+    /// A rule on a host with these ephemeral ports.
+    pub(crate) fn of(rule: &'a Rule, ephemeral: PortRange) -> Self {
         Self {
             rule,
             local: rule.matches.local.resolve(ephemeral),
