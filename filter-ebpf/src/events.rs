@@ -11,7 +11,6 @@ use xdpfw_common::{
     verdict::Outcome,
     wire::{Frame, Malformation, ip},
 };
-
 use xdpfw_ebpf::packet::{Context, Packet};
 
 use crate::ingress::Ingress;

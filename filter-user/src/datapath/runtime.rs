@@ -42,6 +42,7 @@ const PINS: &str = "bpf";
 const LOCK: &str = "lock";
 /// `BPF_FS_MAGIC` in linux/magic.h.
 const BPFFS: u64 = 0xcafe_4a11;
+
 /// Opens the lock's file.
 ///
 /// # Errors
