@@ -204,6 +204,31 @@ fn what_is_not_our_own_is_moved_aside() -> Result<()> {
     Ok(())
 }
 
+/// Whoever unmounts our bpffs takes the filter off, as soon as no command has it open. A
+/// trace ends with an error then, and `up` starts anew.
+#[test]
+fn a_filter_whose_pins_are_gone_comes_up_again() -> Result<()> {
+    let lab = Lab::new()?;
+    let output = in_system(
+        &lab,
+        "\"$@\" up eth0 || exit 80
+        \"$@\" trace > /mnt/trace 2>&1 & trace=$!
+        until \"$@\" status | grep --quiet traced; do sleep 0.1; done
+        umount --lazy /run/xdpfw/bpf
+        code=0; wait $trace || code=$?
+        [ $code = 5 ] || exit 81
+        tail -n 1 /mnt/trace | grep --quiet '^error: eth0 is filtered by' || exit 82
+        until ! ip -json link show eth0 | grep --quiet '\"xdp\"'; do sleep 0.1; done
+        \"$@\" status > /mnt/status && exit 83
+        grep --quiet 'warning: eth0: in the policy, but not filtered' /mnt/status || exit 84
+        \"$@\" up || exit 85
+        \"$@\" status > /mnt/status || exit 86
+        \"$@\" down || exit 87",
+    )?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    Ok(())
+}
+
 /// Where the pins are elsewhere, no command may take that for "not up".
 #[test]
 fn a_filter_of_another_system_is_not_taken_for_none() -> Result<()> {

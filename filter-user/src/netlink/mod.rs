@@ -4,6 +4,8 @@
 mod addresses;
 mod interfaces;
 
+use std::thread;
+
 use anyhow::Result;
 use rtnetlink::Handle;
 
@@ -12,14 +14,20 @@ pub use self::{
     interfaces::{Interface, LinkLayer, Mode, detach_xdp, interfaces},
 };
 
-/// Asks the kernel over a connection of its own.
-fn request<T>(work: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?
-        .block_on(async {
-            let (connection, handle, _) = rtnetlink::new_connection()?;
-            tokio::spawn(connection);
-            work(handle).await
-        })
+/// Asks the kernel over a connection of its own; from any thread, also one that drives
+/// asynchronous tasks.
+fn request<T: Send>(work: impl AsyncFnOnce(Handle) -> Result<T> + Send) -> Result<T> {
+    let ask = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?
+            .block_on(async {
+                let (connection, handle, _) = rtnetlink::new_connection()?;
+                tokio::spawn(connection);
+                work(handle).await
+            })
+    };
+    // A runtime cannot start within another one, which the caller may be in.
+    thread::scope(|scope| scope.spawn(ask).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
