@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_route::link::{
-        LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+        InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
     },
 };
 
@@ -67,6 +67,17 @@ pub struct Interface {
     pub driver: Option<String>,
     /// The XDP program attached to it, and where.
     pub xdp: Option<(u32, Mode)>,
+    /// The interface that it is a port of.
+    pub master: Option<Master>,
+}
+
+/// The interface that others are ports of: a bridge, bond, team or VRF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Master {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Whether it is a bridge, so that packets go from port to port.
+    pub is_bridge: bool,
 }
 
 /// All interfaces of this network namespace.
@@ -122,21 +133,26 @@ impl From<LinkMessage> for Interface {
             mtu: 0,
             driver: None,
             xdp: None,
+            master: None,
         };
+        let (mut master, mut is_bridge) = (None, false);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name = name,
                 LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
                 LinkAttribute::LinkInfo(infos) => {
+                    is_bridge = infos.contains(&LinkInfo::PortKind(InfoPortKind::Bridge));
                     interface.driver = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
                         _ => None,
                     });
                 }
+                LinkAttribute::Controller(index) => master = Some(index),
                 LinkAttribute::Xdp(xdp) => interface.xdp = attached(&xdp),
                 _ => {}
             }
         }
+        interface.master = master.map(|index| Master { index, is_bridge });
         if interface.driver.is_none() {
             interface.driver = driver_of(&interface.name, interface.index);
         }

@@ -1,8 +1,10 @@
-//! Asks rtnetlink for the interfaces of this network namespace and their addresses. It must
-//! never know of policies or tables.
+//! Asks netlink for the interfaces of this network namespace, their addresses, default routes
+//! and tracked connections. It must never know of policies or tables.
 
 mod addresses;
+mod conntrack;
 mod interfaces;
+mod routes;
 
 use std::thread;
 
@@ -10,8 +12,10 @@ use anyhow::Result;
 use rtnetlink::Handle;
 
 pub use self::{
-    addresses::interface_with,
-    interfaces::{Interface, LinkLayer, Mode, detach_xdp, interfaces},
+    addresses::{interface_with, own_addresses},
+    conntrack::{Tracked, tracked_connections, tracks_connections},
+    interfaces::{Interface, LinkLayer, Master, Mode, detach_xdp, interfaces},
+    routes::default_route_interfaces,
 };
 
 /// Asks the kernel over a connection of its own; from any thread, also one that drives

@@ -1,0 +1,68 @@
+//! Where packets to the rest of the world leave.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context as _, Result};
+use futures_util::TryStreamExt as _;
+use rtnetlink::{
+    RouteMessageBuilder,
+    packet_route::{
+        AddressFamily,
+        route::{RouteAttribute, RouteMessage, RouteType},
+    },
+};
+
+use super::request;
+
+/// The interfaces by which default routes leave, of both families and all tables, each once.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn default_route_interfaces() -> Result<Vec<u32>> {
+    let mut interfaces: Vec<u32> = request(async |handle| {
+        let mut found = Vec::new();
+        for all in [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ] {
+            // A router has a million routes, so they are never all in memory.
+            let mut routes = handle.route().get(all).execute();
+            while let Some(route) = routes.try_next().await? {
+                if is_default(&route) {
+                    found.extend(interfaces_of(&route));
+                }
+            }
+        }
+        Ok(found)
+    })
+    .context("cannot list the routes")?;
+    interfaces.sort_unstable();
+    interfaces.dedup();
+    Ok(interfaces)
+}
+
+/// Whether a route leads to the rest of the world. VPNs lay two halves, or IPv6's global
+/// addresses (2000::/3), over the default route so that they need not replace it.
+fn is_default(route: &RouteMessage) -> bool {
+    let longest = match route.header.address_family {
+        AddressFamily::Inet => 1,
+        AddressFamily::Inet6 => 3,
+        _ => return false,
+    };
+    route.header.kind == RouteType::Unicast && route.header.destination_prefix_length <= longest
+}
+
+fn interfaces_of(route: &RouteMessage) -> Vec<u32> {
+    let mut interfaces = Vec::new();
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => interfaces.push(*index),
+            RouteAttribute::MultiPath(hops) => {
+                interfaces.extend(hops.iter().map(|hop| hop.interface_index));
+            }
+            _ => {}
+        }
+    }
+    interfaces
+}
