@@ -1,5 +1,9 @@
-//! Reads from `/proc`: ephemeral ports, namespaces, the SSH session that the command runs in.
+//! Reads from `/proc`: ephemeral ports, namespaces, sockets, the SSH session that the command
+//! runs in; and asks other packet filters which ports they publish.
 
+mod forwarding;
+mod published;
+mod sockets;
 mod ssh;
 
 use std::{ffi::OsStr, fs};
@@ -7,7 +11,12 @@ use std::{ffi::OsStr, fs};
 use anyhow::{Context as _, Result};
 use procfs::process::Process;
 
-pub use self::ssh::SshSession;
+pub use self::{
+    forwarding::{Forwarding, forwarding},
+    published::published_ports,
+    sockets::{Socket, SocketState, sockets},
+    ssh::SshSession,
+};
 use crate::ports::PortRange;
 
 /// Linux's own default, `ip_local_port_range` in
