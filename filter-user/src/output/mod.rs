@@ -1,6 +1,7 @@
 //! Renders what commands show. Each view is a struct that serialises to JSON and displays as
 //! a table; all go through the printer.
 
+mod closed;
 mod difference;
 mod list;
 mod printer;
@@ -9,6 +10,7 @@ mod status;
 mod table;
 mod warnings;
 
+pub use closed::closed_line;
 pub use difference::Difference;
 pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};
