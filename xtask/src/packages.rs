@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
 
 /// Programs that tests, demo and benchmarks call, and the packages that have them.
-pub(crate) const TOOLS: [(&str, &str); 8] = [
+pub(crate) const TOOLS: [(&str, &str); 9] = [
     // Namespaces, veth pairs and other interfaces, and what is done to packets on the way.
     ("ip", "iproute2"),
     ("tc", "iproute2"),
@@ -28,6 +28,8 @@ pub(crate) const TOOLS: [(&str, &str); 8] = [
     ("ping", "iputils-ping"),
     ("curl", "curl"),
     ("iperf3", "iperf3"),
+    // NAT, as containers and routers have it.
+    ("nft", "nftables"),
 ];
 
 /// Packet filters that ours is measured against, and the packages that have them.

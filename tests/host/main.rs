@@ -1,0 +1,7 @@
+//! Tests of what the library reads of a host: sockets, addresses, routes, tracked connections,
+//! published ports. It is asked from a thread that has entered the host's namespace, so
+//! whatever is read of another namespace fails them.
+
+mod interfaces;
+mod nat;
+mod sockets;
