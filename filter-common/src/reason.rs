@@ -68,8 +68,8 @@ reasons! {
     RuleAllow = 2, Pass, "rule";
     /// A `deny` rule matched.
     RuleDeny = 3, Drop, "rule";
-    /// No rule matched, and the packet belongs to a socket of this host that
-    /// talks to this peer.
+    /// No rule allows the packet, and it answers what this host, or one that it forwards
+    /// for, sent.
     Reply = 4, Pass, "reply";
     /// A DHCP server's answer to this host's client (RFC 2131: ports 67 to 68),
     /// which no socket look-up can find: clients listen on raw sockets.
@@ -87,8 +87,8 @@ reasons! {
     VlanDepth = 10, Drop, "vlan-depth";
     /// Address resolution (RFC 826), without which IPv4 stops working.
     Arp = 11, Pass, "arp";
-    /// An ICMP error (RFC 792, RFC 4443): without them, path MTU discovery and the
-    /// host's own connections fail in silence.
+    /// An ICMP error (RFC 792, RFC 4443) about a packet that left from here: without them,
+    /// path MTU discovery and the host's own connections fail in silence.
     IcmpError = 12, Pass, "icmp-error";
     /// IPv6 neighbour and router discovery (RFC 4861), without which IPv6 stops
     /// working within minutes.
@@ -98,6 +98,9 @@ reasons! {
     Mld = 14, Pass, "mld";
     /// A frame that carries neither IP nor ARP.
     NonIp = 15, Pass, "non-ip";
+    /// Group management of IPv4 (RFC 3376), without which switches stop delivering
+    /// multicast.
+    Igmp = 16, Pass, "igmp";
 }
 
 impl Reason {

@@ -39,10 +39,10 @@ fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
     let config = Config {
         default_pass: 1,
         drop_fragments: 2,
-        udp_replies: 3,
+        replies: 3,
         dhcp_client: 4,
-        ephemeral_first: 5,
-        ephemeral_last: 6,
+        icmp_errors: 5,
+        records: 6,
         listed_kinds: 7,
         questions: 8,
         rest: [9, 13, 17, 21, 25].map(node),

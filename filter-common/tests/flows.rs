@@ -53,7 +53,7 @@ struct World {
     evicted: RefCell<Vec<(Origin, Table, FlowKey)>>,
     /// What was inserted, in all.
     inserted: Cell<u64>,
-    open: Option<[u8; 2]>,
+    free: Option<[u8; 2]>,
     admitted: Option<[u8; 16]>,
 }
 
@@ -66,8 +66,23 @@ impl World {
             notes: RefCell::default(),
             evicted: RefCell::default(),
             inserted: Cell::new(0),
-            open: None,
+            free: None,
             admitted: None,
+        }
+    }
+
+    /// Changes a flow, if it is known.
+    fn change(
+        &self,
+        origin: Origin,
+        table: Table,
+        key: &FlowKey,
+        change: impl FnOnce(&mut FlowState),
+    ) {
+        let mut tables = self.tables.borrow_mut();
+        let flows = tables.entry((origin, table)).or_default();
+        if let Some((_, state)) = flows.iter_mut().find(|(other, _)| other == key) {
+            change(state);
         }
     }
 
@@ -95,11 +110,7 @@ impl Memory for World {
     }
 
     fn set_fin_in(&self, origin: Origin, key: &FlowKey) {
-        let mut tables = self.tables.borrow_mut();
-        let flows = tables.entry((origin, Table::Tcp)).or_default();
-        if let Some((_, state)) = flows.iter_mut().find(|(other, _)| other == key) {
-            state.flags |= FlowState::FIN_IN;
-        }
+        self.change(origin, Table::Tcp, key, |state| state.fin_in = 1);
     }
 
     fn note(&self, note: Note, port: [u8; 2]) -> u32 {
@@ -108,18 +119,27 @@ impl Memory for World {
 }
 
 impl Recorder for World {
-    fn put(&self, origin: Origin, table: Table, key: &FlowKey, state: FlowState) {
+    fn insert(&self, origin: Origin, table: Table, key: &FlowKey, state: FlowState) {
         let mut tables = self.tables.borrow_mut();
         let flows = tables.entry((origin, table)).or_default();
-        match flows.iter().position(|(other, _)| other == key) {
-            Some(index) => drop(flows.remove(index)),
-            None => self.inserted.set(self.inserted.get() + 1),
-        }
+        assert!(
+            flows.iter().all(|(other, _)| other != key),
+            "known: {key:?}"
+        );
+        self.inserted.set(self.inserted.get() + 1);
         flows.push((*key, state));
         if flows.len() > CAPACITY {
             let (key, _) = flows.remove(0);
             self.evicted.borrow_mut().push((origin, table, key));
         }
+    }
+
+    fn refresh(&self, origin: Origin, table: Table, key: &FlowKey) {
+        self.change(origin, table, key, |state| state.last_out = self.now.get());
+    }
+
+    fn set_fin_out(&self, origin: Origin, key: &FlowKey) {
+        self.change(origin, Table::Tcp, key, |state| state.fin_out = 1);
     }
 
     fn remove(&self, origin: Origin, table: Table, key: &FlowKey) {
@@ -132,8 +152,8 @@ impl Recorder for World {
         self.notes.borrow_mut().insert((note, port), time);
     }
 
-    fn is_open(&self, packet: &Packet) -> bool {
-        self.open == Some(packet.key.local_port)
+    fn is_free(&self, packet: &Packet) -> bool {
+        self.free == Some(packet.key.local_port)
     }
 
     fn admits_answer(&self, packet: &Packet) -> bool {
@@ -144,7 +164,7 @@ impl Recorder for World {
 /// What has happened to one flow.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Out(Origin, Carries),
+    Out(Origin, Carries, Flags),
     /// One that belonged to it.
     FinIn,
     Evicted(Origin, Table),
@@ -154,10 +174,11 @@ enum Event {
 type History = Vec<(u64, Event)>;
 
 /// What the module promises for a packet that comes in now.
-fn promised(history: &History, carries: Carries, now: u64) -> Answer {
+fn promised(history: &History, packet: &Packet, now: u64) -> Answer {
+    let &Packet { carries, flags, .. } = packet;
     let lives = |since: u64, seconds: u64| now - since <= seconds * HZ;
     match carries {
-        Carries::Tcp(flags) => {
+        Carries::Tcp => {
             let mut answers = Origin::ALL.map(|origin| promised_tcp(history, origin, flags, now));
             // What left from here counts, whoever sent it; a connection before a SYN.
             answers.sort_by_key(|answer| match answer {
@@ -183,7 +204,9 @@ fn promised(history: &History, carries: Carries, now: u64) -> Answer {
                 let outs = history[begin..]
                     .iter()
                     .filter_map(|&(at, event)| match event {
-                        Event::Out(other, carries) if other == origin && opens_other(carries) => {
+                        Event::Out(other, carries, _)
+                            if other == origin && opens_other(carries) =>
+                        {
                             Some(at)
                         }
                         _ => None,
@@ -216,98 +239,129 @@ fn last_written(times: impl Iterator<Item = u64>) -> Option<u64> {
     })
 }
 
-/// The same for one origin, and whether a connection answers rather than a SYN.
-fn promised_tcp(history: &History, origin: Origin, inbound: Flags, now: u64) -> (Answer, bool) {
-    let out = |event: Event| match event {
-        Event::Out(other, Carries::Tcp(flags)) if other == origin => Some(flags),
-        _ => None,
-    };
-    let is_later = |flags: Flags| !flags.open_connection() && !flags.accepts() && !flags.resets();
-    // A RST ends everything before it.
-    let begin = after(history, |event| out(event).is_some_and(Flags::resets));
-    let history = history[begin..].to_vec();
-    let syn = history
-        .iter()
-        .rposition(|&(_, event)| out(event).is_some_and(Flags::open_connection));
-    let is_evicted = |table: Table, from: usize| {
-        history[from..].iter().rposition(
-            |&(_, event)| matches!(event, Event::Evicted(o, t) if o == origin && t == table),
-        )
-    };
+/// What is known of a connection.
+#[derive(Clone, Copy)]
+enum Connection {
+    Unknown,
+    /// A bare SYN left last, at this time.
+    Asked(u64),
+    /// It is open, or over: when it was written last, and what is known.
+    Known {
+        written: u64,
+        picked_up: bool,
+        fin_out: bool,
+        fin_in: bool,
+        /// It was over when a segment left.
+        over: bool,
+    },
+}
 
-    // Where the connection begins that the table knows, and whether it was picked up.
-    let mut picked_up = syn.is_none();
-    let mut from = syn.map_or(0, |syn| syn + 1);
-    let first_later = |from: usize| {
-        let found = history[from..]
-            .iter()
-            .position(|&(_, event)| out(event).is_some_and(is_later));
-        found.map(|index| from + index)
-    };
-    if let Some(syn) = syn {
-        let first = first_later(from);
-        // The SYN was forgotten before the handshake was over.
-        let end = first.unwrap_or(history.len());
-        if history[syn..end]
-            .iter()
-            .any(|&(_, event)| matches!(event, Event::Evicted(o, Table::Unanswered) if o == origin))
-        {
-            picked_up = true;
-        } else if first.is_none() {
-            let (at, _) = history[syn];
-            let answer = if now - at <= UNANSWERED_AGE * HZ {
-                Answer::Yes
-            } else if inbound.open_connection() {
-                Answer::No
-            } else {
-                Answer::AskSocket
+/// What an event makes of a connection.
+fn after_event(connection: Connection, at: u64, event: Event, origin: Origin) -> Connection {
+    let flags = match event {
+        Event::Out(other, Carries::Tcp, flags) if other == origin => flags,
+        Event::Evicted(other, table) if other == origin => {
+            return match (connection, table) {
+                (Connection::Asked(_) | Connection::Known { over: true, .. }, Table::Brief)
+                | (Connection::Known { over: false, .. }, Table::Tcp) => Connection::Unknown,
+                _ => connection,
             };
-            return (answer, false);
         }
-    }
-    if inbound.open_connection() {
-        return (Answer::No, false);
-    }
-    // Later segments after an eviction are picked up anew.
-    if let Some(evicted) = is_evicted(Table::Tcp, from)
-        && first_later(from).is_some_and(|first| first < from + evicted)
-    {
-        from += evicted + 1;
-        picked_up = true;
-    }
-    let Some(first) = first_later(from) else {
-        return (Answer::AskSocket, false);
+        Event::FinIn => {
+            return match connection {
+                Connection::Known {
+                    written,
+                    picked_up,
+                    fin_out,
+                    over,
+                    ..
+                } => Connection::Known {
+                    written,
+                    picked_up,
+                    fin_out,
+                    fin_in: true,
+                    over,
+                },
+                other => other,
+            };
+        }
+        _ => return connection,
     };
-    // FINs are written at once, other segments once a second.
-    let (mut written, mut fin_out, mut fin_in) = (history[first].0, false, false);
-    for &(at, event) in &history[first..] {
-        match event {
-            Event::FinIn => fin_in = true,
-            event => {
-                let Some(flags) = out(event).filter(|&flags| is_later(flags)) else {
-                    continue;
-                };
-                let news = flags.finishes() && !fin_out;
-                fin_out |= flags.finishes();
-                if news || at - written > REFRESH * HZ {
-                    written = at;
-                }
+    if flags.resets() {
+        return Connection::Unknown;
+    }
+    if flags.accepts() {
+        return connection;
+    }
+    if flags.open_connection() {
+        return Connection::Asked(at);
+    }
+    let fin = flags.finishes();
+    match connection {
+        Connection::Unknown | Connection::Asked(_) => Connection::Known {
+            written: at,
+            picked_up: matches!(connection, Connection::Unknown),
+            fin_out: fin,
+            fin_in: false,
+            over: false,
+        },
+        Connection::Known {
+            written,
+            picked_up,
+            fin_out,
+            fin_in,
+            over,
+        } => {
+            let is_over_now = !over && fin_in && (fin || fin_out);
+            let news = !over && fin && !fin_out;
+            Connection::Known {
+                written: if is_over_now || news || at - written > REFRESH * HZ {
+                    at
+                } else {
+                    written
+                },
+                picked_up,
+                fin_out: fin_out || fin,
+                fin_in,
+                over: over || is_over_now,
             }
         }
     }
-    let age = if fin_out && fin_in {
-        CLOSED_AGE
+}
+
+/// The same for one origin, and whether a connection answers rather than a SYN.
+fn promised_tcp(history: &History, origin: Origin, inbound: Flags, now: u64) -> (Answer, bool) {
+    let connection = history
+        .iter()
+        .fold(Connection::Unknown, |connection, &(at, event)| {
+            after_event(connection, at, event, origin)
+        });
+    let unknown = if inbound.open_connection() {
+        Answer::No
     } else {
-        TCP_AGE
-    };
-    let answer = if now - written > age * HZ {
         Answer::AskSocket
-    } else if picked_up {
-        Answer::PickedUp
-    } else {
-        Answer::Yes
     };
-    (answer, answer != Answer::AskSocket)
+    match connection {
+        Connection::Asked(at) if now - at <= UNANSWERED_AGE * HZ => (Answer::Yes, false),
+        Connection::Known {
+            written,
+            picked_up,
+            fin_out,
+            fin_in,
+            ..
+        } if !inbound.open_connection() => {
+            let age = match fin_out && fin_in {
+                true => CLOSED_AGE,
+                false => TCP_AGE,
+            };
+            match picked_up {
+                _ if now - written > age * HZ => (unknown, false),
+                true => (Answer::PickedUp, true),
+                false => (Answer::Yes, true),
+            }
+        }
+        _ => (unknown, false),
+    }
 }
 
 /// A step of a sequence: a packet of one of a few flows, or time.
@@ -339,7 +393,9 @@ fn key(protocol: u8, peer: u8) -> FlowKey {
 fn tcp(peer: u8, bits: u8) -> Packet {
     Packet {
         key: key(6, peer),
-        carries: Carries::Tcp(Flags::new(bits)),
+        carries: Carries::Tcp,
+        flags: Flags::new(bits),
+        padding: [0; 2],
     }
 }
 
@@ -347,6 +403,8 @@ fn udp(peer: u8) -> Packet {
     Packet {
         key: key(17, peer),
         carries: Carries::Udp,
+        flags: Flags::NONE,
+        padding: [0; 2],
     }
 }
 
@@ -374,6 +432,8 @@ fn packets(peers: u8) -> impl Strategy<Value = Packet> {
         1 => (0..peers, others).prop_map(|(peer, (protocol, carries))| Packet {
             key: key(protocol, peer),
             carries,
+            flags: Flags::NONE,
+            padding: [0; 2],
         }),
     ]
 }
@@ -408,7 +468,7 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
             Step::Out(packet) => {
                 let origin = origin_of(packet.key.remote[3]);
                 record(packet, origin, &world);
-                let event = Event::Out(origin, packet.carries);
+                let event = Event::Out(origin, packet.carries, packet.flags);
                 histories
                     .entry(packet.key)
                     .or_default()
@@ -423,17 +483,14 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
                 let answer = ask(packet, &world);
                 prop_assert_eq!(world.inserted.get(), before, "{:?} inserts", packet);
                 let history = histories.entry(packet.key).or_default();
-                let promised = promised(history, packet.carries, world.now());
+                let promised = promised(history, packet, world.now());
                 // A note may spare the look-ups, and with it the socket's.
                 let agree = match (answer, promised) {
                     (Answer::No | Answer::AskSocket, Answer::No | Answer::AskSocket) => true,
                     (answer, promised) => answer == promised,
                 };
                 prop_assert!(agree, "{:?}, not {:?}: {:?}", answer, promised, packet);
-                if let Carries::Tcp(flags) = packet.carries
-                    && flags.finishes()
-                    && matches!(answer, Answer::Yes | Answer::PickedUp)
-                {
+                if packet.flags.finishes() && matches!(answer, Answer::Yes | Answer::PickedUp) {
                     history.push((world.now(), Event::FinIn));
                 }
             }
@@ -503,7 +560,7 @@ fn what_is_sent_through_this_host_evicts_nothing_of_its_own() {
 #[test]
 fn what_rules_let_in_anyway_is_not_recorded() {
     let world = World {
-        open: Some(40_000_u16.to_be_bytes()),
+        free: Some(40_000_u16.to_be_bytes()),
         admitted: Some(key(17, 2).remote),
         ..World::new()
     };
@@ -517,11 +574,49 @@ fn what_rules_let_in_anyway_is_not_recorded() {
     ] {
         record(&packet, Origin::Local, &world);
         assert_eq!(world.inserted.get(), 0, "{packet:?}");
-        assert_eq!(ask(&packet, &world), Answer::No, "{packet:?}");
+        let answer = ask(&packet, &world);
+        assert!(
+            matches!(answer, Answer::No | Answer::AskSocket),
+            "{answer:?}: {packet:?}"
+        );
     }
     record(&udp(3), Origin::Local, &world);
     assert_eq!(world.inserted.get(), 1);
     assert_eq!(ask(&udp(3), &world), Answer::Yes);
+}
+
+#[test]
+fn short_connections_evict_no_open_one() {
+    let world = World::new();
+    record(&tcp(0, SYN), Origin::Local, &world);
+    record(&tcp(0, ACK), Origin::Local, &world);
+    for peer in 1..=100 {
+        record(&tcp(peer, SYN), Origin::Local, &world);
+        record(&tcp(peer, ACK), Origin::Local, &world);
+        record(&tcp(peer, ACK | FIN), Origin::Local, &world);
+        assert_eq!(ask(&tcp(peer, ACK | FIN), &world), Answer::Yes);
+        // The last segment of the other end is on its way still.
+        record(&tcp(peer, ACK), Origin::Local, &world);
+        assert_eq!(ask(&tcp(peer, ACK | FIN), &world), Answer::Yes);
+        assert_eq!(ask(&tcp(peer, SYN), &world), Answer::No);
+    }
+    assert_eq!(ask(&tcp(0, ACK), &world), Answer::Yes);
+}
+
+#[test]
+fn what_is_sent_to_a_group_is_not_recorded() {
+    let world = World::new();
+    let mut packet = udp(0);
+    for first in [224, 239, 255] {
+        packet.key.remote[0] = first;
+        record(&packet, Origin::Local, &world);
+    }
+    packet.key.family = 6;
+    record(&packet, Origin::Local, &world);
+    assert_eq!(world.inserted.get(), 0);
+    packet.key.remote[0] = 0xfe;
+    record(&packet, Origin::Local, &world);
+    assert_eq!(world.inserted.get(), 1);
 }
 
 #[test]

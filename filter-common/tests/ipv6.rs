@@ -75,8 +75,8 @@ fn port(packet: &[u8]) -> Result<u16, Malformation> {
 fn the_header_gives_addresses_and_payload() {
     let packet = packet(&[], TCP, &segment());
     let ip = parse(&packet).unwrap();
-    assert_eq!(ip.addresses.source(), IpAddr::from([0x20; 16]));
-    assert_eq!(ip.addresses.destination(), IpAddr::from([0x21; 16]));
+    assert_eq!(ip.addresses.remote(), IpAddr::from([0x20; 16]));
+    assert_eq!(ip.addresses.local(), IpAddr::from([0x21; 16]));
     assert_eq!((ip.payload.offset, ip.payload.len), (40, 20));
     assert!(!ip.non_initial_fragment);
     assert_eq!(port(&packet), Ok(443));
@@ -219,6 +219,7 @@ fn an_icmp_message_has_at_least_eight_bytes() {
         } else {
             Ok(128)
         };
-        assert_eq!(icmp::parse(&bytes[..], &ip.payload), expected, "{len}");
+        let message = icmp::parse(&bytes[..], &ip.payload);
+        assert_eq!(message.map(|message| message.kind), expected, "{len}");
     }
 }

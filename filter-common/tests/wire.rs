@@ -86,7 +86,7 @@ fn view(frame: &[u8]) -> Result<View, Malformation> {
 }
 
 fn addresses(ip: &Ip<'_>) -> Addresses {
-    [ip.addresses.source(), ip.addresses.destination()]
+    [ip.addresses.remote(), ip.addresses.local()]
 }
 
 /// The view that etherparse's headers give; `None` for what is malformed.

@@ -4,16 +4,21 @@
 //! A generation that is not traced contains none of this: [`TRACED`] is 0 there, and the
 //! verifier removes what depends on it.
 
-use aya_ebpf::{macros::map, maps::RingBuf};
+use aya_ebpf::{
+    bindings::xdp_md,
+    macros::map,
+    maps::{PerCpuArray, RingBuf},
+    programs::XdpContext,
+};
 use aya_log_ebpf::{debug, warn};
 use xdpfw_common::{
     abi::{Event, NO_RULE},
     verdict::Outcome,
     wire::{Frame, Malformation, ip},
 };
-use xdpfw_ebpf::packet::{Context, Packet};
+use xdpfw_ebpf::packet::Packet;
 
-use crate::ingress::Ingress;
+use crate::{frags::Copy, frame, ingress::Ingress as _};
 
 /// Whether packets are reported. Written by the loader; the verifier sees a constant.
 #[unsafe(no_mangle)]
@@ -31,13 +36,54 @@ pub fn are_wanted() -> bool {
     unsafe { core::ptr::read_volatile(&TRACED) != 0 }
 }
 
-/// Reports a packet and the verdict on it. `frame` is where its headers can be read.
+/// The verdict on the packet to be reported. Nothing else runs on this CPU before the report.
+#[map]
+static OUTCOME: PerCpuArray<Outcome> = PerCpuArray::with_max_entries(1, 0);
+
+/// Reports a packet and the verdict on it.
 #[inline(always)]
-pub fn report<const FRAGS: bool, C: Context + Ingress, F: Frame>(
-    packet: &Packet<'_, FRAGS, C>,
-    frame: &F,
-    outcome: &Outcome,
-) {
+pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome) {
+    if let Some(place) = OUTCOME.get_ptr_mut(0) {
+        // SAFETY: a map value of this type, this CPU's own.
+        unsafe { place.write(*outcome) };
+    }
+    if FRAGS {
+        report_frags(ctx.ctx);
+    } else {
+        report_plain(ctx.ctx);
+    }
+}
+
+/// Functions of their own, for the reason that [`questions`](crate::questions) have.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn report_plain(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let packet = frame::<false>(&ctx);
+    write(&packet, &packet)
+}
+
+/// The same for packets in several buffers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn report_frags(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let packet = frame::<true>(&ctx);
+    match Copy::of(&packet) {
+        Some(copy) => write(&packet, &copy),
+        None => write(&packet, &packet),
+    }
+}
+
+/// Writes the event. `frame` is where the packet's headers can be read. Returns 0, since the
+/// verifier takes no function that returns nothing.
+#[inline(always)]
+fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
+    let Some(outcome) = OUTCOME.get_ptr(0) else {
+        return 0;
+    };
+    // SAFETY: written just before, and not again before the end.
+    let outcome = unsafe { &*outcome };
     if let Some(malformation) = outcome.malformation() {
         debug!(
             packet.ctx,
@@ -49,7 +95,8 @@ pub fn report<const FRAGS: bool, C: Context + Ingress, F: Frame>(
     }
     match EVENTS.reserve::<Event>(0) {
         Some(mut entry) => {
-            entry.write(event(packet, frame, outcome));
+            // SAFETY: as large as an event, which any bytes are.
+            fill(unsafe { &mut *entry.as_mut_ptr() }, packet, frame, outcome);
             entry.submit(0);
         }
         None => warn!(
@@ -57,28 +104,29 @@ pub fn report<const FRAGS: bool, C: Context + Ingress, F: Frame>(
             "a packet is not shown: too many wait to be read"
         ),
     }
+    0
 }
 
-/// The event for a packet and the verdict on it.
+/// Writes the event for a packet and the verdict on it, in its place: the stack has no room
+/// for it.
 #[inline(always)]
-fn event<const FRAGS: bool, C: Context + Ingress, F: Frame>(
-    packet: &Packet<'_, FRAGS, C>,
+fn fill<const FRAGS: bool, F: Frame>(
+    event: &mut Event,
+    packet: &Packet<'_, FRAGS>,
     frame: &F,
     outcome: &Outcome,
-) -> Event {
-    let mut event = Event {
-        source: [0; 16],
-        destination: [0; 16],
-        slot: outcome.rule().unwrap_or(NO_RULE),
-        interface: packet.ctx.ingress_interface(),
-        len: packet.len() as u32,
-        remote: [0; 2],
-        local: [0; 2],
-        reason: outcome.reason().slot() as u8,
-        kind: 0,
-        family: 0,
-        malformation: outcome.malformation().map_or(0, Malformation::code),
-    };
+) {
+    event.source = [0; 16];
+    event.destination = [0; 16];
+    event.slot = outcome.rule().unwrap_or(NO_RULE);
+    event.interface = packet.ctx.ingress_interface().unwrap_or(0);
+    event.len = packet.len() as u32;
+    event.remote = [0; 2];
+    event.local = [0; 2];
+    event.reason = outcome.reason().slot() as u8;
+    event.kind = 0;
+    event.family = 0;
+    event.malformation = outcome.malformation().map_or(0, Malformation::code);
     if let Some(fields) = outcome.fields()
         && let Some((version, source, destination)) =
             ip::addresses(frame, frame.settle(fields.network))
@@ -90,5 +138,4 @@ fn event<const FRAGS: bool, C: Context + Ingress, F: Frame>(
         event.kind = fields.kind as u8;
         event.family = version;
     }
-    event
 }

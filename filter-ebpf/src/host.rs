@@ -1,13 +1,21 @@
-//! The host, as the verdict sees it: the compiled policy and the sockets.
+//! The host, as the verdict sees it: the compiled policy, the sockets, and what
+//! left lately.
 
-use xdpfw_common::verdict::Host;
+use aya_ebpf::programs::XdpContext;
+use xdpfw_common::{flows::Conversation, verdict::Host};
 
-use crate::{ingress::Ingress, maps::tables::Tables, sockets::Sockets};
+use crate::{
+    ingress::Ingress,
+    maps::{flows::Known, tables::Tables},
+    questions,
+    sockets::Sockets,
+};
 
 /// The kernel that the program runs in.
 pub struct Kernel<'a, C> {
     tables: Tables<'a, C>,
     sockets: Sockets<'a, C>,
+    ctx: &'a C,
 }
 
 impl<'a, C> Kernel<'a, C> {
@@ -17,13 +25,15 @@ impl<'a, C> Kernel<'a, C> {
         Self {
             tables: Tables::new(ctx),
             sockets: Sockets::new(ctx),
+            ctx,
         }
     }
 }
 
-impl<'a, C: Ingress> Host for Kernel<'a, C> {
-    type Tables = Tables<'a, C>;
-    type Sockets = Sockets<'a, C>;
+impl<'a> Host for Kernel<'a, XdpContext> {
+    type Tables = Tables<'a, XdpContext>;
+    type Sockets = Sockets<'a, XdpContext>;
+    type Memory = Known;
 
     #[inline(always)]
     fn tables(&self) -> &Self::Tables {
@@ -33,5 +43,25 @@ impl<'a, C: Ingress> Host for Kernel<'a, C> {
     #[inline(always)]
     fn sockets(&self) -> &Self::Sockets {
         &self.sockets
+    }
+
+    #[inline(always)]
+    fn memory(&self) -> &Self::Memory {
+        &Known
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.ctx.ingress_interface().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn is_answer(&self, conversation: &Conversation<'_>, denied: bool) -> bool {
+        questions::is_answer(self.ctx, conversation, denied)
+    }
+
+    #[inline(always)]
+    fn admits(&self, conversation: &Conversation<'_>) -> bool {
+        questions::admits(self.ctx, conversation)
     }
 }

@@ -1,17 +1,27 @@
-//! The contexts of programs that packets come in on.
+//! The interface that a packet comes in by, as far as the context of a program tells.
 
-use aya_ebpf::{EbpfContext, programs::XdpContext};
+use aya_ebpf::programs::XdpContext;
 
-/// A context of a program that packets come in on.
-pub trait Ingress: EbpfContext {
-    /// Index of the interface that the packet came in on.
-    fn ingress_interface(&self) -> u32;
+/// What a program knows that asks the rules about packets that come in.
+pub trait Ingress {
+    /// Index of the interface that the packet comes in by; `None` where nobody knows.
+    fn ingress_interface(&self) -> Option<u32>;
 }
 
 impl Ingress for XdpContext {
     #[inline(always)]
-    fn ingress_interface(&self) -> u32 {
+    fn ingress_interface(&self) -> Option<u32> {
         // SAFETY: the context lives as long as the run of the program.
-        unsafe { (*self.ctx).ingress_ifindex }
+        Some(unsafe { (*self.ctx).ingress_ifindex })
+    }
+}
+
+/// An interface that is known already, or that nobody knows.
+pub struct Via(pub Option<u32>);
+
+impl Ingress for Via {
+    #[inline(always)]
+    fn ingress_interface(&self) -> Option<u32> {
+        self.0
     }
 }

@@ -10,11 +10,15 @@
 )]
 
 mod bare;
+mod clock;
+mod egress;
 mod events;
 mod frags;
 mod host;
 mod ingress;
 mod maps;
+mod questions;
+mod recorder;
 mod sockets;
 
 use aya_ebpf::{
@@ -125,7 +129,7 @@ fn judge<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> 
     if events::are_wanted() {
         // All paths meet again here, so that there is one report instead of one for each.
         let outcome = verdict::judge(frame, &kernel);
-        events::report(packet, frame, &outcome);
+        events::report::<FRAGS>(packet.ctx, &outcome);
         conclude(packet, &outcome)
     } else {
         verdict::judge_then(frame, &kernel, |outcome| conclude(packet, &outcome))

@@ -1,7 +1,10 @@
 //! Reads the frame, within bounds that are checked, in any kind of program that has a
 //! [`Context`]. No other place may hold packet pointers.
 
-use aya_ebpf::{helpers::bpf_xdp_get_buff_len, programs::XdpContext};
+use aya_ebpf::{
+    helpers::bpf_xdp_get_buff_len,
+    programs::{TcContext, XdpContext},
+};
 use xdpfw_common::wire::{Frame, Header};
 
 /// What a kind of program knows of the packet that it runs on.
@@ -40,6 +43,29 @@ impl Context for XdpContext {
     fn unknown(&self) -> u32 {
         // SAFETY: the context lives as long as the run of the program.
         unsafe { (*self.ctx).rx_queue_index }
+    }
+}
+
+impl Context for TcContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn whole_len(&self) -> usize {
+        self.len() as usize
+    }
+
+    #[inline(always)]
+    fn unknown(&self) -> u32 {
+        // SAFETY: the context lives as long as the run of the program.
+        unsafe { (*self.skb.skb).queue_mapping }
     }
 }
 

@@ -10,11 +10,7 @@ use aya_ebpf::{
     },
     helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
 };
-use xdpfw_common::{
-    Transport,
-    verdict::{self, Segment},
-    wire::ip::Addresses,
-};
+use xdpfw_common::{Transport, abi::FlowKey, verdict};
 
 /// The sockets, looked up for the packet of a context.
 pub struct Sockets<'a, C> {
@@ -31,59 +27,55 @@ impl<'a, C> Sockets<'a, C> {
 
 impl<C: EbpfContext> verdict::Sockets for Sockets<'_, C> {
     #[inline(always)]
-    fn has_socket(&self, addresses: &Addresses<'_>, segment: &Segment, bound: bool) -> bool {
-        let (tuple, len) = tuple(addresses, segment);
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        let (tuple, len) = tuple(key);
         let tuple = (&raw const tuple).cast_mut();
         let netns = i64::from(BPF_F_CURRENT_NETNS) as u64;
-        match segment.transport {
-            Transport::Tcp => {
-                // SAFETY: context and tuple live through the call.
-                let socket = unsafe { bpf_skc_lookup_tcp(self.ctx.as_ptr(), tuple, len, netns, 0) };
-                // A listener takes new connections, which are for rules to allow.
-                state_of(socket).is_some_and(|state| state != BPF_TCP_LISTEN)
-            }
-            Transport::Udp => {
-                // SAFETY: as above.
-                let socket = unsafe { bpf_sk_lookup_udp(self.ctx.as_ptr(), tuple, len, netns, 0) };
-                // The kernel marks a connected UDP socket as TCP's "established"
-                // (`__ip4_datagram_connect` in net/ipv4/datagram.c), and finds
-                // it for packets of its peer only.
-                state_of(socket).is_some_and(|state| bound || state == BPF_TCP_ESTABLISHED)
-            }
+        if key.protocol == Transport::Tcp.protocol() {
+            // SAFETY: context and tuple live through the call.
+            let socket = unsafe { bpf_skc_lookup_tcp(self.ctx.as_ptr(), tuple, len, netns, 0) };
+            // A listener takes new connections, which are for rules to allow.
+            state_of(socket).is_some_and(|state| state != BPF_TCP_LISTEN)
+        } else {
+            // SAFETY: as above.
+            let socket = unsafe { bpf_sk_lookup_udp(self.ctx.as_ptr(), tuple, len, netns, 0) };
+            // The kernel marks a connected UDP socket as TCP's "established"
+            // (`__ip4_datagram_connect` in net/ipv4/datagram.c), and finds
+            // it for packets of its peer only.
+            state_of(socket).is_some_and(|state| state == BPF_TCP_ESTABLISHED)
         }
     }
 }
 
 /// The key of a socket look-up, and its length, which tells the version of IP.
 #[inline(always)]
-fn tuple(addresses: &Addresses<'_>, segment: &Segment) -> (bpf_sock_tuple, u32) {
-    let (sport, dport) = (segment.remote.to_be(), segment.local.to_be());
-    let (union, len) = match addresses {
-        Addresses::V4(header) => (
-            bpf_sock_tuple__bindgen_ty_1 {
-                ipv4: bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-                    saddr: u32::from_ne_bytes(header.src_addr),
-                    daddr: u32::from_ne_bytes(header.dst_addr),
-                    sport,
-                    dport,
-                },
-            },
-            size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>(),
-        ),
-        Addresses::V6(header) => (
-            bpf_sock_tuple__bindgen_ty_1 {
-                ipv6: bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-                    saddr: words(header.src_addr),
-                    daddr: words(header.dst_addr),
-                    sport,
-                    dport,
-                },
-            },
-            size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>(),
-        ),
+fn tuple(key: &FlowKey) -> (bpf_sock_tuple, u32) {
+    let [sport, dport] = [key.remote_port, key.local_port].map(u16::from_ne_bytes);
+    let (saddr, daddr) = (words(key.remote), words(key.local));
+    let is_ipv6 = key.family == 6;
+    // All of it has a value, also what the look-up does not read: the compiler would copy
+    // what has none, and the verifier refuses that.
+    let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+        saddr,
+        daddr,
+        sport,
+        dport,
     };
+    let mut union = bpf_sock_tuple__bindgen_ty_1 { ipv6 };
+    if !is_ipv6 {
+        union.ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
+            saddr: saddr[0],
+            daddr: daddr[0],
+            sport,
+            dport,
+        };
+    }
     let tuple = bpf_sock_tuple {
         __bindgen_anon_1: union,
+    };
+    let len = match is_ipv6 {
+        true => size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>(),
+        false => size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>(),
     };
     (tuple, len as u32)
 }

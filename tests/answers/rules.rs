@@ -1,5 +1,5 @@
-//! Proves that rules come before answers: the first rule that matches decides, and what the
-//! default lets through are answers.
+//! Proves that answers come before rules that deny, where they are known to answer what left:
+//! under `replies = "sockets"` nothing is, and the rule decides.
 
 use std::time::Duration;
 
@@ -15,15 +15,29 @@ use crate::{filtered, naming::Naming};
 /// How long a client waits for what cannot come; counters tell why it did not.
 const IN_VAIN: Duration = Duration::from_millis(200);
 
+/// Rules that deny the answers of a TCP server, and those to a UDP port.
+const RULES: &str = "rule = [{ deny = 'tcp any', remote_ports = [80] }, { deny = 'udp 5353' }]";
+
 crate::run_for_each_naming! {
-    a_deny_rule_comes_before_replies
+    what_was_asked_from_here_comes_before_a_deny_rule
+    a_deny_rule_comes_before_sockets
 }
 
-fn a_deny_rule_comes_before_replies(naming: Naming) -> Result<()> {
-    let lab = filtered(
-        naming,
-        "rule = [{ deny = 'tcp any', remote_ports = [80] }, { deny = 'udp 5353' }]",
-    )?;
+fn what_was_asked_from_here_comes_before_a_deny_rule(naming: Naming) -> Result<()> {
+    let lab = filtered(naming, RULES)?;
+    let far = |port| naming.at(&lab.host, lab.link().far(), port);
+    let _server = TcpServer::start_at(&lab.peer, naming.any(80), "hello")?;
+    let _echo = UdpEcho::start_at(&lab.peer, naming.any(53))?;
+    let text = servers::fetch_from(&lab.host, 5000, far(80)?, PATIENCE);
+    assert_eq!(text?, "hello");
+    let answer = servers::exchange(&lab.host, 5353, far(53)?, "query", PATIENCE);
+    assert_eq!(answer?, "query");
+    crate::all_passed_as(&lab, "pass reply")?;
+    Ok(())
+}
+
+fn a_deny_rule_comes_before_sockets(naming: Naming) -> Result<()> {
+    let lab = filtered(naming, &format!("replies = 'sockets'\n{RULES}"))?;
     let far = |port| naming.at(&lab.host, lab.link().far(), port);
     let start = |port| TcpServer::start_at(&lab.peer, naming.any(port), "hello");
     let _servers = (start(80)?, start(81)?);

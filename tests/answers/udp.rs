@@ -1,4 +1,4 @@
-//! Proves which UDP sockets get answers under each setting of `udp_replies`, and that a
+//! Proves which UDP sockets get answers under each setting of `replies`, and that a
 //! connected socket is open to its peer alone.
 
 use std::{net::SocketAddr, time::Duration};
@@ -19,12 +19,12 @@ const IN_VAIN: Duration = Duration::from_millis(200);
 crate::run_for_each_naming! {
     answers_to_a_connected_udp_socket_get_through_unless_turned_off
     a_connected_udp_socket_is_open_to_its_peer_alone
-    an_unconnected_udp_socket_is_open_only_by_udp_replies_bound
+    an_unconnected_udp_socket_is_open_to_nobody_who_was_not_asked
 }
 
 fn answers_to_a_connected_udp_socket_get_through_unless_turned_off(naming: Naming) -> Result<()> {
-    for knob in ["connected", "bound"] {
-        let lab = filtered(naming, &format!("udp_replies = '{knob}'"))?;
+    for knob in ["flows", "sockets"] {
+        let lab = filtered(naming, &format!("replies = '{knob}'"))?;
         let server = UdpEcho::start_at(&lab.peer, naming.any(53))?;
         let address = naming.at(&lab.host, lab.link().far(), 53)?;
         for port in CLIENT_PORTS {
@@ -34,7 +34,7 @@ fn answers_to_a_connected_udp_socket_get_through_unless_turned_off(naming: Namin
         assert_eq!(server.served(), CLIENT_PORTS.len() as u64, "{knob}");
         assert_eq!(all_passed_as(&lab, "pass reply")?, server.served());
     }
-    let lab = filtered(naming, "udp_replies = 'off'")?;
+    let lab = filtered(naming, "replies = 'off'")?;
     let _server = UdpEcho::start_at(&lab.peer, naming.any(53))?;
     let address = naming.at(&lab.host, lab.link().far(), 53)?;
     for port in [853, 5353, 50_000] {
@@ -49,7 +49,7 @@ fn answers_to_a_connected_udp_socket_get_through_unless_turned_off(naming: Namin
 }
 
 fn a_connected_udp_socket_is_open_to_its_peer_alone(naming: Naming) -> Result<()> {
-    let lab = filtered(naming, "")?;
+    let lab = filtered(naming, "replies = 'sockets'")?;
     let (near, far) = (lab.link().near(), lab.link().far());
     // A port for each: a process that is just being started holds what was closed a moment longer.
     for local in [
@@ -80,11 +80,11 @@ fn a_connected_udp_socket_is_open_to_its_peer_alone(naming: Naming) -> Result<()
     Ok(())
 }
 
-fn an_unconnected_udp_socket_is_open_only_by_udp_replies_bound(naming: Naming) -> Result<()> {
+fn an_unconnected_udp_socket_is_open_to_nobody_who_was_not_asked(naming: Naming) -> Result<()> {
     // WireGuard's port, which lies in Linux's ephemeral range, and another there.
     const PORTS: [u16; 2] = [51_820, 51_830];
-    for (knob, is_open) in [("connected", false), ("off", false), ("bound", true)] {
-        let lab = filtered(naming, &format!("udp_replies = '{knob}'"))?;
+    for knob in ["flows", "sockets", "off"] {
+        let lab = filtered(naming, &format!("replies = '{knob}'"))?;
         let (near, far) = (lab.link().near(), lab.link().far());
         for local in [naming.any(PORTS[0]), naming.at(&lab.host, near, PORTS[1])?] {
             let port = local.port();
@@ -94,21 +94,12 @@ fn an_unconnected_udp_socket_is_open_only_by_udp_replies_bound(naming: Naming) -
                 let (from, to) = (naming.on_wire(far, 40_000), naming.on_wire(near, port));
                 packets::frame(far, near, &packets::udp(from, to, b"hello"))
             };
-            // What nobody is bound to is closed under each.
             Sender::of_frames(&lab.peer, far)?.send_all([hello(port), hello(port + 1)])?;
             let (at_port, at_next) = (format!("udp/{port}"), format!("udp/{}", port + 1));
-            let expected = if is_open {
-                &[("pass reply", 1), ("drop default", 1), (&*at_next, 1)][..]
-            } else {
-                &[("drop default", 2), (&*at_port, 1), (&*at_next, 1)]
-            };
-            Tally::assert_moved(&lab.host, &before, expected)
+            let expected = [("drop default", 2), (&*at_port, 1), (&*at_next, 1)];
+            Tally::assert_moved(&lab.host, &before, &expected)
                 .with_context(|| format!("{knob}, bound to {local}"))?;
-            if is_open {
-                assert_eq!(servers::received(&socket)?, "hello", "{knob}, {local}");
-            } else {
-                assert!(servers::is_silent(&socket, NO_TIME)?, "{knob}, {local}");
-            }
+            assert!(servers::is_silent(&socket, NO_TIME)?, "{knob}, {local}");
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Proves what `list`, `status` and `stats` say: the fields that are promised, and
 //! counts that go on through every change of the policy.
 
-use std::fs;
+use std::{fs, net::TcpStream};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -97,6 +97,16 @@ fn totals_and_ports_go_on_through_every_change() -> Result<()> {
     Ok(())
 }
 
+/// Claims the fields of how full the tables of flows are.
+fn assert_fill(fill: &Value) {
+    for table in ["tcp", "other", "brief"] {
+        for usage in [&fill[table], &fill["forwarded"][table]] {
+            assert_keys(usage, "entries capacity inserted evicted");
+        }
+    }
+    assert!(fill["memory_bytes"].as_u64() > Some(1 << 20), "{fill}");
+}
+
 #[test]
 fn json_has_the_fields_that_are_promised() -> Result<()> {
     let lab = Lab::new()?;
@@ -108,17 +118,36 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     let status = host.status();
     assert_keys(
         &status,
-        "schema default generation traced interfaces totals reasons warnings",
+        "schema default generation traced interfaces flows totals reasons warnings",
     );
     assert_eq!(status["schema"], "xdpfw.status/1");
     assert_eq!(status["default"], "drop");
     assert_eq!(status["generation"], 1);
-    assert_keys(&status["interfaces"][0], "name ifindex mode");
+    assert_keys(&status["interfaces"][0], "name ifindex mode egress");
+    assert_fill(&status["flows"]);
     assert_totals(&status["totals"]);
     for reason in status["reasons"].as_array().context("no reasons")? {
         assert_keys(reason, "reason verdict packets bytes");
         assert!(["pass", "drop"].contains(&reason["verdict"].as_str().unwrap_or("")));
     }
+
+    // The peer's refusal comes in as an answer.
+    let peer = lab.link().far().address;
+    drop(lab.host.enter(|| Ok(TcpStream::connect((peer, 9))?)));
+    let flows = host.xdpfw(["flows", "--top", "1"]).json();
+    assert_keys(
+        &flows,
+        "schema tcp other brief forwarded memory_bytes total flows",
+    );
+    assert_eq!(flows["schema"], "xdpfw.flows/1");
+    assert_fill(&flows);
+    let flow = &flows["flows"][0];
+    assert_keys(flow, "protocol local remote idle_seconds forwarded state");
+    assert_eq!(flow["protocol"], "tcp");
+    assert_eq!(flow["remote"]["address"], peer.to_string());
+    assert_eq!(flow["remote"]["port"], 9);
+    assert_eq!(flow["state"], "opening");
+    assert_eq!(flow["forwarded"], false);
 
     let list = host.xdpfw(["list"]).json();
     assert_keys(&list, "schema default rules");

@@ -4,13 +4,15 @@
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, Config, EdgeKey, LocalKey, Node, ProtocolKind, Question, Side,
-        UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF,
+        ACTION_ALLOW, ACTION_DENY, Config, DHCP_CLIENTS, EdgeKey, FlowKey, FlowState,
+        ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, LocalKey, Node, ProtocolKind, Question,
+        REPLIES_FLOWS, REPLIES_OFF, REPLIES_SOCKETS, Side,
     },
-    verdict::{Host, Segment, Sockets, Tables},
+    flows::{Memory, Note, Origin, Table, note_time},
+    verdict::{Host, Sockets, Tables},
     wire::{Frame, Header, ip::Addresses},
 };
-use xdpfw_model::{Policy, Prefix, UdpReplies};
+use xdpfw_model::{Action, Known, Policy, Prefix, Replies};
 
 /// A frame with or without an Ethernet header.
 pub struct Bytes<'a> {
@@ -37,21 +39,24 @@ impl Frame for Bytes<'_> {
 /// A host whose tables are made by hand.
 pub struct Simple {
     config: Config,
-    /// Sources that are allowed.
-    allowed: Vec<Prefix>,
+    /// Sources that the rule is for.
+    named: Vec<Prefix>,
+    /// What it does.
+    action: u32,
     has_socket: bool,
+    known: Known,
 }
 
-/// Class of the sources that are allowed.
-const ALLOWED: u32 = 1;
+/// Class of the sources that the rule is for.
+const NAMED: u32 = 1;
 
 impl Simple {
-    /// A host under this policy, where either every socket is found or none.
-    pub fn new(policy: &Policy, has_socket: bool) -> Self {
-        let (first, last) = policy.ephemeral;
-        let allowed = policy.rules.first().map(|rule| rule.from.clone());
-        let allowed = allowed.unwrap_or_default();
-        let asks = if allowed.is_empty() {
+    /// A host under this policy, where either every socket is found or none, and as much is
+    /// known of every conversation.
+    pub fn new(policy: &Policy, has_socket: bool, known: Known) -> Self {
+        let rule = policy.rules.first();
+        let named = rule.map(|rule| rule.from.clone()).unwrap_or_default();
+        let asks = if named.is_empty() {
             0
         } else {
             Question::Source.bit()
@@ -64,20 +69,29 @@ impl Simple {
             config: Config {
                 default_pass: policy.default_pass.into(),
                 drop_fragments: (!policy.fragments_pass).into(),
-                udp_replies: match policy.udp_replies {
-                    UdpReplies::Off => UDP_REPLIES_OFF,
-                    UdpReplies::Connected => UDP_REPLIES_CONNECTED,
-                    UdpReplies::Bound => UDP_REPLIES_BOUND,
+                replies: match policy.replies {
+                    Replies::Off => REPLIES_OFF,
+                    Replies::Sockets => REPLIES_SOCKETS,
+                    Replies::Flows => REPLIES_FLOWS,
                 },
                 dhcp_client: policy.dhcp_client.into(),
-                ephemeral_first: first.into(),
-                ephemeral_last: last.into(),
+                icmp_errors: if policy.icmp_errors_pass {
+                    ICMP_ERRORS_PASS
+                } else {
+                    ICMP_ERRORS_RELATED
+                },
+                records: 1,
                 listed_kinds: 0,
                 questions: asks,
                 rest: [start; ProtocolKind::ALL.len()],
             },
-            allowed,
+            named,
+            action: match rule.map(|rule| rule.action) {
+                Some(Action::Deny) => ACTION_DENY,
+                _ => ACTION_ALLOW,
+            },
             has_socket,
+            known,
         }
     }
 }
@@ -85,6 +99,7 @@ impl Simple {
 impl Host for Simple {
     type Tables = Self;
     type Sockets = Self;
+    type Memory = Self;
 
     fn tables(&self) -> &Self {
         self
@@ -92,6 +107,14 @@ impl Host for Simple {
 
     fn sockets(&self) -> &Self {
         self
+    }
+
+    fn memory(&self) -> &Self {
+        self
+    }
+
+    fn interface(&self) -> u32 {
+        1
     }
 }
 
@@ -102,10 +125,10 @@ impl Tables for Simple {
 
     fn is_closed(&self, transport: Transport, port: u16) -> bool {
         // What a port's bit says is the compiler's to settle; this is what it settles.
-        let clients = self.config.ephemeral_first..=self.config.ephemeral_last;
-        self.config.default_pass == 0
-            && self.allowed.is_empty()
-            && !(transport == Transport::Udp && clients.contains(&port.into()))
+        let is_dhcp_client = self.config.dhcp_client != 0
+            && transport == Transport::Udp
+            && DHCP_CLIENTS.contains(&port);
+        self.config.default_pass == 0 && self.named.is_empty() && !is_dhcp_client
     }
 
     fn is_listed(&self, _: Side, _: Transport, _: u16) -> bool {
@@ -117,11 +140,11 @@ impl Tables for Simple {
     }
 
     fn edge(&self, key: EdgeKey) -> Option<Node> {
-        (key.class == ALLOWED).then_some(Node {
+        (key.class == NAMED).then_some(Node {
             number: 1,
             asks: 0,
             slot: 0,
-            action: ACTION_ALLOW,
+            action: self.action,
         })
     }
 
@@ -129,22 +152,52 @@ impl Tables for Simple {
         0
     }
 
-    fn interface_class(&self) -> u32 {
-        0
+    fn interface_class(&self) -> Option<u32> {
+        Some(0)
     }
 
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {
         let address = match side {
-            Side::Local => addresses.destination(),
-            Side::Remote => addresses.source(),
+            Side::Local => addresses.local(),
+            Side::Remote => addresses.remote(),
         };
-        let is_allowed = self.allowed.iter().any(|prefix| prefix.contains(address));
-        if is_allowed { ALLOWED } else { 0 }
+        let is_named = self.named.iter().any(|prefix| prefix.contains(address));
+        if is_named { NAMED } else { 0 }
     }
 }
 
 impl Sockets for Simple {
-    fn has_socket(&self, _: &Addresses<'_>, _: &Segment, _: bool) -> bool {
+    fn has_socket(&self, _: &FlowKey) -> bool {
         self.has_socket
+    }
+}
+
+/// One that knows as much of every conversation, in a flow of any kind.
+impl Memory for Simple {
+    fn now(&self) -> u64 {
+        1 << 20
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        250
+    }
+
+    fn get(&self, _: Origin, table: Table, _: &FlowKey) -> Option<FlowState> {
+        let mut state = FlowState::new(self.now());
+        match self.known {
+            Known::Opened => {}
+            Known::PickedUp if table == Table::Tcp => state.picked_up = 1,
+            Known::PickedUp | Known::Sent | Known::Nothing => return None,
+        }
+        Some(state)
+    }
+
+    fn set_fin_in(&self, _: Origin, _: &FlowKey) {}
+
+    fn note(&self, _: Note, _: [u8; 2]) -> u32 {
+        match self.known {
+            Known::Nothing => 0,
+            _ => note_time(self.now()),
+        }
     }
 }

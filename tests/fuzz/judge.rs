@@ -1,7 +1,7 @@
 //! Feeds the shared packet logic whatever bytes lead into new parts of it, and
 //! holds its answer against the reference model's.
 //!
-//! The first byte of an input sets the knobs, see [`Knobs`]; the frame follows.
+//! The first two bytes of an input set the knobs, see [`Knobs`]; the frame follows.
 
 #![cfg_attr(feature = "run", no_main)]
 
@@ -11,47 +11,62 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use xdpfw_common::verdict;
 use xdpfw_model::{
-    Action, Arrival, Opinion, Policy, Prefix, Rule, Transport, UdpReplies, Verdict, What,
+    Action, Arrival, Conversation, Kind, Known, Opinion, Past, Policy, Prefix, Replies, Rule,
+    Transport, Verdict, What,
 };
 
 use crate::host::{Bytes, Simple};
 
-/// What the first byte of an input says.
+/// What the first two bytes of an input say.
 struct Knobs {
     policy: Policy,
     has_socket: bool,
     has_ethernet: bool,
+    known: Known,
 }
 
-impl From<u8> for Knobs {
-    fn from(byte: u8) -> Self {
-        let bit = |index: u8| byte >> index & 1 == 1;
+impl From<[u8; 2]> for Knobs {
+    fn from(bytes: [u8; 2]) -> Self {
+        let word = u16::from_le_bytes(bytes);
+        let bit = |index: u16| word >> index & 1 == 1;
+        let action = if bit(8) { Action::Deny } else { Action::Allow };
         Self {
             policy: Policy {
                 default_pass: bit(0),
                 fragments_pass: bit(1),
                 dhcp_client: bit(2),
-                udp_replies: match byte >> 3 & 3 {
-                    0 => UdpReplies::Off,
-                    1 => UdpReplies::Bound,
-                    _ => UdpReplies::Connected,
+                replies: match word >> 3 & 3 {
+                    0 => Replies::Off,
+                    1 => Replies::Sockets,
+                    _ => Replies::Flows,
                 },
-                rules: if bit(7) { vec![rule()] } else { Vec::new() },
+                icmp_errors_pass: bit(9),
+                rules: if bit(7) {
+                    vec![rule(action)]
+                } else {
+                    Vec::new()
+                },
                 ..Policy::empty()
             },
             has_socket: bit(5),
             has_ethernet: !bit(6),
+            known: match word >> 10 & 3 {
+                0 => Known::Nothing,
+                1 => Known::Sent,
+                2 => Known::PickedUp,
+                _ => Known::Opened,
+            },
         }
     }
 }
 
 /// A rule that asks where packets come from.
-fn rule() -> Rule {
+fn rule(action: Action) -> Rule {
     let v4 = Ipv4Addr::new(10, 0, 0, 0);
     let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
     Rule {
         id: "r1".to_owned(),
-        action: Action::Allow,
+        action,
         what: What::Any,
         remote: None,
         from: vec![
@@ -69,28 +84,43 @@ fn rule() -> Rule {
     }
 }
 
+/// As much is known of every conversation; what is picked up is TCP, and no bare SYN.
+struct Everything(Known);
+
+impl Past for Everything {
+    fn known(&self, conversation: &Conversation) -> Known {
+        match (self.0, conversation.kind) {
+            (Known::PickedUp, Kind::Tcp { flags, .. }) if !flags.open() => Known::PickedUp,
+            (Known::PickedUp, _) => Known::Sent,
+            (known, _) => known,
+        }
+    }
+}
+
 /// Claims that both are of one mind about an input.
 fn compare(input: &[u8]) {
-    let Some((&knobs, bytes)) = input.split_first() else {
+    let Some((&knobs, bytes)) = input.split_first_chunk::<2>() else {
         return;
     };
     let Knobs {
         policy,
         has_socket,
         has_ethernet,
+        known,
     } = knobs.into();
     let arrival = Arrival {
         frame: bytes,
         has_ethernet,
         interface: "eth0",
         has_socket,
+        past: &Everything(known),
     };
     let opinion = xdpfw_model::judge(&policy, &arrival);
     let frame = Bytes {
         bytes,
         has_ethernet,
     };
-    let outcome = verdict::judge(&frame, &Simple::new(&policy, has_socket));
+    let outcome = verdict::judge(&frame, &Simple::new(&policy, has_socket, known));
     let answer = Opinion {
         verdict: match outcome.reason().verdict() {
             xdpfw_common::Verdict::Pass => Verdict::Pass,

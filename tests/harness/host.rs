@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{Counters, Process, Xdpfw, device::Device, namespace::Namespace, process::capture};
@@ -117,6 +117,37 @@ impl Host {
         Ok(process)
     }
 
+    /// Starts a daemon on this host, one of those that `cargo xtask setup` has unpacked. It
+    /// has detached itself and serves when this returns, and it ends with the host.
+    pub fn start_daemon(
+        &self,
+        name: &str,
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
+    ) -> Result<()> {
+        let mut command = self.unpacked(name)?;
+        capture(command.args(arguments)).map(drop)
+    }
+
+    /// A command of a daemon that `cargo xtask setup` has unpacked.
+    pub fn unpacked(&self, name: &str) -> Result<Command> {
+        let root = std::path::absolute(target_dir().join("tools/daemons"))?;
+        let program = root.join("usr/sbin").join(name);
+        ensure!(
+            program.exists(),
+            "no {}; `cargo xtask setup` fetches it",
+            program.display()
+        );
+        let libraries = ["usr/lib", "lib"].map(|directory| {
+            let machine = format!("{}-linux-gnu", env::consts::ARCH);
+            root.join(directory).join(machine)
+        });
+        let mut command = self.command(program);
+        command
+            .env("LD_LIBRARY_PATH", env::join_paths(libraries)?)
+            .current_dir(self.directory());
+        Ok(command)
+    }
+
     /// Runs `work` in a thread on this host. The sockets that it makes stay the
     /// host's, wherever they are used later.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
@@ -176,11 +207,15 @@ fn workspace_binary() -> PathBuf {
     if let Some(binary) = env::var_os("XDPFW_BIN") {
         return binary.into();
     }
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(
+    target_dir().join("release/xdpfw")
+}
+
+/// Where cargo and xtask put what tests use.
+fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
-    );
-    target.join("release/xdpfw")
+    )
 }
 
 #[cfg(test)]

@@ -45,11 +45,14 @@ pub fn pinned(host: &Host) -> Vec<PathBuf> {
     files_below(&host.pins())
 }
 
-/// Claims that these interfaces run no program and that nothing is pinned.
+/// Claims that these interfaces run no program and have no clsact qdisc, and that nothing is
+/// pinned.
 #[track_caller]
 pub fn assert_nothing_is_left(host: &Host, interfaces: &[&str]) -> Result<()> {
     for interface in interfaces {
         assert_eq!(xdp(host, interface)?, None, "{interface}");
+        let qdiscs = host.run("tc", ["qdisc", "show", "dev", interface])?;
+        assert!(!qdiscs.contains("clsact"), "{interface}: {qdiscs}");
     }
     assert!(
         !host.pins().exists(),

@@ -61,14 +61,23 @@ pub fn udp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>, payload: &[u8
 
 /// An ICMP message of the addresses' family, without code and payload.
 pub fn icmp(from: impl Into<IpAddr>, to: impl Into<IpAddr>, kind: u8) -> Vec<u8> {
-    let (from, to) = (from.into(), to.into());
-    let mut packet = Vec::new();
-    let step = between(from, to);
-    written(match from {
-        IpAddr::V4(_) => step.icmpv4_raw(kind, 0, [0; 4]).write(&mut packet, &[]),
-        IpAddr::V6(_) => step.icmpv6_raw(kind, 0, [0; 4]).write(&mut packet, &[]),
-    });
-    packet
+    icmp_message(from.into(), to.into(), [kind, 0], [0; 4], &[])
+}
+
+/// An ICMP error of the addresses' family, of this type and code, about a packet.
+pub fn icmp_error(
+    from: impl Into<IpAddr>,
+    to: impl Into<IpAddr>,
+    kind: [u8; 2],
+    about: &[u8],
+) -> Vec<u8> {
+    icmp_message(from.into(), to.into(), kind, [0; 4], about)
+}
+
+/// An ICMP message of this type that has an identifier: an echo request or reply.
+pub fn echo(from: impl Into<IpAddr>, to: impl Into<IpAddr>, kind: u8, id: u16) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    icmp_message(from.into(), to.into(), [kind, 0], [high, low, 0, 1], &[])
 }
 
 /// A packet of any protocol.
@@ -114,6 +123,27 @@ fn between(from: IpAddr, to: IpAddr) -> PacketBuilderStep<IpHeaders> {
         (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), TTL),
         _ => panic!("{from} and {to} are of two families"),
     }
+}
+
+/// An ICMP message: type and code, the four bytes after the checksum, and what it carries.
+fn icmp_message(
+    from: IpAddr,
+    to: IpAddr,
+    [kind, code]: [u8; 2],
+    rest: [u8; 4],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let step = between(from, to);
+    written(match from {
+        IpAddr::V4(_) => step
+            .icmpv4_raw(kind, code, rest)
+            .write(&mut packet, payload),
+        IpAddr::V6(_) => step
+            .icmpv6_raw(kind, code, rest)
+            .write(&mut packet, payload),
+    });
+    packet
 }
 
 #[expect(

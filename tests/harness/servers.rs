@@ -254,10 +254,14 @@ pub fn received(socket: &UdpSocket) -> Result<String> {
 /// Whether nothing comes in within this time, which must not be 0.
 pub fn is_silent(socket: &UdpSocket, patience: Duration) -> Result<bool> {
     socket.set_read_timeout(Some(patience))?;
-    match socket.recv(&mut [0; 64]) {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
-        Err(error) => Err(error).context("cannot receive"),
+    loop {
+        return match socket.recv(&mut [0; 64]) {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
+            // The kernel does not go on by itself where there is a time limit.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => Err(error).context("cannot receive"),
+        };
     }
 }
 

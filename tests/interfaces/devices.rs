@@ -234,10 +234,10 @@ fn what_an_ifb_shapes_is_judged_once_or_twice() -> Result<()> {
         let (near, far) = (lab.link().near(), lab.link().far());
         host.run("ip", ["link", "add", "ifb0", "type", "ifb"])?;
         host.run("ip", ["link", "set", "ifb0", "up"])?;
-        tc(host, "qdisc add dev eth0 handle ffff: ingress")?;
+        tc(host, "qdisc add dev eth0 clsact")?;
         tc(
             host,
-            "filter add dev eth0 parent ffff: matchall action mirred egress redirect dev ifb0",
+            "filter add dev eth0 ingress matchall action mirred egress redirect dev ifb0",
         )?;
         host.xdpfw(["up", "eth0", "--mode", mode]).ok();
         host.xdpfw(["up", "ifb0"]).ok();
@@ -253,6 +253,8 @@ fn what_an_ifb_shapes_is_judged_once_or_twice() -> Result<()> {
         assert_eq!(change.passed, (times, times * SYN), "{mode}");
         assert_eq!(fetch(&lab.peer, near.at(443), PATIENCE)?, "hello", "{mode}");
         host.xdpfw(["down"]).ok();
+        // It is not ours, and so it stays.
+        tc(host, "qdisc delete dev eth0 clsact")?;
         assert_nothing_is_left(host, &["eth0", "ifb0"])?;
     }
     Ok(())
@@ -386,7 +388,7 @@ fn tc(host: &Host, arguments: &str) -> Result<String> {
 
 /// VLANs on top of both ends of a pair, in 10.9.N.0/24 where N counts up from 0 with
 /// the identifier from 100.
-fn vlan(lab: &Lab, near: &End, far: &End, id: u8) -> Result<[End; 2]> {
+pub(crate) fn vlan(lab: &Lab, near: &End, far: &End, id: u8) -> Result<[End; 2]> {
     let end = |below: &End, number: u8| End {
         // A name of them all would be too long.
         interface: format!("vlan.{id}"),
@@ -451,7 +453,7 @@ fn neighbour(host: &Host, other: &End, interface: &str) -> Result<()> {
 }
 
 /// Lets a host reach the other end by this interface.
-fn route(host: &Host, to: &End, interface: &str) -> Result<()> {
+pub(crate) fn route(host: &Host, to: &End, interface: &str) -> Result<()> {
     let words = format!("route replace {}/32 dev {interface}", to.address);
     host.run("ip", words.split(' '))?;
     neighbour(host, to, interface)
@@ -459,7 +461,7 @@ fn route(host: &Host, to: &End, interface: &str) -> Result<()> {
 
 /// A host with two interfaces in a bond, of which one is active at a time, and the
 /// bond's own end.
-fn bond() -> Result<(Lab, End)> {
+pub(crate) fn bond() -> Result<(Lab, End)> {
     let lab = Lab::with_links(2)?;
     let host = &lab.host;
     let near = End {

@@ -189,11 +189,13 @@ fn a_vxlan_is_filtered() -> Result<()> {
 }
 
 #[test]
-fn loopback_is_filtered() -> Result<()> {
+fn loopback_is_refused() -> Result<()> {
     let host = Host::new()?;
-    assert_up(&host, "lo", &[], "generic XDP", true)?;
-    // Here, the answer comes in where the question did.
-    assert_filters(&host, &host, Ipv4Addr::LOCALHOST, &[("pass reply", 1)])
+    for mode in ["auto", "native", "generic"] {
+        let said = host.xdpfw(["up", "lo", "--mode", mode]).fails(2);
+        assert_is_one_error(&said, "lo: not to be filtered");
+    }
+    Ok(())
 }
 
 #[test]
@@ -202,8 +204,8 @@ fn what_went_through_an_ifb_is_judged_where_it_came_in() -> Result<()> {
     let host = &lab.host;
     host.run("ip", ["link", "add", "ifb0", "type", "ifb"])?;
     host.run("ip", ["link", "set", "ifb0", "up"])?;
-    host.run("tc", ["qdisc", "add", "dev", "eth0", "ingress"])?;
-    let to_ifb = "filter add dev eth0 parent ffff: protocol ip u32 match u32 0 0 \
+    host.run("tc", ["qdisc", "add", "dev", "eth0", "clsact"])?;
+    let to_ifb = "filter add dev eth0 ingress protocol ip u32 match u32 0 0 \
         action mirred egress redirect dev ifb0";
     host.run("tc", to_ifb.split_whitespace())?;
     assert_up(host, "ifb0", &[], "generic XDP (ifb)", true)?;

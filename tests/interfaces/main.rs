@@ -4,3 +4,4 @@
 mod devices;
 mod kinds;
 mod names;
+mod replies;

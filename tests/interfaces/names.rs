@@ -297,7 +297,8 @@ fn up_in_a_mode_leaves_no_interface_of_the_policy_open() -> Result<()> {
     let lab = Lab::with_links(2)?;
     let host = &lab.host;
     host.xdpfw(["up", "eth0", "--mode", "generic"]).ok();
-    let policy = "version = 1\ninterfaces = [\"eth0\", \"lo\", \"eth1\"]\n";
+    host.run("ip", ["link", "add", "ifb0", "type", "ifb"])?;
+    let policy = "version = 1\ninterfaces = [\"eth0\", \"ifb0\", \"eth1\"]\n";
     fs::write(host.policy(), policy)?;
     let said = host.xdpfw(["up", "--mode", "native"]).fails(5);
     assert_is_one_error(
@@ -305,7 +306,7 @@ fn up_in_a_mode_leaves_no_interface_of_the_policy_open() -> Result<()> {
         "only eth0 and eth1 are filtered: eth0: is up in generic",
     );
     assert!(
-        said.contains("; lo: its driver has no native XDP"),
+        said.contains("; ifb0: its driver (ifb) has no native XDP"),
         "{said}"
     );
     assert_eq!(interfaces_up(host), ["eth0", "eth1"]);

@@ -169,7 +169,8 @@ fn protocols_icmp_types_and_peers_ports_decide() -> Result<()> {
             &[("drop rule", 1), (ids[1], 1)],
         )?;
         judge(&lab, &path, &[path.icmp(reply)], &[("drop default", 1)])?;
-        judge(&lab, &path, &[path.icmp(error)], &[("pass icmp-error", 1)])?;
+        // It quotes nothing that left from here.
+        judge(&lab, &path, &[path.icmp(error)], &[("drop default", 1)])?;
         judge(&lab, &path, &[path.ip(GRE)], &[("pass rule", 1), ("r5", 1)])?;
         judge(&lab, &path, &[path.ip(NAMELESS)], &[("drop default", 1)])?;
         let answer = [("pass rule", 1), ("r6", 1)];

@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::links::PinnedLink;
+use serde_json::Value;
 use xdpfw_tests::{Host, Lab, Link, PATIENCE, Sender, Xdpfw, packets};
 
 /// Kills of each command.
@@ -226,15 +227,18 @@ fn down_detaches_at_once_and_up_attaches_again_whoever_holds_the_link() -> Resul
         // lets go of a link that was unpinned a moment later, too.
         let held = links(&lab.host)?;
         ensure!(held.len() == 2, "{} links are pinned", held.len());
+        let held_egress = open_links(&lab.host, "egress")?;
         lab.host.xdpfw(["down", "eth1"]).ok();
         assert_eq!(probe.all()?, [filtered.clone(), open.clone()]);
         // What is about to go must not be taken for what is there.
         lab.host.xdpfw(["up", "eth1"]).ok();
-        drop(held);
+        drop((held, held_egress));
         assert_eq!(probe.all()?, [filtered.clone(), filtered.clone()]);
         let status = lab.host.status();
         let interfaces = status["interfaces"].as_array().context("no interfaces")?;
         assert_eq!(interfaces.len(), 2, "{status}");
+        let has_egress = |interface: &Value| interface["egress"].is_string();
+        assert!(interfaces.iter().all(has_egress), "{status}");
         ensure!(links(&lab.host)?.len() == 2, "a link is not pinned");
     }
     Ok(())
@@ -403,12 +407,16 @@ fn generations(host: &Host) -> Result<usize> {
     Ok(pins(host, "generations")?.len())
 }
 
-/// The links that are pinned, held as if they were ours.
+/// The links of what comes in that are pinned, held as if they were ours.
 fn links(host: &Host) -> Result<Vec<PinnedLink>> {
+    open_links(host, "links")
+}
+
+fn open_links(host: &Host, directory: &str) -> Result<Vec<PinnedLink>> {
     let open = |pin: &PathBuf| {
         PinnedLink::from_pin(pin).with_context(|| format!("cannot open {}", pin.display()))
     };
-    pins(host, "links")?.iter().map(open).collect()
+    pins(host, directory)?.iter().map(open).collect()
 }
 
 fn pins(host: &Host, directory: &str) -> Result<Vec<PathBuf>> {

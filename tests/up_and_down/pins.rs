@@ -32,8 +32,11 @@ const SYSTEM: &str = "
     # Makes what xdpfw would make itself in $1, with links to what is not its own.
     trap_in() {
         $as mkdir -p \"$1/$ns/abi-$ABI/generations\" \"$1/$ns/abi-$ABI/links\"
+        $as mkdir -p \"$1/$ns/abi-$ABI/egress\" \"$1/$ns/abi-$ABI/clsact\"
         $as ln -s /mnt/victim \"$1/$ns/abi-$ABI/generations/1\"
         $as ln -s \"/mnt/other/$OTHER\" \"$1/$ns/abi-$ABI/links/1\"
+        $as ln -s \"/mnt/other/$OTHER\" \"$1/$ns/abi-$ABI/egress/1\"
+        $as ln -s \"/mnt/other/$OTHER\" \"$1/$ns/abi-$ABI/clsact/1\"
     }
 ";
 

@@ -77,6 +77,8 @@ pub(crate) fn both<T>(make: impl Fn(Version) -> T) -> [T; 2] {
 pub(crate) struct Packet {
     version: Version,
     source: IpAddr,
+    destination: IpAddr,
+    ttl: u8,
     protocol: IpNumber,
     options: Vec<u8>,
     fragment: (u16, bool),
@@ -93,6 +95,11 @@ pub(crate) fn packet(version: Version, protocol: IpNumber, payload: &[u8]) -> Pa
             Version::V4 => Ipv4Addr::new(10, 0, 0, 2).into(),
             Version::V6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2).into(),
         },
+        destination: match version {
+            Version::V4 => Ipv4Addr::new(10, 0, 0, 1).into(),
+            Version::V6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into(),
+        },
+        ttl: TTL,
         protocol,
         options: Vec::new(),
         fragment: (0, false),
@@ -127,6 +134,13 @@ pub(crate) fn icmp(version: Version, message: u8) -> Packet {
     packet(version, version.icmp(), &header)
 }
 
+/// An ICMP error of this type about a packet that left, of which it has so much.
+pub(crate) fn icmp_error(version: Version, message: u8, about: &[u8]) -> Packet {
+    let mut payload = vec![message, 0, 0, 0, 0, 0, 0, 0];
+    payload.extend(about);
+    packet(version, version.icmp(), &payload)
+}
+
 /// A ping.
 pub(crate) fn echo(version: Version) -> Packet {
     icmp(
@@ -159,6 +173,29 @@ impl Packet {
     pub(crate) fn source(self, source: impl Into<IpAddr>) -> Self {
         let source = source.into();
         Self { source, ..self }
+    }
+
+    /// To this address.
+    pub(crate) fn destination(self, destination: impl Into<IpAddr>) -> Self {
+        let destination = destination.into();
+        Self {
+            destination,
+            ..self
+        }
+    }
+
+    /// With this time to live, or hop limit.
+    pub(crate) fn ttl(self, ttl: u8) -> Self {
+        Self { ttl, ..self }
+    }
+
+    /// As it would leave: from the host to the peer. Ports stay where they are.
+    pub(crate) fn leaving(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            ..self
+        }
     }
 
     /// With so many bytes behind the transport header, of which UDP knows.
@@ -228,10 +265,16 @@ impl Packet {
 
     /// From the IP header on.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        match (self.version, self.source) {
-            (Version::V4, IpAddr::V4(source)) => self.bytes4(source),
-            (Version::V6, IpAddr::V6(source)) => self.bytes6(source),
-            (version, source) => panic!("an {version} packet from {source}"),
+        match (self.version, self.source, self.destination) {
+            (Version::V4, IpAddr::V4(source), IpAddr::V4(destination)) => {
+                self.bytes4(source, destination)
+            }
+            (Version::V6, IpAddr::V6(source), IpAddr::V6(destination)) => {
+                self.bytes6(source, destination)
+            }
+            (version, source, destination) => {
+                panic!("an {version} packet from {source} to {destination}")
+            }
         }
     }
 
@@ -239,14 +282,14 @@ impl Packet {
         clippy::unwrap_used,
         reason = "options and offsets that no header can have are the test's own mistake"
     )]
-    fn bytes4(&self, source: Ipv4Addr) -> Vec<u8> {
+    fn bytes4(&self, source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
         let (offset, more_fragments) = self.fragment;
         let len = IPV4 + self.options.len() + self.payload.len();
         let mut header = Ipv4Header {
             protocol: self.protocol,
-            time_to_live: TTL,
+            time_to_live: self.ttl,
             source: source.octets(),
-            destination: [10, 0, 0, 1],
+            destination: destination.octets(),
             dont_fragment: false,
             total_len: self.claimed.unwrap_or(len as u16),
             options: Ipv4Options::try_from(&self.options[..]).unwrap(),
@@ -258,15 +301,15 @@ impl Packet {
         [&header.to_bytes()[..], &self.payload].concat()
     }
 
-    fn bytes6(&self, source: Ipv6Addr) -> Vec<u8> {
+    fn bytes6(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
         let (first, chain) = Extension::chain(&self.extensions, self.protocol);
         let payload = [chain, self.payload.clone()].concat();
         let header = Ipv6Header {
             payload_length: self.claimed.unwrap_or(payload.len() as u16),
             next_header: first,
-            hop_limit: TTL,
+            hop_limit: self.ttl,
             source: source.octets(),
-            destination: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).octets(),
+            destination: destination.octets(),
             ..Ipv6Header::default()
         };
         [&header.to_bytes()[..], &payload].concat()

@@ -52,8 +52,8 @@ mod conformance {
         transport: tcp_header udp_length;
         flags: tcp_flags;
         fragments: first_fragments later_fragments later_fragments_dropped;
-        icmp: icmp_types icmp6_types icmp_under_rules icmp_by_default;
-        protocols: tunnels other_protocols other_protocols_under_rules other_protocols_by_default;
+        icmp: icmp_types icmp6_types icmp_errors icmp_errors_pass icmp_under_rules icmp_by_default;
+        protocols: tunnels igmp other_protocols other_protocols_under_rules other_protocols_by_default;
         ports: remote_ports dhcp dhcp_off;
     }
 
@@ -73,7 +73,7 @@ mod conformance {
         let all = Reason::ALL
             .iter()
             .map(|reason| (reason.verdict().as_str(), reason.as_str()));
-        // For replies there must be sockets: see `answers`.
+        // For replies something must have left: see `replies`.
         let all: BTreeSet<_> = all.filter(|&(_, reason)| reason != "reply").collect();
         assert_eq!(proven, all);
 

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use xdpfw_common::{
-    abi::{Config, EdgeKey, LocalKey, Node, Side},
-    verdict::{self, Segment},
+    abi::{Config, EdgeKey, FlowKey, LocalKey, Node, Side},
+    flows::NoFlows,
+    verdict,
     wire::{Frame, Header, Malformation, Transport, ip::Addresses},
 };
 
@@ -185,6 +186,7 @@ struct Nowhere;
 impl verdict::Host for Nowhere {
     type Tables = Self;
     type Sockets = Self;
+    type Memory = NoFlows;
 
     fn tables(&self) -> &Self {
         self
@@ -192,6 +194,14 @@ impl verdict::Host for Nowhere {
 
     fn sockets(&self) -> &Self {
         self
+    }
+
+    fn memory(&self) -> &NoFlows {
+        panic!("asked for flows")
+    }
+
+    fn interface(&self) -> u32 {
+        panic!("asked for the interface")
     }
 }
 
@@ -220,7 +230,7 @@ impl verdict::Tables for Nowhere {
         panic!("asked for the class of {transport} {port}")
     }
 
-    fn interface_class(&self) -> u32 {
+    fn interface_class(&self) -> Option<u32> {
         panic!("asked for the interface's class")
     }
 
@@ -230,7 +240,7 @@ impl verdict::Tables for Nowhere {
 }
 
 impl verdict::Sockets for Nowhere {
-    fn has_socket(&self, _: &Addresses<'_>, segment: &Segment, _: bool) -> bool {
-        panic!("asked for a socket for {segment:?}")
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        panic!("asked for a socket for {key:?}")
     }
 }

@@ -38,6 +38,39 @@ pub(crate) fn install_from_backports(package: &str) -> Result<()> {
     apt.install(package, &backports)
 }
 
+/// Unpacks packages of this machine's own release in a directory, with those that they need
+/// and this machine lacks. Nothing is installed, and no script of theirs runs.
+pub(crate) fn unpack(packages: &[&str], directory: &Path) -> Result<()> {
+    let downloads = directory.with_extension("downloads");
+    empty(&downloads.join("partial"))?;
+    let archives = format!("Dir::Cache::archives={}", downloads.display());
+    let mut command = Command::new("apt-get");
+    command
+        .args(["-q", "-y", "--no-install-recommends", "--reinstall"])
+        .args(["--download-only", "-o", &archives])
+        // Nobody else uses this directory, and the user that root's apt fetches as may not.
+        .args([
+            "-o",
+            "Debug::NoLocking=true",
+            "-o",
+            "APT::Sandbox::User=root",
+        ])
+        .arg("install")
+        .args(packages);
+    capture(&mut command)?;
+    empty(directory)?;
+    for entry in fs::read_dir(&downloads)?.flatten() {
+        if entry.path().extension().is_some_and(|it| it == "deb") {
+            capture(
+                Command::new("dpkg-deb")
+                    .arg("-x")
+                    .args([&entry.path(), directory]),
+            )?;
+        }
+    }
+    fs::remove_dir_all(&downloads).with_context(|| format!("cannot remove {}", downloads.display()))
+}
+
 /// Where this machine gets its packages.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Mirror {

@@ -39,18 +39,19 @@ pub(crate) const STABLE: [Version; 2] = [
     },
 ];
 
-/// A test binary that does not run in a guest, and why.
+/// A test binary, or a test, that does not run in a guest, and why.
 struct Excluded {
     file: &'static str,
     reason: &'static str,
 }
 
 /// The test binaries that do not run in a guest, which runs whole ones.
-const EXCLUDED: [Excluded; 5] = {
+const EXCLUDED: [Excluded; 6] = {
     const WORDS: &str = "about words and files, or waits for less than emulation takes";
     const SLOW: &str = "takes a quarter of an hour under emulation";
     const NAT: &str = "needs connection tracking and NAT, whose modules no guest has";
     const CLOCK: &str = "waits for less than emulation takes";
+    const PROGRAMS: &str = "needs programs that guests do not have";
     const fn excluded(file: &'static str, reason: &'static str) -> Excluded {
         Excluded { file, reason }
     }
@@ -60,6 +61,22 @@ const EXCLUDED: [Excluded; 5] = {
         excluded("verdicts", SLOW),
         excluded("host", NAT),
         excluded("real_programs", CLOCK),
+        excluded("replies", PROGRAMS),
+    ]
+};
+
+/// Names of tests, or parts of them, that do not run in a guest either, where each command
+/// takes seconds.
+const SKIPPED: [Excluded; 3] = {
+    const SAME: &str = "the kernel's part is that of the other addresses";
+    const MANY: &str = "dozens of commands, each killed";
+    const fn skipped(file: &'static str, reason: &'static str) -> Excluded {
+        Excluded { file, reason }
+    }
+    [
+        skipped("mapped::", SAME),
+        skipped("link_local::", SAME),
+        skipped("what_a_killed_command_leaves", MANY),
     ]
 };
 
@@ -127,12 +144,13 @@ pub(crate) fn test(
     );
     say(format_args!("kernels: building the tests"));
     let tests = compile(build, package)?;
-    for Excluded { file, reason } in &EXCLUDED {
+    for Excluded { file, reason } in EXCLUDED.iter().chain(&SKIPPED) {
         say(format_args!("kernels: without {file}: {reason}"));
     }
     // What this machine's kernel may lack is there.
     let args: Vec<&str> = ["--include-ignored", "--color=never"]
         .into_iter()
+        .chain(SKIPPED.iter().flat_map(|skipped| ["--skip", skipped.file]))
         .chain(args.iter().map(String::as_str))
         .collect();
     let prepare = |version| -> Result<Machine<'_>> {

@@ -6,8 +6,8 @@ use std::{process::Command, sync::OnceLock};
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    apt::install_from_backports,
-    command::{capture, find_program, has_sudo, is_root, say},
+    apt::{install_from_backports, unpack},
+    command::{capture, find_program, has_sudo, is_root, say, target_dir},
 };
 
 /// The distribution's own Rust with the source of its library, and the LLVM it has, for
@@ -30,6 +30,29 @@ pub(crate) const TOOLS: [(&str, &str); 9] = [
     ("iperf3", "iperf3"),
     // NAT, as containers and routers have it.
     ("nft", "nftables"),
+];
+
+/// Programs that ask others, by which the tests see that this host gets its answers. Apart
+/// from the tools, since nothing but these tests needs them.
+const CLIENTS: [(&str, &str); 7] = [
+    ("dig", "bind9-dnsutils"),
+    ("mtr", "mtr-tiny"),
+    ("snmpget", "snmp"),
+    ("tftp", "tftp-hpa"),
+    ("traceroute", "traceroute"),
+    ("wg", "wireguard-tools"),
+    ("wireguard-go", "wireguard-go"),
+];
+
+/// Daemons that the tests start, and the packages that have them.
+///
+/// They are unpacked, not installed: their packages start them as services of this machine, at
+/// once and at each boot, and chrony's replaces the time service that is there.
+const DAEMONS: [(&str, &str); 4] = [
+    ("chronyd", "chrony"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("snmpd", "snmpd"),
+    ("unbound", "unbound"),
 ];
 
 /// Packet filters that ours is measured against, and the packages that have them.
@@ -59,6 +82,12 @@ pub(crate) fn llvm(major: u32) -> String {
 /// Installs the tools that are not there.
 pub(crate) fn install_tools() -> Result<()> {
     install_missing(&TOOLS)
+}
+
+/// Installs the clients and unpacks the daemons that are not there.
+pub(crate) fn install_clients() -> Result<()> {
+    install_missing(&CLIENTS)?;
+    unpack_daemons()
 }
 
 /// Installs the packet filters that are not there, those that can be: who has some of them
@@ -101,6 +130,31 @@ fn install_missing(tools: &[(&str, &str)]) -> Result<()> {
     let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     packages.dedup();
     install(&packages)
+}
+
+/// Unpacks the daemons below `target`, with what they need and this machine lacks.
+fn unpack_daemons() -> Result<()> {
+    let directory = target_dir()?.join("tools/daemons");
+    let names = DAEMONS.map(|(daemon, _)| daemon).join(", ");
+    let is_there = |daemon| directory.join("usr/sbin").join(daemon).is_file();
+    if DAEMONS.iter().all(|(daemon, _)| is_there(daemon)) {
+        say(format_args!("daemons: {names} are there"));
+        return Ok(());
+    }
+    let packages = DAEMONS.map(|(_, package)| package);
+    if find_program("apt-get").is_none() {
+        bail!(
+            "missing: {names}, as Debian's packages {} have them in usr/sbin; unpack these              in {}",
+            packages.join(" "),
+            directory.display()
+        );
+    }
+    // Lists that are old name files that are gone.
+    if let Some(privilege) = Privilege::ours() {
+        update(&privilege)?;
+    }
+    say(format_args!("packages: unpacking {}", packages.join(" ")));
+    unpack(&packages, &directory).with_context(|| format!("cannot unpack {names}"))
 }
 
 /// Installs `packages`, or says how to get them.

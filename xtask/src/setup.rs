@@ -26,7 +26,8 @@ pub(crate) fn cli() -> clap::Command {
 /// The toolchain, and what tests and demo need from the system.
 pub(crate) fn run() -> Result<()> {
     toolchain()?;
-    packages::install_tools()
+    packages::install_tools()?;
+    packages::install_clients()
 }
 
 /// The first compiler that has a linker, or can get one; else the distribution's.

@@ -90,6 +90,7 @@ fn on_this_kernel(args: &[String]) -> Result<()> {
     // Before the builds: nobody should wait minutes for this answer.
     check_privileges()?;
     packages::install_tools()?;
+    packages::install_clients()?;
     let build = build::run()?;
     let mut excluded = EBPF_CRATES.to_vec();
     if is_root() {

@@ -22,14 +22,15 @@ pub struct Config {
     pub default_pass: u32,
     /// 1: non-initial fragments are dropped. 0: they pass.
     pub drop_fragments: u32,
-    /// One of [`UDP_REPLIES_OFF`], [`UDP_REPLIES_CONNECTED`], [`UDP_REPLIES_BOUND`].
-    pub udp_replies: u32,
+    /// What tells the answers to this host's own packets: one of [`REPLIES_OFF`],
+    /// [`REPLIES_SOCKETS`], [`REPLIES_FLOWS`].
+    pub replies: u32,
     /// 1: answers to this host's DHCP client pass.
     pub dhcp_client: u32,
-    /// First port of the host's ephemeral range, host byte order.
-    pub ephemeral_first: u32,
-    /// Last port of the host's ephemeral range, host byte order.
-    pub ephemeral_last: u32,
+    /// Which ICMP errors pass: one of [`ICMP_ERRORS_RELATED`], [`ICMP_ERRORS_PASS`].
+    pub icmp_errors: u32,
+    /// 1: packets that leave are recorded, since some that come in may need it.
+    pub records: u32,
     /// [`ProtocolKind::bit`]s of the kinds without ports that [`names::LOCAL`](super::names::LOCAL) has entries of.
     pub listed_kinds: u32,
     /// [`Question::bit`]s of the questions that some node asks.
@@ -38,17 +39,24 @@ pub struct Config {
     pub rest: [Node; ProtocolKind::ALL.len()],
 }
 
-/// [`Config::udp_replies`]: no UDP packet passes as a reply.
-pub const UDP_REPLIES_OFF: u32 = 0;
-/// [`Config::udp_replies`]: UDP passes to a socket that is connected to the sender.
-pub const UDP_REPLIES_CONNECTED: u32 = 1;
-/// [`Config::udp_replies`]: UDP passes to any socket that the kernel would deliver it to.
-pub const UDP_REPLIES_BOUND: u32 = 2;
+/// [`Config::replies`]: nothing passes as an answer.
+pub const REPLIES_OFF: u32 = 0;
+/// [`Config::replies`]: what belongs to a socket of this host passes: for TCP, one that is
+/// not a listener; for UDP, one that is connected to the sender.
+pub const REPLIES_SOCKETS: u32 = 1;
+/// [`Config::replies`]: what answers a packet that left passes.
+pub const REPLIES_FLOWS: u32 = 2;
+
+/// [`Config::icmp_errors`]: those pass that are about a packet of this host's, or of one
+/// that it forwards for.
+pub const ICMP_ERRORS_RELATED: u32 = 0;
+/// [`Config::icmp_errors`]: all pass.
+pub const ICMP_ERRORS_PASS: u32 = 1;
 
 /// The ports of DHCP clients, over IPv4 (RFC 2131, section 4.1) and IPv6 (RFC 8415,
 /// section 7.2).
 pub const DHCP_CLIENTS: [u16; 2] = [68, 546];
-/// The ports of DHCP servers, in the same order.
-pub const DHCP_SERVERS: [u16; 2] = [67, 547];
+/// The port of DHCP servers over IPv4 (RFC 2131, section 4.1).
+pub const DHCP_SERVER: u16 = 67;
 
 const _: () = assert!(size_of::<Config>() == 32 + 5 * 16);

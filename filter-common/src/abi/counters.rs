@@ -12,20 +12,11 @@ use super::{
 use crate::{reason::Reason, wire::Transport};
 
 /// Per-CPU array of [`Block`]s: totals, and drops per local port.
-pub const COUNTERS: SharedMap = SharedMap {
-    name: "COUNTERS",
-    pin: "counters",
-};
+pub const COUNTERS: SharedMap = SharedMap::of_counters("COUNTERS", "counters");
 /// Per-CPU array of [`Overflows`], one for each block.
-pub const OVERFLOWS: SharedMap = SharedMap {
-    name: "OVERFLOWS",
-    pin: "overflows",
-};
+pub const OVERFLOWS: SharedMap = SharedMap::of_counters("OVERFLOWS", "overflows");
 /// Per-CPU array of [`Counter`]s, one for each rule slot.
-pub const RULE_HITS: SharedMap = SharedMap {
-    name: "RULE_HITS",
-    pin: "rule_hits",
-};
+pub const RULE_HITS: SharedMap = SharedMap::of_counters("RULE_HITS", "rule_hits");
 
 /// Local ports counted in one [`Block`]: as many as an element of a per-CPU array can hold
 /// [`Overflows`] of, so that few look-ups read all.

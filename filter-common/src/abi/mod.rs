@@ -5,6 +5,7 @@
 //! byte order, as the packet has them, wherever they are arrays of bytes; everything else
 //! is in the host's byte order.
 
+mod bridges;
 mod config;
 mod counters;
 mod event;
@@ -14,32 +15,39 @@ mod programs;
 mod tables;
 
 pub use self::{
+    bridges::{BridgePort, OwnAddress},
     config::{
-        Config, DHCP_CLIENTS, DHCP_SERVERS, UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED,
-        UDP_REPLIES_OFF,
+        Config, DHCP_CLIENTS, DHCP_SERVER, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, REPLIES_FLOWS,
+        REPLIES_OFF, REPLIES_SOCKETS,
     },
     counters::{
         BLOCKS, Block, COUNTERS, Counter, OVERFLOWS, Overflows, PER_OVERFLOW, PORTS_PER_BLOCK,
         RULE_HITS, RULE_SLOTS, port_counter,
     },
     event::Event,
-    flows::{FlowKey, FlowState},
+    flows::{
+        FLOW_COUNTS, FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES,
+        NOTES_PER_BLOCK, Note, NoteBlock, Origin, Table, flow_counts, flow_table, note_place,
+    },
     ports::{PORTS, PortBitmaps, Side},
-    programs::BARE_MARK,
+    programs::{BARE_MARK, BARE_MARK_CB},
     tables::{
         ACTION_ALLOW, ACTION_DENY, EdgeKey, LocalKey, MAX_RULES, NO_RULE, Node, ProtocolKind,
         Question,
     },
 };
 
+use self::flows::FLOW_TABLES;
+
 /// Version of everything in this module. Pins of another version are never reused.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the programs, of the globals, and of the maps that each generation has for
 /// itself. Those that generations share are in [`SHARED_MAPS`].
 pub mod names {
     pub use super::{
-        config::names::*, event::names::*, ports::names::*, programs::names::*, tables::names::*,
+        bridges::names::*, config::names::*, event::names::*, flows::names::*, ports::names::*,
+        programs::names::*, tables::names::*,
     };
 }
 
@@ -50,7 +58,42 @@ pub struct SharedMap {
     pub name: &'static str,
     /// The name of its pin in a generation's directory.
     pub pin: &'static str,
+    /// What is in it.
+    pub holds: Holds,
+}
+
+/// What a shared map holds, which tells when a generation begins with a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Counters, which users set to zero.
+    Counters,
+    /// Flows, which last as long as the filter is up.
+    Flows,
+}
+
+impl SharedMap {
+    const fn of_counters(name: &'static str, pin: &'static str) -> Self {
+        let holds = Holds::Counters;
+        Self { name, pin, holds }
+    }
+
+    const fn of_flows(name: &'static str, pin: &'static str) -> Self {
+        let holds = Holds::Flows;
+        Self { name, pin, holds }
+    }
 }
 
 /// Every map that generations share.
-pub const SHARED_MAPS: &[SharedMap] = &[COUNTERS, OVERFLOWS, RULE_HITS];
+pub const SHARED_MAPS: &[SharedMap] = &[
+    COUNTERS,
+    OVERFLOWS,
+    RULE_HITS,
+    NOTES,
+    FLOW_COUNTS,
+    FLOW_TABLES[0][0],
+    FLOW_TABLES[0][1],
+    FLOW_TABLES[0][2],
+    FLOW_TABLES[1][0],
+    FLOW_TABLES[1][1],
+    FLOW_TABLES[1][2],
+];

@@ -32,22 +32,24 @@ const FIRST_BIT: u64 = 1 << (u64::BITS - 1);
 
 /// Bits for each port.
 ///
-/// A local port is *closed* when the default drops what comes to it, no rule can change
-/// that, and no client uses it. A reply from a server's port can still pass. The packet
-/// path asks nothing else about most packets, so this is a bit of its own. A port is
-/// *listed* when the port maps have it.
+/// A local port is *closed* when the default drops what comes to it, and no rule can change
+/// that; an answer can still pass. The packet path asks nothing else about most packets, so
+/// this is a bit of its own. A port is *listed* when the port maps have it. A local port is
+/// *free* when whatever comes to it passes, so that nothing it sends need be recorded.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct PortBitmaps {
     open: [[u64; BITMAP_WORDS]; 2],
     listed: [[[u64; BITMAP_WORDS]; 2]; 2],
+    free: [[u64; BITMAP_WORDS]; 2],
 }
 
 impl PortBitmaps {
-    /// Every port closed, none listed.
+    /// Every port closed, none listed or free.
     pub const EMPTY: Self = Self {
         open: [[0; BITMAP_WORDS]; 2],
         listed: [[[0; BITMAP_WORDS]; 2]; 2],
+        free: [[0; BITMAP_WORDS]; 2],
     };
 
     /// Opens a local port.
@@ -63,6 +65,18 @@ impl PortBitmaps {
         if matches!(side, Side::Local) {
             self.open(transport, port);
         }
+    }
+
+    /// Frees a local port.
+    pub const fn free(&mut self, transport: Transport, port: u16) {
+        let (word, bit) = place(port);
+        self.free[transport as usize][word] |= FIRST_BIT >> bit;
+    }
+
+    /// Whether a local port is free.
+    #[inline(always)]
+    pub fn is_free(&self, transport: Transport, port: u16) -> bool {
+        is_set(&self.free[transport as usize], port)
     }
 
     /// Whether a local port is closed.
@@ -101,4 +115,4 @@ fn is_set(bitmap: &[u64; BITMAP_WORDS], port: u16) -> bool {
     (word << bit).cast_signed() < 0
 }
 
-const _: () = assert!(size_of::<PortBitmaps>() == 48 * 1024);
+const _: () = assert!(size_of::<PortBitmaps>() == 64 * 1024);

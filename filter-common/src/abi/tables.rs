@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::wire::Transport;
+use crate::wire::{Transport, icmp};
 
 /// Names of the maps that hold the tables.
 pub mod names {
@@ -67,6 +67,15 @@ impl ProtocolKind {
             Self::Tcp => Some(Transport::Tcp),
             Self::Udp => Some(Transport::Udp),
             Self::Icmp | Self::Icmp6 | Self::Other => None,
+        }
+    }
+
+    /// Of the two kinds of ICMP: what stands in the place of an echo reply's local port.
+    #[inline(always)]
+    pub const fn echo_reply(self) -> u16 {
+        match self {
+            Self::Icmp6 => icmp::ECHO_REPLY6 as u16,
+            _ => icmp::ECHO_REPLY as u16,
         }
     }
 

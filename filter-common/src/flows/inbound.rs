@@ -1,10 +1,7 @@
 //! What a packet that comes in may ask before it is dropped.
 
-use super::{
-    Carries, Memory, Note, Origin, Packet, TCP_AGE, Table, UDP_AGE, UNANSWERED_AGE, age_of_other,
-    age_of_tcp, is_alive, is_lately,
-};
-use crate::{abi::FlowState, wire::tcp::Flags};
+use super::{Carries, Memory, Note, Origin, Packet, Table, is_alive, is_lately};
+use crate::abi::FlowState;
 
 /// Whether a packet answers something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,82 +21,58 @@ pub enum Answer {
 /// What a packet that comes in answers.
 #[inline(always)]
 pub fn ask<M: Memory>(packet: &Packet, memory: &M) -> Answer {
-    match packet.carries {
-        Carries::Tcp(flags) if flags.open_connection() => ask_syn(packet, memory),
-        Carries::Tcp(flags) => ask_segment(packet, flags, memory),
-        Carries::Udp => {
-            if !is_lately(memory, Note::Udp, packet.key.local_port, UDP_AGE) {
-                return Answer::No;
-            }
-            match is_answered(packet, memory) {
-                true => Answer::Yes,
-                false => Answer::AskSocket,
-            }
-        }
-        Carries::EchoReply | Carries::Other => match is_answered(packet, memory) {
-            true => Answer::Yes,
-            false => Answer::No,
-        },
-        Carries::EchoRequest | Carries::OtherIcmp => Answer::No,
-    }
-}
-
-/// A bare SYN answers a SYN that left: both ends open the connection at once (RFC 9293,
-/// section 3.5).
-#[inline(always)]
-fn ask_syn<M: Memory>(packet: &Packet, memory: &M) -> Answer {
-    if is_lately(memory, Note::Syn, packet.key.local_port, UNANSWERED_AGE)
-        && is_unanswered(packet, memory)
-    {
-        Answer::Yes
-    } else {
-        Answer::No
-    }
-}
-
-#[inline(always)]
-fn ask_segment<M: Memory>(packet: &Packet, flags: Flags, memory: &M) -> Answer {
-    if !is_lately(memory, Note::Tcp, packet.key.local_port, TCP_AGE) {
+    let note = match packet.carries {
+        // A bare SYN answers a SYN that left: both ends open the connection at once (RFC
+        // 9293, section 3.5).
+        Carries::Tcp if packet.opens() => Note::Syn,
+        Carries::EchoRequest | Carries::OtherIcmp => return Answer::No,
+        carries => carries.note(),
+    };
+    if !is_lately(memory, note, packet.key.local_port) {
         return Answer::No;
     }
+    // Not in a loop: each table is a map of its own, which the kernel program must name.
+    let [first, second] = Origin::ALL;
+    if let Some(answer) = ask_table(packet, first, memory) {
+        return answer;
+    }
+    if let Some(answer) = ask_table(packet, second, memory) {
+        return answer;
+    }
+    match packet.carries {
+        Carries::Tcp if !packet.opens() => Answer::AskSocket,
+        Carries::Udp => Answer::AskSocket,
+        _ => Answer::No,
+    }
+}
+
+/// The same as far as the tables of one origin tell.
+#[inline(always)]
+fn ask_table<M: Memory>(packet: &Packet, origin: Origin, memory: &M) -> Option<Answer> {
     let key = &packet.key;
-    for origin in Origin::ALL {
-        let Some(state) = memory.get(origin, Table::Tcp, key) else {
-            continue;
-        };
-        if !is_alive(memory, &state, age_of_tcp(&state)) {
-            continue;
-        }
-        if flags.finishes() && !state.has(FlowState::FIN_IN) {
+    let alive = |table| {
+        let state = memory.get(origin, table, key)?;
+        is_alive(memory, table, &state, key.protocol).then_some(state)
+    };
+    if !matches!(packet.carries, Carries::Tcp) {
+        return alive(Table::Other).map(|_| Answer::Yes);
+    }
+    let opens = packet.opens();
+    if !opens && let Some(state) = alive(Table::Tcp) {
+        if packet.flags.finishes() && state.fin_in == 0 {
             memory.set_fin_in(origin, key);
         }
-        return match state.has(FlowState::PICKED_UP) {
-            true => Answer::PickedUp,
-            false => Answer::Yes,
-        };
+        return Some(known(&state));
     }
-    match is_unanswered(packet, memory) {
-        true => Answer::Yes,
-        false => Answer::AskSocket,
-    }
+    let state = alive(Table::Brief)?;
+    (!opens || !state.is_closed()).then(|| known(&state))
 }
 
+/// What the packets of a known connection answer.
 #[inline(always)]
-fn is_unanswered<M: Memory>(packet: &Packet, memory: &M) -> bool {
-    Origin::ALL.into_iter().any(|origin| {
-        memory
-            .get(origin, Table::Unanswered, &packet.key)
-            .is_some_and(|state| is_alive(memory, &state, UNANSWERED_AGE))
-    })
-}
-
-/// Whether something other than TCP left, and not too long ago.
-#[inline(always)]
-fn is_answered<M: Memory>(packet: &Packet, memory: &M) -> bool {
-    let age = age_of_other(packet.carries);
-    Origin::ALL.into_iter().any(|origin| {
-        memory
-            .get(origin, Table::Other, &packet.key)
-            .is_some_and(|state| is_alive(memory, &state, age))
-    })
+const fn known(state: &FlowState) -> Answer {
+    match state.picked_up {
+        0 => Answer::Yes,
+        _ => Answer::PickedUp,
+    }
 }

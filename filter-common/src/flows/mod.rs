@@ -6,26 +6,37 @@
 //! that exists. So nothing that comes in from outside can open anything, or evict anything.
 //!
 //! ```text
-//!  bare SYN out ──► unanswered ──(first other segment out)──► tcp ──(FINs both ways)──► 60 s
+//!  bare SYN out ──► brief ──(first other segment out)──► tcp ──(FINs both ways)──► brief, 60 s
 //!  other segment out, flow not known ──► tcp, picked up
 //!  RST out ──► forgotten
 //!  UDP, echo request, other protocols out ──► other
 //! ```
 //!
 //! What rules let in as an answer anyway is not recorded, so that a server's connections do
-//! not fill the tables.
+//! not fill the tables. Nor is what goes to a group: nobody answers with its address.
 
+mod conversation;
 mod inbound;
 mod outbound;
 
+use network_types::ip::IpProto;
+
+pub(crate) use self::conversation::kind_of;
 pub use self::{
+    conversation::Conversation,
     inbound::{Answer, ask},
     outbound::record,
 };
+pub use crate::abi::{Note, Origin, Table};
 use crate::{
     abi::{FlowKey, FlowState},
-    wire::tcp::Flags,
+    wire::{
+        Transport,
+        ip::{Addresses, Ends},
+        tcp::Flags,
+    },
 };
+use bytemuck::Zeroable as _;
 
 /// Seconds that a bare SYN may be answered (`nf_conntrack_tcp_timeout_syn_sent` in
 /// Documentation/networking/nf_conntrack-sysctl.rst).
@@ -46,18 +57,24 @@ pub const REFRESH: u64 = 1;
 
 /// A packet, as far as flows see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Packet {
     /// The flow that it belongs to.
     pub key: FlowKey,
     /// What it carries.
     pub carries: Carries,
+    /// The control bits of a TCP segment; of others, [`Flags::NONE`].
+    pub flags: Flags,
+    /// Always zero.
+    pub padding: [u8; 2],
 }
 
 /// What a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Carries {
-    /// A TCP segment with these control bits.
-    Tcp(Flags),
+    /// A TCP segment.
+    Tcp,
     /// A UDP datagram.
     Udp,
     /// An ICMP echo request, over either version of IP.
@@ -70,44 +87,12 @@ pub enum Carries {
     Other,
 }
 
-/// Whom a packet that leaves comes from. Each has tables of its own, so that what others
-/// send through this host evicts nothing that it sent itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// A process of this host.
-    Local,
-    /// Another host, for which this one forwards.
-    Forwarded,
-}
-
-impl Origin {
-    /// Both, in the order in which they are asked.
-    pub const ALL: [Self; 2] = [Self::Local, Self::Forwarded];
-}
-
-/// The tables of flows that each origin has. A full table evicts what was used least
-/// recently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Table {
-    /// Bare SYNs that left, until another segment leaves. Apart from the connections, so
-    /// that a scan of this host's own evicts none of them.
-    Unanswered,
-    /// TCP connections.
-    Tcp,
-    /// Everything else.
-    Other,
-}
-
-/// What a local port sent last. In front of the tables, it makes a flood of ports that this
-/// host never used cost one load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Note {
-    /// Any TCP segment.
-    Tcp,
-    /// A bare SYN. Apart from the others, so that SYNs to ports in use pay no more.
-    Syn,
-    /// A UDP datagram.
-    Udp,
+impl Packet {
+    /// Whether it is a bare SYN.
+    #[inline(always)]
+    const fn opens(&self) -> bool {
+        self.flags.open_connection()
+    }
 }
 
 /// The flows and notes that packets on their way in are compared with, and the time.
@@ -123,8 +108,8 @@ pub trait Memory {
     /// What is remembered of a flow.
     fn get(&self, origin: Origin, table: Table, key: &FlowKey) -> Option<FlowState>;
 
-    /// Sets [`FlowState::FIN_IN`] of a TCP connection, if it is known. Changes nothing else,
-    /// though packets that leave write the same flow at the same time.
+    /// Sets [`FlowState::fin_in`] of an open TCP connection, if it is known. Changes nothing
+    /// else, though packets that leave write the same flow at the same time.
     fn set_fin_in(&self, origin: Origin, key: &FlowKey);
 
     /// When a local port sent something last, as [`note_time`]; 0 is never. The port is in
@@ -134,8 +119,14 @@ pub trait Memory {
 
 /// The same for packets on their way out, which insert.
 pub trait Recorder: Memory {
-    /// Remembers a flow, whether it is known or not. May evict another one.
-    fn put(&self, origin: Origin, table: Table, key: &FlowKey, state: FlowState);
+    /// Remembers a flow that is not known. May evict another one.
+    fn insert(&self, origin: Origin, table: Table, key: &FlowKey, state: FlowState);
+
+    /// Notes that another packet of a flow leaves now, if it is known.
+    fn refresh(&self, origin: Origin, table: Table, key: &FlowKey);
+
+    /// Sets [`FlowState::fin_out`] of an open TCP connection, if it is known.
+    fn set_fin_out(&self, origin: Origin, key: &FlowKey);
 
     /// Forgets a flow, if it is known.
     fn remove(&self, origin: Origin, table: Table, key: &FlowKey);
@@ -144,11 +135,35 @@ pub trait Recorder: Memory {
     fn set_note(&self, note: Note, port: [u8; 2], time: u32);
 
     /// Whether rules let in whatever comes to the local port of this packet, by a bitmap.
-    fn is_open(&self, packet: &Packet) -> bool;
+    fn is_free(&self, packet: &Packet) -> bool;
 
     /// Whether rules let in the answer to this packet. Asked only where a flow would be
     /// inserted: it costs what a packet that comes in costs.
     fn admits_answer(&self, packet: &Packet) -> bool;
+}
+
+/// A host that knows no flows.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFlows;
+
+impl Memory for NoFlows {
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        1
+    }
+
+    fn get(&self, _: Origin, _: Table, _: &FlowKey) -> Option<FlowState> {
+        None
+    }
+
+    fn set_fin_in(&self, _: Origin, _: &FlowKey) {}
+
+    fn note(&self, _: Note, _: [u8; 2]) -> u32 {
+        0
+    }
 }
 
 /// Ticks in one unit of a note's time, as a power of two: a quarter of a second where a
@@ -161,35 +176,156 @@ pub const fn note_time(now: u64) -> u32 {
     if time == 0 { 1 } else { time }
 }
 
-/// Whether a note is from the last so many seconds, or perhaps so.
-fn is_lately<M: Memory>(memory: &M, note: Note, port: [u8; 2], seconds: u64) -> bool {
+/// Whether a local port, in network byte order, may have sent something within the age of
+/// its flows. If not, nothing that comes to it can be an answer.
+#[inline(always)]
+pub fn is_lately<M: Memory>(memory: &M, note: Note, port: [u8; 2]) -> bool {
+    let seconds = match note {
+        Note::Tcp => TCP_AGE,
+        Note::Syn => UNANSWERED_AGE,
+        Note::Udp => UDP_AGE,
+        Note::Other => OTHER_AGE,
+    };
     let time = memory.note(note, port);
-    let units = (seconds * memory.ticks_per_second()) >> NOTE_SHIFT;
-    // One more, since both ends of the time are rounded down.
-    time != 0 && u64::from(note_time(memory.now()).wrapping_sub(time)) <= units + 1
-}
-
-/// Whether so many seconds or less have gone by since a flow's last packet left.
-fn is_alive<M: Memory>(memory: &M, state: &FlowState, seconds: u64) -> bool {
-    let gone = memory.now().saturating_sub(state.last_out);
-    gone <= seconds * memory.ticks_per_second()
-}
-
-/// Seconds that a flow in [`Table::Other`] may be answered.
-const fn age_of_other(carries: Carries) -> u64 {
-    match carries {
-        Carries::Udp => UDP_AGE,
-        Carries::EchoRequest | Carries::EchoReply | Carries::OtherIcmp => ECHO_AGE,
-        Carries::Tcp(_) | Carries::Other => OTHER_AGE,
+    // Most ports never sent anything, and need not know the time.
+    time != 0 && {
+        let units = (seconds * memory.ticks_per_second()) >> NOTE_SHIFT;
+        // One more, since both ends of the time are rounded down.
+        u64::from(note_time(memory.now()).wrapping_sub(time)) <= units + 1
     }
 }
 
-/// Seconds that a TCP connection may be silent.
-const fn age_of_tcp(state: &FlowState) -> u64 {
-    const BOTH: u32 = FlowState::FIN_OUT | FlowState::FIN_IN;
-    if state.flags & BOTH == BOTH {
-        CLOSED_AGE
-    } else {
-        TCP_AGE
+/// Whether a flow may still be answered.
+#[inline(always)]
+fn is_alive<M: Memory>(memory: &M, table: Table, state: &FlowState, protocol: u8) -> bool {
+    let gone = memory.now().saturating_sub(state.last_out);
+    gone <= age(table, state, protocol) * memory.ticks_per_second()
+}
+
+/// Seconds since its last packet out within which a flow may be answered, by its table and
+/// protocol number.
+#[inline(always)]
+pub const fn age(table: Table, state: &FlowState, protocol: u8) -> u64 {
+    const UDP: u8 = Transport::Udp.protocol();
+    const ICMP: u8 = IpProto::Icmp as u8;
+    const ICMP6: u8 = IpProto::Ipv6Icmp as u8;
+    match (table, protocol) {
+        (Table::Brief | Table::Tcp, _) if state.is_closed() => CLOSED_AGE,
+        (Table::Brief, _) => UNANSWERED_AGE,
+        (Table::Tcp, _) => TCP_AGE,
+        (Table::Other, UDP) => UDP_AGE,
+        (Table::Other, ICMP | ICMP6) => ECHO_AGE,
+        (Table::Other, _) => OTHER_AGE,
+    }
+}
+
+impl Carries {
+    /// The note that packets leave behind which carry the same the other way.
+    #[inline(always)]
+    const fn note(self) -> Note {
+        match self {
+            Self::Tcp => Note::Tcp,
+            Self::Udp => Note::Udp,
+            Self::EchoRequest | Self::EchoReply | Self::OtherIcmp | Self::Other => Note::Other,
+        }
+    }
+}
+
+impl FlowKey {
+    /// The key of a packet that comes in by an interface with this index, or of the answer
+    /// to one that leaves by it. Ports are in network byte order.
+    #[inline(always)]
+    pub fn new(
+        addresses: &Addresses<'_>,
+        protocol: u8,
+        remote_port: [u8; 2],
+        local_port: [u8; 2],
+        interface: u32,
+    ) -> Self {
+        let mut key = Self::zeroed();
+        key.set_addresses(addresses, interface);
+        key.remote_port = remote_port;
+        key.local_port = local_port;
+        key.protocol = protocol;
+        key
+    }
+
+    /// Writes the addresses and all that depends on them. Field by field: the kernel program
+    /// has no room for a second key. By words: a CPU that reads a word whose bytes were just
+    /// written waits for all of them.
+    #[inline(always)]
+    fn set_addresses(&mut self, addresses: &Addresses<'_>, interface: u32) {
+        let (remote, local) = match addresses {
+            Addresses::V4(ends) => {
+                self.family = 4;
+                (padded(ends.remote), padded(ends.local))
+            }
+            Addresses::V6(ends) => {
+                self.family = 6;
+                (words(ends.remote), words(ends.local))
+            }
+        };
+        let is_link_local =
+            is_link_local(remote[0], self.family) || is_link_local(local[0], self.family);
+        self.interface = match is_link_local {
+            true => interface,
+            false => 0,
+        };
+        self.remote = bytemuck::cast(remote);
+        self.local = bytemuck::cast(local);
+    }
+
+    /// Its addresses.
+    #[inline(always)]
+    pub fn addresses(&self) -> Addresses<'_> {
+        const SHORT: &[u8; 4] = &[0; 4];
+        match self.family {
+            6 => Addresses::V6(Ends {
+                remote: &self.remote,
+                local: &self.local,
+            }),
+            _ => Addresses::V4(Ends {
+                remote: self.remote.first_chunk().unwrap_or(SHORT),
+                local: self.local.first_chunk().unwrap_or(SHORT),
+            }),
+        }
+    }
+
+    /// Whether the remote end is a group: multicast, or the broadcast to all.
+    #[inline(always)]
+    const fn is_to_group(&self) -> bool {
+        match self.family {
+            6 => self.remote[0] == 0xff,
+            _ => self.remote[0] >= 224,
+        }
+    }
+}
+
+/// An IPv4 address as words, with zeros behind it.
+#[inline(always)]
+const fn padded(address: &[u8; 4]) -> [u32; 4] {
+    [u32::from_ne_bytes(*address), 0, 0, 0]
+}
+
+/// An IPv6 address as words.
+#[inline(always)]
+const fn words(address: &[u8; 16]) -> [u32; 4] {
+    let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
+
+/// Whether an address that begins with this word means nothing without the interface (RFC
+/// 4291, section 2.5.6; RFC 3927).
+#[inline(always)]
+const fn is_link_local(word: u32, family: u8) -> bool {
+    let word = u32::from_be(word);
+    match family {
+        6 => word >> 22 == 0xfe80 >> 6,
+        _ => word >> 16 == 0xa9fe,
     }
 }

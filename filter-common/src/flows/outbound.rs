@@ -1,76 +1,110 @@
 //! What a packet that leaves is remembered by.
 
 use super::{Carries, Note, Origin, Packet, REFRESH, Recorder, Table, note_time};
-use crate::{abi::FlowState, wire::tcp::Flags};
+use crate::abi::FlowState;
 
 /// Remembers a packet that leaves, so that its answer may come in.
 #[inline(always)]
 pub fn record<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
+    match packet.carries {
+        // These answer something, and are not answered.
+        Carries::EchoReply | Carries::OtherIcmp => return,
+        carries => write_note(carries.note(), packet, memory),
+    }
+    if packet.opens() {
+        write_note(Note::Syn, packet, memory);
+    }
     // A server's answers leave from a port that is open to all.
-    if memory.is_open(packet) {
+    if memory.is_free(packet) || packet.key.is_to_group() {
         return;
     }
     match packet.carries {
-        Carries::Tcp(flags) => record_segment(packet, flags, origin, memory),
-        Carries::Udp | Carries::EchoRequest | Carries::Other => {
-            record_other(packet, origin, memory);
-        }
-        // These answer something, and are not answered.
-        Carries::EchoReply | Carries::OtherIcmp => {}
+        Carries::Tcp => record_segment(packet, origin, memory),
+        _ => record_other(packet, origin, memory),
     }
 }
 
 #[inline(always)]
-fn record_segment<M: Recorder>(packet: &Packet, flags: Flags, origin: Origin, memory: &M) {
-    let key = &packet.key;
-    if flags.resets() {
-        memory.remove(origin, Table::Unanswered, key);
-        memory.remove(origin, Table::Tcp, key);
-    } else if flags.accepts() {
+fn record_segment<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
+    let &Packet { ref key, flags, .. } = packet;
+    if flags.accepts() {
         // Of a connection that the peer opened; or of one that both ends opened at once,
         // whose SYN is remembered.
-    } else if flags.open_connection() {
-        if memory.get(origin, Table::Unanswered, key).is_none() && memory.admits_answer(packet) {
-            return;
-        }
-        // The connection that had the same ports is over.
+        return;
+    }
+    if flags.resets() {
+        memory.remove(origin, Table::Brief, key);
         memory.remove(origin, Table::Tcp, key);
-        let state = FlowState::new(memory.now(), 0);
-        memory.put(origin, Table::Unanswered, key, state);
-        write_note(Note::Syn, packet, memory);
-        write_note(Note::Tcp, packet, memory);
-    } else {
-        record_later_segment(packet, flags, origin, memory);
+        return;
+    }
+    if flags.open_connection() {
+        match memory.get(origin, Table::Brief, key) {
+            // Sent again.
+            Some(state) if !state.is_closed() => {
+                memory.refresh(origin, Table::Brief, key);
+                return;
+            }
+            Some(_) => memory.remove(origin, Table::Brief, key),
+            None if memory.admits_answer(packet) => return,
+            // The connection that had the same ports is over.
+            None => memory.remove(origin, Table::Tcp, key),
+        }
+        let state = FlowState::new(memory.now());
+        memory.insert(origin, Table::Brief, key, state);
+        return;
+    }
+    let mut state = FlowState::new(memory.now());
+    state.fin_out = u8::from(flags.finishes());
+    // First the table that has most of them: a connection is in one of the two.
+    match memory.get(origin, Table::Tcp, key) {
+        Some(known) => {
+            let is_news = state.fin_out & !known.fin_out != 0;
+            state.fin_out |= known.fin_out;
+            state.fin_in = known.fin_in;
+            state.picked_up = known.picked_up;
+            if state.is_closed() {
+                memory.remove(origin, Table::Tcp, key);
+                memory.insert(origin, Table::Brief, key, state);
+                return;
+            }
+            if is_news {
+                memory.set_fin_out(origin, key);
+            }
+            if is_news || is_stale(&known, memory) {
+                memory.refresh(origin, Table::Tcp, key);
+            }
+        }
+        None => record_first_segment(packet, state, origin, memory),
     }
 }
 
-/// Remembers a segment that neither opens nor ends a connection at once.
+/// Remembers a segment of a connection that is not open, as far as is known, and which is in
+/// this state if nothing else is known of it.
 #[inline(always)]
-fn record_later_segment<M: Recorder>(packet: &Packet, flags: Flags, origin: Origin, memory: &M) {
+fn record_first_segment<M: Recorder>(
+    packet: &Packet,
+    mut state: FlowState,
+    origin: Origin,
+    memory: &M,
+) {
     let key = &packet.key;
-    let fin = if flags.finishes() {
-        FlowState::FIN_OUT
-    } else {
-        0
-    };
-    if memory.get(origin, Table::Unanswered, key).is_some() {
-        // The handshake is over, as far as this end is concerned.
-        memory.remove(origin, Table::Unanswered, key);
-        let state = FlowState::new(memory.now(), fin);
-        memory.put(origin, Table::Tcp, key, state);
-    } else if let Some(state) = memory.get(origin, Table::Tcp, key) {
-        let news = fin & !state.flags != 0;
-        if news || is_stale(&state, memory) {
-            let state = FlowState::new(memory.now(), state.flags | fin);
-            memory.put(origin, Table::Tcp, key, state);
+    match memory.get(origin, Table::Brief, key) {
+        Some(brief) if brief.is_closed() => {
+            if is_stale(&brief, memory) {
+                memory.refresh(origin, Table::Brief, key);
+            }
         }
-    } else if memory.admits_answer(packet) {
-        return;
-    } else {
-        let state = FlowState::new(memory.now(), FlowState::PICKED_UP | fin);
-        memory.put(origin, Table::Tcp, key, state);
+        Some(_) => {
+            // The handshake is over, as far as this end is concerned.
+            memory.remove(origin, Table::Brief, key);
+            memory.insert(origin, Table::Tcp, key, state);
+        }
+        None if memory.admits_answer(packet) => {}
+        None => {
+            state.picked_up = 1;
+            memory.insert(origin, Table::Tcp, key, state);
+        }
     }
-    write_note(Note::Tcp, packet, memory);
 }
 
 #[inline(always)]
@@ -78,14 +112,12 @@ fn record_other<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
     let key = &packet.key;
     match memory.get(origin, Table::Other, key) {
         Some(state) if !is_stale(&state, memory) => {}
-        None if memory.admits_answer(packet) => return,
-        _ => {
-            let state = FlowState::new(memory.now(), 0);
-            memory.put(origin, Table::Other, key, state);
+        Some(_) => memory.refresh(origin, Table::Other, key),
+        None if memory.admits_answer(packet) => {}
+        None => {
+            let state = FlowState::new(memory.now());
+            memory.insert(origin, Table::Other, key, state);
         }
-    }
-    if matches!(packet.carries, Carries::Udp) {
-        write_note(Note::Udp, packet, memory);
     }
 }
 

@@ -1,76 +1,63 @@
-//! Decides what passes although no rule allows it: answers to this host's requests, and
-//! what IP itself needs.
+//! Decides what passes although no rule allows it and it answers nothing: what IP itself
+//! needs.
+
+use network_types::ip::{IpProto, Ipv4Hdr};
 
 use crate::{
     Reason, Transport,
-    abi::{Config, DHCP_CLIENTS, DHCP_SERVERS, ProtocolKind, UDP_REPLIES_BOUND, UDP_REPLIES_OFF},
-    verdict::{Host, Segment, Sockets as _, Tables as _, setting},
+    abi::{Config, DHCP_CLIENTS, DHCP_SERVER, ProtocolKind},
+    verdict::{Segment, setting},
     wire::{
-        icmp,
+        Frame,
+        icmp::{self, Message},
         ip::{Addresses, Ip},
     },
 };
 
-/// Why a message that no rule matches passes nevertheless: IP needs it.
+/// Why a packet without ports passes that no rule matches: IP needs it.
 #[inline(always)]
-pub(super) const fn built_in(kind: ProtocolKind, message: u8) -> Option<Reason> {
+pub(super) fn built_in<F: Frame + ?Sized>(
+    frame: &F,
+    ip: &Ip<'_>,
+    kind: ProtocolKind,
+    message: Message,
+) -> Option<Reason> {
     match kind {
-        ProtocolKind::Icmp if icmp::is_error(message) => Some(Reason::IcmpError),
-        ProtocolKind::Icmp6 if icmp::is_error6(message) => Some(Reason::IcmpError),
-        ProtocolKind::Icmp6 if icmp::is_neighbour_discovery(message) => {
+        ProtocolKind::Icmp6 if icmp::is_neighbour_discovery(message.kind) => {
             Some(Reason::NeighbourDiscovery)
         }
-        ProtocolKind::Icmp6 if icmp::is_mld(message) => Some(Reason::Mld),
+        ProtocolKind::Icmp6 if icmp::is_mld(message.kind) => Some(Reason::Mld),
+        ProtocolKind::Other if is_igmp(frame, ip) => Some(Reason::Igmp),
         _ => None,
     }
 }
 
-/// Why a segment that the default would drop passes nevertheless: as the answer
-/// to a request of this host.
+/// Whether a packet keeps this host in its multicast groups: IGMP to a group, which no
+/// router has forwarded (RFC 3376, section 4: the TTL is 1).
 #[inline(always)]
-pub(super) fn answer<H: Host>(host: &H, ip: &Ip<'_>, segment: &Segment) -> Option<Reason> {
-    let config = host.tables().config();
-    let answered = match segment.transport {
-        Transport::Tcp => {
-            !segment.opens && host.sockets().has_socket(&ip.addresses, segment, false)
-        }
-        Transport::Udp => {
-            let version = match ip.addresses {
-                Addresses::V4(_) => 0,
-                Addresses::V6(_) => 1,
-            };
-            if segment.local == DHCP_CLIENTS[version]
-                && segment.remote == DHCP_SERVERS[version]
-                && setting(&config.dhcp_client) != 0
-            {
-                return Some(Reason::DhcpClient);
-            }
-            // Probes of this host's service ports from ephemeral ones are neither,
-            // and are spared the socket look-up.
-            (is_from_server(config, segment.remote) || is_to_client(config, segment.local)) && {
-                let replies = setting(&config.udp_replies);
-                replies != UDP_REPLIES_OFF
-                    && host.sockets().has_socket(
-                        &ip.addresses,
-                        segment,
-                        replies == UDP_REPLIES_BOUND,
-                    )
-            }
-        }
+fn is_igmp<F: Frame + ?Sized>(frame: &F, ip: &Ip<'_>) -> bool {
+    let Addresses::V4(ends) = ip.addresses else {
+        return false;
     };
-    answered.then_some(Reason::Reply)
+    ip.protocol == IpProto::Igmp as u8
+        && ends.local[0] >> 4 == 0xe
+        && frame
+            .read::<Ipv4Hdr>(frame.settle(ip.header))
+            .is_some_and(|header| header.ttl == 1)
 }
 
-/// Whether a UDP packet comes from a port that the kernel does not hand out to
-/// clients, a server's.
+/// Whether a packet answers this host's DHCP client, which listens on a raw socket and asks
+/// everybody. A server over IPv6 may send from any port, to a link-local address (RFC 8415,
+/// section 7.2).
 #[inline(always)]
-pub(super) fn is_from_server(config: &Config, remote: u16) -> bool {
-    u32::from(remote) < setting(&config.ephemeral_first)
-}
-
-/// Whether a UDP packet comes to a port that the kernel hands out to clients.
-#[inline(always)]
-fn is_to_client(config: &Config, local: u16) -> bool {
-    let local = u32::from(local);
-    setting(&config.ephemeral_first) <= local && local <= setting(&config.ephemeral_last)
+pub(super) fn is_from_dhcp_server(config: &Config, ip: &Ip<'_>, segment: &Segment) -> bool {
+    let [client, client6] = DHCP_CLIENTS;
+    segment.transport == Transport::Udp
+        && setting(&config.dhcp_client) != 0
+        && match ip.addresses {
+            Addresses::V4(_) => segment.local == client && segment.remote == DHCP_SERVER,
+            Addresses::V6(ends) => {
+                segment.local == client6 && ends.local[0] == 0xfe && ends.local[1] & 0xc0 == 0x80
+            }
+        }
 }

@@ -5,25 +5,31 @@
 //! reply. Code marked `cold` is neither slow nor rare: it comes after that test, and the
 //! compiler lays it aside.
 
+mod answers;
 mod implicit;
 mod outcome;
 mod rules;
 
-use network_types::ip::IpProto;
-
-pub use self::outcome::{Fields, Outcome, Segment};
+pub use self::{
+    answers::is_answer,
+    outcome::{Fields, Outcome, Segment},
+    rules::admits,
+};
 use self::{
-    implicit::{answer, built_in, is_from_server},
-    rules::first_match,
+    answers::may_be_answer,
+    implicit::{built_in, is_from_dhcp_server},
+    rules::{Decision, first_match},
 };
 use crate::{
     Reason, Transport,
-    abi::{Config, EdgeKey, LocalKey, Node, ProtocolKind, Side},
+    abi::{Config, EdgeKey, FlowKey, ICMP_ERRORS_PASS, LocalKey, Node, Note, ProtocolKind, Side},
+    flows::{Conversation, Memory, kind_of},
     wire::{
-        Frame, Malformation, ethernet, icmp,
+        Frame, Malformation, ethernet,
+        icmp::{self, Message},
         ip::{self, Addresses, Ip},
         ipv4, ipv6,
-        tcp::{self, Tcp},
+        tcp::{self, Flags, Tcp},
         udp::{self, Udp},
     },
 };
@@ -35,12 +41,46 @@ pub trait Host {
     type Tables: Tables;
     /// The part that knows the host's sockets.
     type Sockets: Sockets;
+    /// The part that knows what left.
+    type Memory: Memory;
 
     /// The compiled policy.
     fn tables(&self) -> &Self::Tables;
 
     /// The host's sockets.
     fn sockets(&self) -> &Self::Sockets;
+
+    /// What left lately.
+    fn memory(&self) -> &Self::Memory;
+
+    /// Index of the interface that the packet came in by.
+    fn interface(&self) -> u32;
+
+    /// Whether a packet of this conversation answers something, as [`is_answer`] says. The
+    /// kernel program has it once for all its paths.
+    #[inline(always)]
+    fn is_answer(&self, conversation: &Conversation<'_>, denied: bool) -> bool
+    where
+        Self: Sized,
+    {
+        let packet = conversation.packet(self.interface());
+        is_answer(
+            self.tables(),
+            self.sockets(),
+            self.memory(),
+            &packet,
+            denied,
+        )
+    }
+
+    /// Whether rules let in a packet of this conversation, as [`admits`] says; once, too.
+    #[inline(always)]
+    fn admits(&self, conversation: &Conversation<'_>) -> bool
+    where
+        Self: Sized,
+    {
+        admits(self.tables(), &conversation.packet(self.interface()))
+    }
 }
 
 /// The compiled policy.
@@ -64,8 +104,9 @@ pub trait Tables {
     /// The class of a listed remote port; 0 if it has none.
     fn remote_port_class(&self, transport: Transport, port: u16) -> u32;
 
-    /// The class of the interface that the packet came in on; 0 if it has none.
-    fn interface_class(&self) -> u32;
+    /// The class of the interface that the packet came in on, 0 if it has none; `None` where
+    /// it is not known.
+    fn interface_class(&self) -> Option<u32>;
 
     /// The class of the source (remote) or destination (local) address; 0 if it has
     /// none.
@@ -74,10 +115,9 @@ pub trait Tables {
 
 /// The sockets of this host.
 pub trait Sockets {
-    /// Whether a socket of this host talks to the packet's sender. For TCP:
-    /// one that is not a listener. For UDP: one that is connected to it, or
-    /// with `bound` any that the kernel would deliver to.
-    fn has_socket(&self, addresses: &Addresses<'_>, segment: &Segment, bound: bool) -> bool;
+    /// Whether a socket of this host talks to the peer, over TCP or UDP: for TCP, one that
+    /// is not a listener; for UDP, one that is connected to it.
+    fn has_socket(&self, key: &FlowKey) -> bool;
 }
 
 /// Judges a frame.
@@ -170,34 +210,69 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
     if ip.non_initial_fragment {
         return judge_fragment(host);
     }
-    // ICMP belongs to one version of IP: in the other's packets, its number is that
-    // of just any protocol.
-    let kind = match ip.addresses {
-        Addresses::V4(_) if ip.protocol == IpProto::Icmp as u8 => ProtocolKind::Icmp,
-        Addresses::V6(_) if ip.protocol == IpProto::Ipv6Icmp as u8 => ProtocolKind::Icmp6,
-        _ => ProtocolKind::Other,
-    };
-    let local = match kind {
-        ProtocolKind::Other => ip.protocol,
-        _ => match icmp::parse(frame, &ip.payload) {
+    let kind = kind_of(&ip.addresses, ip.protocol);
+    let message = match kind {
+        ProtocolKind::Icmp | ProtocolKind::Icmp6 => match icmp::parse(frame, &ip.payload) {
             Ok(message) => message,
             Err(malformation) => return Outcome::malformed(malformation),
         },
+        _ => Message::NONE,
     };
     let fields = Fields {
         kind,
         network: ip.header,
-        local: u16::from(local),
+        local: u16::from(match kind {
+            ProtocolKind::Icmp | ProtocolKind::Icmp6 => message.kind,
+            _ => ip.protocol,
+        }),
         remote: 0,
     };
-    let outcome = match first_match(host.tables(), &ip.addresses, &fields) {
-        Some(decision) => Outcome::decided(decision),
-        None if setting(&host.tables().config().default_pass) != 0 => {
-            Outcome::of(Reason::DefaultPass)
+    let decision = first_match(host.tables(), &ip.addresses, &fields);
+    let outcome = if decision.allows() {
+        Outcome::decided(decision)
+    } else if !decision.is_some() && setting(&host.tables().config().default_pass) != 0 {
+        Outcome::of(Reason::DefaultPass)
+    } else {
+        match passes(frame, host, ip, kind, message, decision.is_some()) {
+            Some(reason) => Outcome::of(reason),
+            None => Outcome::dropped(decision),
         }
-        None => Outcome::of(built_in(kind, local).unwrap_or(Reason::DefaultDrop)),
     };
     outcome.with(fields)
+}
+
+/// Why a packet without ports passes that a rule denies, or the default would drop.
+#[inline(always)]
+fn passes<F: Frame + ?Sized, H: Host>(
+    frame: &F,
+    host: &H,
+    ip: &Ip<'_>,
+    kind: ProtocolKind,
+    message: Message,
+    denied: bool,
+) -> Option<Reason> {
+    if !denied && let Some(reason) = built_in(frame, ip, kind, message) {
+        return Some(reason);
+    }
+    let is_error = match kind {
+        ProtocolKind::Icmp => icmp::is_error(message.kind),
+        ProtocolKind::Icmp6 => icmp::is_error6(message.kind),
+        _ => false,
+    };
+    let (conversation, reason) = if is_error {
+        if !denied && setting(&host.tables().config().icmp_errors) == ICMP_ERRORS_PASS {
+            return Some(Reason::IcmpError);
+        }
+        let quoted = Conversation::quoted(frame, &ip.payload)?;
+        (quoted, Reason::IcmpError)
+    } else {
+        let own = Conversation::of_other(frame, ip, kind, message);
+        (own, Reason::Reply)
+    };
+    let passes = host.is_answer(&conversation, denied)
+        // What rules let in may hear of errors on the way of its answers.
+        || is_error && !denied && host.admits(&conversation);
+    passes.then_some(reason)
 }
 
 /// Judges a fragment that does not hold the transport header.
@@ -222,22 +297,24 @@ fn judge_tcp<H: Host, R>(
     let local = tcp.destination();
     let is_closed = host.tables().is_closed(Transport::Tcp, local);
     let flags = tcp.flags();
-    let opens = flags.open_connection();
-    // Reads the source port, which the drop of a bare SYN goes without.
+    // Reads the source port, which the drop of most packets goes without.
     let segment = || Segment {
         transport: Transport::Tcp,
         network: ip.header,
         local,
         remote: tcp.source(),
-        opens,
+        flags,
     };
-    if opens {
-        // A bare SYN is possible, and answers nothing.
-        if is_closed {
-            return then(Outcome::of(Reason::DefaultDrop).with(segment()));
-        }
+    let note = if flags.open_connection() {
+        // A bare SYN is possible.
+        Note::Syn
     } else if flags.are_impossible() {
         return then(Outcome::of(Reason::BadFlags).with(segment()));
+    } else {
+        Note::Tcp
+    };
+    if is_closed && !may_be_answer(host, note, local) {
+        return then(Outcome::of(Reason::DefaultDrop).with(segment()));
     }
     judge_segment(host, ip, segment(), is_closed, then)
 }
@@ -257,16 +334,16 @@ fn judge_udp<H: Host, R>(
         network: ip.header,
         local,
         remote: udp.source(),
-        opens: false,
+        flags: Flags::NONE,
     };
-    if is_closed && !is_from_server(host.tables().config(), segment.remote) {
+    if is_closed && !may_be_answer(host, Note::Udp, local) {
         return then(Outcome::of(Reason::DefaultDrop).with(segment));
     }
     judge_segment(host, ip, segment, is_closed, then)
 }
 
-/// Judges a segment by the rules, if its port is not closed, then by the default,
-/// unless it is an answer.
+/// Judges a segment: what a rule allows passes; what else answers something passes, whatever
+/// the rules; the rest is for the rule that denies it, or for the default.
 #[cold]
 #[inline(always)]
 fn judge_segment<H: Host, R>(
@@ -276,18 +353,24 @@ fn judge_segment<H: Host, R>(
     is_closed: bool,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
+    let mut decision = Decision::NONE;
     if !is_closed {
-        if let Some(decision) = first_match(host.tables(), &ip.addresses, &segment.into()) {
+        decision = first_match(host.tables(), &ip.addresses, &segment.into());
+        if decision.allows() {
             return then(Outcome::decided(decision).with(segment));
         }
-        if setting(&host.tables().config().default_pass) != 0 {
+        if !decision.is_some() && setting(&host.tables().config().default_pass) != 0 {
             return then(Outcome::of(Reason::DefaultPass).with(segment));
         }
     }
-    match answer(host, ip, &segment) {
-        Some(reason) => then(Outcome::of(reason).with(segment)),
-        None => then(Outcome::of(Reason::DefaultDrop).with(segment)),
+    let denied = decision.is_some();
+    if !denied && is_from_dhcp_server(host.tables().config(), ip, &segment) {
+        return then(Outcome::of(Reason::DhcpClient).with(segment));
     }
+    if host.is_answer(&segment.conversation(ip), denied) {
+        return then(Outcome::of(Reason::Reply).with(segment));
+    }
+    then(Outcome::dropped(decision).with(segment))
 }
 
 /// Reads a field of the configuration. Volatile, because in the kernel program

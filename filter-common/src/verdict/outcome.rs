@@ -3,7 +3,8 @@
 use crate::{
     Reason, Transport,
     abi::{ACTION_ALLOW, NO_RULE, ProtocolKind},
-    wire::Malformation,
+    flows::{Carries, Conversation},
+    wire::{Malformation, ip::Ip, tcp::Flags},
 };
 
 use super::rules::Decision;
@@ -43,8 +44,26 @@ pub struct Segment {
     pub local: u16,
     /// The peer's port, host byte order.
     pub remote: u16,
-    /// TCP only: the segment asks for a new connection.
-    pub opens: bool,
+    /// The control bits; [`Flags::NONE`] of UDP.
+    pub flags: Flags,
+}
+
+impl Segment {
+    /// The conversation it belongs to.
+    #[inline(always)]
+    pub(super) const fn conversation<'a>(&self, ip: &Ip<'a>) -> Conversation<'a> {
+        Conversation {
+            addresses: ip.addresses,
+            protocol: self.transport.protocol(),
+            remote: self.remote,
+            local: self.local,
+            carries: match self.transport {
+                Transport::Tcp => Carries::Tcp,
+                Transport::Udp => Carries::Udp,
+            },
+            flags: self.flags,
+        }
+    }
 }
 
 impl From<Segment> for Fields {
@@ -101,6 +120,19 @@ impl Outcome {
                 Reason::RuleAllow
             } else {
                 Reason::RuleDeny
+            })
+        }
+    }
+
+    /// The drop of a packet that a rule denies, or that none allows.
+    #[inline(always)]
+    pub(super) const fn dropped(decision: Decision) -> Self {
+        Self {
+            rule: decision.slot,
+            ..Self::of(if decision.is_some() {
+                Reason::RuleDeny
+            } else {
+                Reason::DefaultDrop
             })
         }
     }

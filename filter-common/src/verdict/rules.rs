@@ -1,28 +1,91 @@
 //! Finds the rule that decides: goes through the diagram, a question at a time.
 
 use crate::{
-    abi::{EdgeKey, LocalKey, NO_RULE, Node, Question, Side},
+    abi::{ACTION_ALLOW, EdgeKey, LocalKey, NO_RULE, Node, ProtocolKind, Question, Side},
+    flows::{Carries, Packet, kind_of},
     verdict::{Fields, Tables, setting},
     wire::ip::Addresses,
 };
 
-/// The rule that decides.
+/// The rule that decides, or that none does. Every field always has a value, for the reason
+/// that an [`Outcome`](super::Outcome) gives.
 #[derive(Clone, Copy)]
 pub(super) struct Decision {
-    /// Slot of its counters.
+    /// Slot of its counters, or [`NO_RULE`].
     pub(super) slot: u32,
     /// What it does.
     pub(super) action: u32,
 }
 
-/// Finds the rule for a packet: from the node of its protocol and local port on, through
-/// the questions that the policy asks.
+impl Decision {
+    /// No rule decides.
+    pub(super) const NONE: Self = Self {
+        slot: NO_RULE,
+        action: 0,
+    };
+
+    /// Whether there is a rule.
+    #[inline(always)]
+    pub(super) const fn is_some(&self) -> bool {
+        self.slot != NO_RULE
+    }
+
+    /// Whether there is one, and the packet passes.
+    #[inline(always)]
+    pub(super) const fn allows(&self) -> bool {
+        self.is_some() && self.action == ACTION_ALLOW
+    }
+}
+
+/// Whether a packet would be let in by a rule, or by the default. Where that depends on an
+/// interface that is not known, it would not.
+#[inline(always)]
+pub fn admits<T: Tables>(tables: &T, packet: &Packet) -> bool {
+    let key = &packet.key;
+    let addresses = key.addresses();
+    let kind = kind_of(&addresses, key.protocol);
+    let mut fields = Fields {
+        kind,
+        network: 0,
+        local: u16::from(key.protocol),
+        remote: 0,
+    };
+    match (kind, packet.carries) {
+        (ProtocolKind::Tcp | ProtocolKind::Udp, _) => {
+            fields.local = u16::from_be_bytes(key.local_port);
+            fields.remote = u16::from_be_bytes(key.remote_port);
+        }
+        // What answers an echo request.
+        (_, Carries::EchoRequest | Carries::EchoReply) => fields.local = kind.echo_reply(),
+        _ => {}
+    }
+    let node = last_node(tables, &addresses, &fields);
+    let is_known = node.asks & Question::Interface.bit() == 0;
+    is_known
+        && match node.slot {
+            NO_RULE => setting(&tables.config().default_pass) != 0,
+            _ => node.action == ACTION_ALLOW,
+        }
+}
+
+/// Finds the rule for a packet.
 #[inline(always)]
 pub(super) fn first_match<T: Tables>(
     tables: &T,
     addresses: &Addresses<'_>,
     fields: &Fields,
-) -> Option<Decision> {
+) -> Decision {
+    let node = last_node(tables, addresses, fields);
+    Decision {
+        slot: node.slot,
+        action: node.action,
+    }
+}
+
+/// Goes from the node of a packet's protocol and local port on, through the questions that
+/// the policy asks.
+#[inline(always)]
+fn last_node<T: Tables>(tables: &T, addresses: &Addresses<'_>, fields: &Fields) -> Node {
     let answers = Answers {
         tables,
         addresses,
@@ -36,11 +99,7 @@ pub(super) fn first_match<T: Tables>(
     let node = answers.follow(node, first);
     let node = answers.follow(node, second);
     let node = answers.follow(node, third);
-    let node = answers.follow(node, fourth);
-    (node.slot != NO_RULE).then_some(Decision {
-        slot: node.slot,
-        action: node.action,
-    })
+    answers.follow(node, fourth)
 }
 
 /// The first node for a packet.
@@ -85,12 +144,12 @@ impl<T: Tables> Answers<'_, T> {
         }
     }
 
-    /// The packet's class; `None` where the question does not apply to it.
+    /// The packet's class; `None` where the question does not apply to it, or nobody knows.
     #[inline(always)]
     fn class(&self, question: Question) -> Option<u32> {
         let Self { tables, fields, .. } = self;
         Some(match question {
-            Question::Interface => tables.interface_class(),
+            Question::Interface => tables.interface_class()?,
             Question::RemotePort => {
                 let transport = fields.kind.transport()?;
                 if tables.is_listed(Side::Remote, transport, fields.remote) {

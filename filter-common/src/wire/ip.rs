@@ -47,32 +47,80 @@ impl Payload {
     }
 }
 
-/// The addresses of a packet. Read when asked for: most packets are judged without
-/// them.
+/// The addresses of a packet, in its headers. Read when asked for: most packets are judged
+/// without them.
 #[derive(Clone, Copy, Debug)]
 pub enum Addresses<'a> {
     /// In an IPv4 header.
-    V4(&'a Ipv4Hdr),
+    V4(Ends<'a, 4>),
     /// In an IPv6 header.
-    V6(&'a Ipv6Hdr),
+    V6(Ends<'a, 16>),
 }
 
-impl Addresses<'_> {
-    /// The peer's address on ingress.
+/// The addresses of both ends of a conversation, in network byte order.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends<'a, const LEN: usize> {
+    /// The peer's: the source on ingress.
+    pub remote: &'a [u8; LEN],
+    /// This host's: the destination on ingress.
+    pub local: &'a [u8; LEN],
+}
+
+impl<const LEN: usize> Ends<'_, LEN> {
+    /// Those of the answer.
     #[inline(always)]
-    pub const fn source(&self) -> IpAddr {
+    const fn turned(self) -> Self {
+        let Self { remote, local } = self;
+        Self {
+            remote: local,
+            local: remote,
+        }
+    }
+}
+
+impl<'a> Addresses<'a> {
+    /// Those of a packet that comes in with this header.
+    #[inline(always)]
+    pub const fn of_ipv4(header: &'a Ipv4Hdr) -> Self {
+        Self::V4(Ends {
+            remote: &header.src_addr,
+            local: &header.dst_addr,
+        })
+    }
+
+    /// The same for IPv6.
+    #[inline(always)]
+    pub const fn of_ipv6(header: &'a Ipv6Hdr) -> Self {
+        Self::V6(Ends {
+            remote: &header.src_addr,
+            local: &header.dst_addr,
+        })
+    }
+
+    /// Those of the answer, whose source is this packet's destination.
+    #[inline(always)]
+    pub const fn turned(self) -> Self {
         match self {
-            Self::V4(header) => v4(header.src_addr),
-            Self::V6(header) => v6(header.src_addr),
+            Self::V4(ends) => Self::V4(ends.turned()),
+            Self::V6(ends) => Self::V6(ends.turned()),
         }
     }
 
-    /// This host's address on ingress.
+    /// The peer's address.
     #[inline(always)]
-    pub const fn destination(&self) -> IpAddr {
+    pub const fn remote(&self) -> IpAddr {
         match self {
-            Self::V4(header) => v4(header.dst_addr),
-            Self::V6(header) => v6(header.dst_addr),
+            Self::V4(ends) => v4(*ends.remote),
+            Self::V6(ends) => v6(*ends.remote),
+        }
+    }
+
+    /// This host's address.
+    #[inline(always)]
+    pub const fn local(&self) -> IpAddr {
+        match self {
+            Self::V4(ends) => v4(*ends.local),
+            Self::V6(ends) => v6(*ends.local),
         }
     }
 }

@@ -36,7 +36,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
     let fragment = u16::from_ne_bytes(header.frags);
     let len = total_len - header_len;
     Ok(Ip {
-        addresses: Addresses::V4(header),
+        addresses: Addresses::of_ipv4(header),
         header: offset,
         protocol: header.proto,
         non_initial_fragment: fragment & FRAGMENT_OFFSET != 0,

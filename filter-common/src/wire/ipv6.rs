@@ -13,20 +13,20 @@ pub const MAX_HEADERS: usize = 8;
 
 /// Protocol numbers of the extension headers that are looked behind (IANA, "IPv6
 /// Extension Header Types").
-mod extension {
-    pub(super) const HOP_BY_HOP: u8 = 0;
+pub(crate) mod extension {
+    pub(crate) const HOP_BY_HOP: u8 = 0;
     pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
+    pub(crate) const FRAGMENT: u8 = 44;
     /// Authentication (RFC 4302).
     pub(super) const AH: u8 = 51;
-    pub(super) const DESTINATION: u8 = 60;
+    pub(crate) const DESTINATION: u8 = 60;
 }
 
 /// Shortest extension header, in bytes; also the whole fragment header.
 type Extension = [u8; 8];
 const LEN: usize = size_of::<Extension>();
 /// In a fragment header's third and fourth byte: the offset, in units of eight bytes.
-const FRAGMENT_OFFSET: u16 = 0xfff8;
+pub(crate) const FRAGMENT_OFFSET: u16 = 0xfff8;
 /// There, too: more fragments follow.
 const MORE_FRAGMENTS: u16 = 1;
 
@@ -48,7 +48,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
         return Err(Malformation::Ipv6PayloadLength);
     }
     let mut ip = Ip {
-        addresses: Addresses::V6(header),
+        addresses: Addresses::of_ipv6(header),
         header: offset,
         protocol: header.next_hdr,
         non_initial_fragment: false,

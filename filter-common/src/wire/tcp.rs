@@ -35,14 +35,18 @@ impl Tcp<'_> {
 
 /// The six classic control bits: FIN, SYN, RST, PSH, ACK, URG from bit 0 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct Flags(u8);
 
 impl Flags {
     const FIN: u8 = 1 << 0;
     const SYN: u8 = 1 << 1;
     const RST: u8 = 1 << 2;
-    const ACK: u8 = 1 << 4;
+    /// The bit that says that the acknowledgment number counts.
+    pub const ACK: u8 = 1 << 4;
     const ALL: u8 = 0x3f;
+    /// None set.
+    pub const NONE: Self = Self(0);
 
     /// The flags in the fourteenth byte of a TCP header. The two ECN bits
     /// (RFC 3168) say nothing about a segment's sense and are left out.

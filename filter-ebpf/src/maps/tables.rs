@@ -22,10 +22,10 @@ use crate::ingress::Ingress;
 static CONFIG: Config = Config {
     default_pass: 0,
     drop_fragments: 0,
-    udp_replies: 0,
+    replies: 0,
     dhcp_client: 0,
-    ephemeral_first: 0,
-    ephemeral_last: 0,
+    icmp_errors: 0,
+    records: 0,
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
@@ -59,6 +59,12 @@ static DESTINATIONS4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(1, 0);
 
 #[map]
 static DESTINATIONS6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1, 0);
+
+/// Whether whatever comes to a local port passes.
+#[inline(always)]
+pub fn is_free(transport: Transport, port: u16) -> bool {
+    LISTED.is_free(transport, port)
+}
 
 /// The tables, asked about the packet of a context.
 pub struct Tables<'a, C> {
@@ -110,24 +116,19 @@ impl<C: Ingress> verdict::Tables for Tables<'_, C> {
     }
 
     #[inline(always)]
-    fn interface_class(&self) -> u32 {
+    fn interface_class(&self) -> Option<u32> {
+        let interface = self.ctx.ingress_interface()?;
         // SAFETY: as above.
-        unsafe { INTERFACES.get(self.ctx.ingress_interface()) }
-            .copied()
-            .unwrap_or(0)
+        Some(unsafe { INTERFACES.get(interface) }.copied().unwrap_or(0))
     }
 
     #[inline(always)]
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {
         let class = match (addresses, side) {
-            (Addresses::V4(header), Side::Remote) => SOURCES4.get(Key::new(32, header.src_addr)),
-            (Addresses::V4(header), Side::Local) => {
-                DESTINATIONS4.get(Key::new(32, header.dst_addr))
-            }
-            (Addresses::V6(header), Side::Remote) => SOURCES6.get(Key::new(128, header.src_addr)),
-            (Addresses::V6(header), Side::Local) => {
-                DESTINATIONS6.get(Key::new(128, header.dst_addr))
-            }
+            (Addresses::V4(ends), Side::Remote) => SOURCES4.get(Key::new(32, *ends.remote)),
+            (Addresses::V4(ends), Side::Local) => DESTINATIONS4.get(Key::new(32, *ends.local)),
+            (Addresses::V6(ends), Side::Remote) => SOURCES6.get(Key::new(128, *ends.remote)),
+            (Addresses::V6(ends), Side::Local) => DESTINATIONS6.get(Key::new(128, *ends.local)),
         };
         class.copied().unwrap_or(0)
     }

@@ -80,9 +80,10 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<engine::Error>() {
         return Some(match error {
             engine::Error::NotUp | engine::Error::OtherMode { .. } => Exit::Failed,
-            engine::Error::NoInterface => Exit::Usage,
+            engine::Error::NoInterface | engine::Error::Loopback => Exit::Usage,
             engine::Error::UnknownInterface { .. }
             | engine::Error::Refused(_)
+            | engine::Error::EgressRefused(_)
             | engine::Error::Unfiltered { .. } => Exit::Kernel,
             engine::Error::LockedOut { .. } => Exit::Lockout,
             engine::Error::TooComplex(_) => Exit::Policy,

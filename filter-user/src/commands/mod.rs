@@ -8,6 +8,7 @@ pub mod delete;
 pub mod down;
 mod edit;
 mod exit;
+pub mod flows;
 pub mod list;
 pub mod man;
 mod matching;
@@ -49,6 +50,8 @@ pub enum Command {
     List(list::Args),
     /// Show interfaces, generation, and totals per reason
     Status(status::Args),
+    /// Show what left lately and may be answered
+    Flows(flows::Args),
     /// Show the drops of every port
     Stats(stats::Args),
     /// Replace the policy by a file, or compare it
@@ -76,6 +79,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Default(args) => default::run(&args, context, printer),
         Command::List(args) => list::run(&args, context, printer),
         Command::Status(args) => status::run(&args, context, printer),
+        Command::Flows(args) => flows::run(&args, context, printer),
         Command::Stats(args) => stats::run(&args, context, printer),
         Command::Apply(args) => apply::run(&args, context, printer),
         Command::Trace(args) => trace::run(&args, context, printer),

@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, list::unapplied, require_root};
+use super::{Context, Exit, flows, list::unapplied, require_root};
 use crate::{
-    datapath::Attached,
-    engine::{Engine, PolicyFile, PolicySource as _},
+    datapath::{Attached, Egress, Store},
+    engine::{Engine, PolicyFile, PolicySource as _, records_answers},
     netlink::{Interface, interfaces},
     output::{Printer, StateWarning, Status},
     policy::Policy,
+    text::thousands,
 };
 
 /// Arguments of `status`.
@@ -34,11 +35,22 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             if warnings.is_empty() && store.link_count()? > live.attached.len() {
                 warnings.push(interface_gone());
             }
+            warnings.extend(egress(store, &live.attached, &record.policy)?);
             warnings.extend(unapplied(context, record));
+            let flows = match record.policy.records_flows() {
+                true => Some(flows::read(&live.generation)?.0),
+                false => None,
+            };
+            if let Some(flows) = &flows {
+                printer.detail(|| {
+                    format!("flows take {} KiB", thousands(flows.memory_bytes() / 1024))
+                });
+            }
             Status::new(
                 record,
                 &live.attached,
                 &live.generation.snapshot()?,
+                flows,
                 warnings,
             )
         }
@@ -93,6 +105,39 @@ fn unfiltered(policy: &Policy, attached: &[Attached]) -> Result<Vec<StateWarning
         }
     });
     Ok(warnings.collect())
+}
+
+/// The interfaces by which packets leave unseen.
+fn egress(store: &Store, attached: &[Attached], policy: &Policy) -> Result<Vec<StateWarning>> {
+    if !records_answers(policy) {
+        return Ok(Vec::new());
+    }
+    let mut warnings = Vec::new();
+    for Attached {
+        interface, egress, ..
+    } in attached
+    {
+        let name = interface.name.escape_debug();
+        let Some(egress) = egress else {
+            warnings.push(StateWarning {
+                kind: "egress-missing",
+                text: format!("{name}: what leaves is not recorded, so not all answers pass"),
+                remedy: Some(format!("xdpfw up {name}")),
+            });
+            continue;
+        };
+        if let Some(other) = store.egress_preceded_by(interface.index)? {
+            warnings.push(StateWarning {
+                kind: "egress-preceded",
+                text: format!("{name}: {other} may keep what leaves from being recorded"),
+                remedy: Some(match egress {
+                    Egress::Tcx => format!("bpftool net show dev {name}"),
+                    Egress::Clsact => format!("tc filter show dev {name} egress"),
+                }),
+            });
+        }
+    }
+    Ok(warnings)
 }
 
 fn interface_gone() -> StateWarning {

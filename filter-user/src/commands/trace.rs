@@ -183,6 +183,7 @@ mod tests {
     use xdpfw_common::{Reason, abi::NO_RULE, wire::Malformation};
 
     use super::*;
+    use crate::datapath::Clock;
     use crate::{
         compiler::Environment,
         policy::{Action, Match, MatchSpec, Policy, Rule, RuleId},
@@ -196,6 +197,7 @@ mod tests {
             counting_since: Timestamp::UNIX_EPOCH,
             traced: true,
             frags: false,
+            clock: Clock::of_tests(),
             policy: Policy {
                 rules: vec![Rule {
                     id: RuleId(7),

@@ -7,10 +7,11 @@ use super::{Context, Exit, require_root, warn};
 use crate::{
     analysis,
     datapath::Attached,
-    engine::{Engine, Join, ModeWish, PolicyFile},
-    output::Printer,
-    policy::Policy,
-    system::ephemeral_ports,
+    engine::{Engine, Join, Joined, ModeWish, PolicyFile},
+    netlink::{Interface, default_route_interfaces, interfaces},
+    output::{Printer, closed_line},
+    policy::{DefaultAction, Policy, Replies},
+    system::{ephemeral_ports, forwarding, published_ports, sockets},
 };
 
 /// Arguments of `up`.
@@ -71,10 +72,74 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     }
     let mut filtered = joined.filtered.iter();
     let reported = filtered.try_for_each(|one| report(one, file.policy(), printer));
+    for unrecorded in &applied.unrecorded {
+        printer.warning(unrecorded);
+    }
     let warnings = analysis::of_policy(file.policy(), ephemeral_ports());
     warn(&warnings, printer);
+    hint(file.policy(), joined, printer);
     joined.check()?;
     reported.map(|()| Exit::Done)
+}
+
+/// Says what a new user of this policy may not expect: what becomes of forwarded packets,
+/// which services are closed, and by which way answers may be lost. What cannot be found out
+/// is left out: the filter is up.
+fn hint(policy: &Policy, joined: &Joined, printer: &mut Printer) {
+    if policy.default == DefaultAction::Pass {
+        return;
+    }
+    if forwarding().is_on() {
+        let passes = match policy.replies {
+            Replies::Flows => "answers to what went out pass",
+            Replies::Sockets | Replies::Off => "no answer passes without a rule",
+        };
+        printer.note(&format!(
+            "this host forwards: what comes in for others needs a rule like what is for this \
+             host; {passes}"
+        ));
+    }
+    let sockets = sockets().unwrap_or_default();
+    let closed =
+        analysis::listeners_closed(policy, ephemeral_ports(), &sockets, &published_ports());
+    if let Some(line) = closed_line(&closed) {
+        printer.note(&line);
+    }
+    if policy.replies == Replies::Flows
+        && let Some(name) = unrecorded_default_route(policy, joined)
+    {
+        printer.warning(&format!(
+            "a default route leaves by {name}, where nothing is recorded: if answers come in by \
+             a filtered interface, put {name} into `answers_from`"
+        ));
+    }
+}
+
+/// An interface by which a default route leaves, and which is neither filtered nor recorded.
+fn unrecorded_default_route(policy: &Policy, joined: &Joined) -> Option<String> {
+    let routes = default_route_interfaces().ok()?;
+    let known = interfaces().ok()?;
+    let filtered = |index: u32| {
+        let mut filtered = joined.filtered.iter();
+        filtered.any(|one| one.interface.index == index)
+    };
+    // What leaves by a bridge, a VLAN or a tunnel leaves by an interface below it, too.
+    let is_recorded = |interface: &Interface| {
+        filtered(interface.index)
+            || policy.answers_from.contains(&interface.name)
+            || interface.lower.is_some_and(filtered)
+            || known.iter().any(|port| {
+                port.master
+                    .is_some_and(|master| master.index == interface.index)
+                    && filtered(port.index)
+            })
+    };
+    let lost = known
+        .iter()
+        .filter(|interface| routes.contains(&interface.index));
+    lost.filter(|interface| !is_recorded(interface))
+        .map(|interface| interface.name.clone())
+        .next()
 }
 
 impl From<ModeArg> for ModeWish {
@@ -102,7 +167,9 @@ fn remember<'a>(file: &mut PolicyFile, wanted: impl Iterator<Item = &'a str>) ->
 }
 
 fn report(attached: &Attached, policy: &Policy, printer: &mut Printer) -> Result<()> {
-    let Attached { interface, mode } = attached;
+    let Attached {
+        interface, mode, ..
+    } = attached;
     let rules = policy.rules.len();
     let driver = interface
         .driver

@@ -3,7 +3,7 @@
 
 use xdpfw_common::{
     Transport,
-    abi::{DHCP_CLIENTS, LocalKey, Node, ProtocolKind, Side, UDP_REPLIES_OFF},
+    abi::{ACTION_ALLOW, DHCP_CLIENTS, LocalKey, NO_RULE, Node, PORTS, ProtocolKind, Side},
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     dimension::{ANY_FAMILY, FamilySet, for_each_range},
     places,
 };
-use crate::{policy::Protocol, ports::PortRange};
+use crate::policy::Protocol;
 
 /// Tables in the making.
 pub(super) struct Builder<'a> {
@@ -22,16 +22,11 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Opens the ports to which answers come from anywhere.
-    pub(super) fn open_clients(&mut self, ephemeral: PortRange) {
+    /// Opens the ports to which a DHCP server answers.
+    pub(super) fn open_dhcp_client(&mut self) {
         let Tables { config, listed, .. } = &mut self.tables;
         if config.dhcp_client != 0 {
             for port in DHCP_CLIENTS {
-                listed.open(Transport::Udp, port);
-            }
-        }
-        if config.udp_replies != UDP_REPLIES_OFF {
-            for port in ephemeral.first..=ephemeral.last {
                 listed.open(Transport::Udp, port);
             }
         }
@@ -60,10 +55,12 @@ impl Builder<'_> {
         )?;
         let any = |rule: &Resolved<'_>| rule.local.is_any();
         let rest = self.rest(kind, ANY_FAMILY, any)?;
+        let mut free = vec![self.passes_all(rest); PORTS];
         for (range, rules) in ranges {
             let matches = !rules.is_empty() || self.tables.config.default_pass != 0;
             let node = self.diagram.node(rules, transport as usize, ANY_FAMILY)?;
             for port in range.first..=range.last {
+                free[usize::from(port)] = self.passes_all(node);
                 if node != rest {
                     self.tables.local.push((LocalKey::new(kind, port), node));
                     self.tables.listed.insert(Side::Local, transport, port);
@@ -73,7 +70,19 @@ impl Builder<'_> {
                 }
             }
         }
+        for (port, _) in (0..=u16::MAX).zip(free).filter(|&(_, free)| free) {
+            self.tables.listed.free(transport, port);
+        }
         Ok(())
+    }
+
+    /// Whether whatever gets to a node passes.
+    fn passes_all(&self, node: Node) -> bool {
+        let passes = match node.slot {
+            NO_RULE => self.tables.config.default_pass != 0,
+            _ => node.action == ACTION_ALLOW,
+        };
+        node.asks == 0 && passes
     }
 
     /// Adds the types of ICMP or ICMPv6.

@@ -18,8 +18,9 @@ use std::fmt;
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, ACTION_DENY, Config, EdgeKey, LocalKey, MAX_RULES, Node, PortBitmaps,
-        ProtocolKind, UDP_REPLIES_BOUND, UDP_REPLIES_CONNECTED, UDP_REPLIES_OFF,
+        ACTION_ALLOW, ACTION_DENY, Config, EdgeKey, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED,
+        LocalKey, MAX_RULES, Node, PortBitmaps, ProtocolKind, REPLIES_FLOWS, REPLIES_OFF,
+        REPLIES_SOCKETS,
     },
 };
 
@@ -31,7 +32,7 @@ use self::{
     prefixes::addresses,
 };
 use crate::{
-    policy::{Action, DefaultAction, Fragments, Policy, Rule, RuleId, UdpReplies},
+    policy::{Action, DefaultAction, Fragments, IcmpErrors, Policy, Replies, Rule, RuleId},
     ports::{PortRange, PortSet},
 };
 
@@ -169,7 +170,7 @@ pub fn compile(
         rules: &rules,
         diagram: Diagram::new(&dimensions, &decisions),
         tables: Tables {
-            config: config(policy, environment.ephemeral),
+            config: config(policy),
             listed: Box::new(PortBitmaps::EMPTY),
             local: Vec::new(),
             edges: Vec::new(),
@@ -187,7 +188,7 @@ pub fn compile(
             unreached: Vec::new(),
         },
     };
-    builder.open_clients(environment.ephemeral);
+    builder.open_dhcp_client();
     for transport in Transport::ALL {
         builder.add_ports(transport)?;
     }
@@ -257,18 +258,21 @@ fn places(rules: &[u32]) -> Vec<usize> {
     rules.iter().map(|&rule| rule as usize).collect()
 }
 
-fn config(policy: &Policy, ephemeral: PortRange) -> Config {
+fn config(policy: &Policy) -> Config {
     Config {
         default_pass: u32::from(policy.default == DefaultAction::Pass),
         drop_fragments: u32::from(policy.fragments == Fragments::Drop),
-        udp_replies: match policy.udp_replies {
-            UdpReplies::Off => UDP_REPLIES_OFF,
-            UdpReplies::Connected => UDP_REPLIES_CONNECTED,
-            UdpReplies::Bound => UDP_REPLIES_BOUND,
+        replies: match policy.replies {
+            Replies::Off => REPLIES_OFF,
+            Replies::Sockets => REPLIES_SOCKETS,
+            Replies::Flows => REPLIES_FLOWS,
         },
         dhcp_client: u32::from(policy.dhcp_client),
-        ephemeral_first: u32::from(ephemeral.first),
-        ephemeral_last: u32::from(ephemeral.last),
+        icmp_errors: match policy.icmp_errors {
+            IcmpErrors::Related => ICMP_ERRORS_RELATED,
+            IcmpErrors::Pass => ICMP_ERRORS_PASS,
+        },
+        records: u32::from(policy.records_flows()),
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

@@ -1,12 +1,13 @@
 //! Judges frames by compiled tables in userspace, with the code that the kernel program runs.
-//! It does no I/O: there is no kernel, and the host has sockets for every packet or for none.
+//! It does no I/O: there is no kernel, the host knows no flows, and it has sockets for every packet or for none.
 
 use std::{collections::HashMap, net::IpAddr};
 
 use xdpfw_common::{
     Transport,
-    abi::{Config, EdgeKey, LocalKey, Node, Side},
-    verdict::{self, Host, Outcome, Segment, Sockets},
+    abi::{Config, EdgeKey, FlowKey, LocalKey, Node, Side},
+    flows::NoFlows,
+    verdict::{self, Host, Outcome, Sockets},
     wire::{Frame, ip::Addresses},
 };
 
@@ -74,6 +75,7 @@ fn longest(prefixes: &[(Prefix, u32)], address: u128) -> u32 {
 impl Host for Arrival<'_> {
     type Tables = Self;
     type Sockets = Self;
+    type Memory = NoFlows;
 
     fn tables(&self) -> &Self {
         self
@@ -81,6 +83,14 @@ impl Host for Arrival<'_> {
 
     fn sockets(&self) -> &Self {
         self
+    }
+
+    fn memory(&self) -> &NoFlows {
+        &NoFlows
+    }
+
+    fn interface(&self) -> u32 {
+        self.interface
     }
 }
 
@@ -119,20 +129,16 @@ impl verdict::Tables for Arrival<'_> {
         found.next().map_or(0, |&(_, class)| class)
     }
 
-    fn interface_class(&self) -> u32 {
+    fn interface_class(&self) -> Option<u32> {
         let mut found = self.simulation.tables.interfaces.iter();
-        found
-            .find(|(index, _)| *index == self.interface)
-            .map_or(0, |&(_, class)| class)
+        let found = found.find(|(index, _)| *index == self.interface);
+        Some(found.map_or(0, |&(_, class)| class))
     }
 
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {
         let (tries, address) = match side {
-            Side::Remote => (&self.simulation.tables.sources, addresses.source()),
-            Side::Local => (
-                &self.simulation.tables.destinations,
-                addresses.destination(),
-            ),
+            Side::Remote => (&self.simulation.tables.sources, addresses.remote()),
+            Side::Local => (&self.simulation.tables.destinations, addresses.local()),
         };
         match address {
             IpAddr::V4(address) => longest(&tries[0], u128::from(address.to_bits()) << 96),
@@ -142,7 +148,7 @@ impl verdict::Tables for Arrival<'_> {
 }
 
 impl Sockets for Arrival<'_> {
-    fn has_socket(&self, _: &Addresses<'_>, _: &Segment, _: bool) -> bool {
+    fn has_socket(&self, _: &FlowKey) -> bool {
         self.simulation.has_sockets
     }
 }

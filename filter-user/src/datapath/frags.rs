@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::object;
+use super::Probe;
 use crate::netlink::{Interface, interfaces};
 
 /// Whether the filter of this host should take packets in several buffers.
@@ -11,9 +11,9 @@ use crate::netlink::{Interface, interfaces};
 /// # Errors
 ///
 /// Netlink does not answer, or the kernel refuses even the other flavour.
-pub fn wants_frags() -> Result<bool> {
+pub fn wants_frags(probe: &mut Probe) -> Result<bool> {
     // Filtered or not: such an interface may be joined later.
-    Ok(interfaces()?.iter().any(delivers_frags) && object::takes_frags()?)
+    Ok(interfaces()?.iter().any(delivers_frags) && probe.takes_frags()?)
 }
 
 /// Whether an interface's packets may come in several buffers.

@@ -1,10 +1,11 @@
 //! A generation: one program with its maps, pinned together in one directory.
 
 use anyhow::Result;
-use aya::programs::{ProgramFd, ProgramInfo};
-use xdpfw_common::abi::{SHARED_MAPS, names};
+use aya::programs::{ProgramFd, ProgramInfo, SchedClassifier};
+use xdpfw_common::abi::{Holds, NOTES, SHARED_MAPS, SharedMap, names};
 
 use super::{
+    Bridges, FlowMaps,
     counters::{self, CounterMaps, Snapshot},
     object::{self, Object},
     pins::PinDirectory,
@@ -15,6 +16,8 @@ use crate::compiler::Tables;
 
 /// Pin of a generation's program.
 const PROGRAM: &str = "program";
+/// Pin of its egress half, if it has one.
+const RECORDER: &str = "recorder";
 /// Pin of what the generation was made from.
 const RECORD: &str = "record";
 
@@ -29,6 +32,8 @@ pub struct Generation {
 /// A generation that was just built, and is not in force yet.
 pub(super) struct Built {
     pub(super) program: ProgramFd,
+    /// Its egress half, if what leaves is to be recorded.
+    pub(super) recorder: Option<ProgramFd>,
     pub(super) object: Object,
     pub(super) generation: Generation,
     /// What it came to, for those who want to know.
@@ -45,20 +50,40 @@ impl Generation {
         })
     }
 
-    /// Builds a generation and pins it in a new directory; sharing the counters
-    /// of `previous`, if there is one to share with.
+    /// Builds a generation and pins it in a new directory. It takes over the flows of
+    /// another one, and the counters of `counters_of`.
     pub(super) fn build(
         directory: PinDirectory,
         record: Record,
         tables: &Tables,
-        previous: Option<&Self>,
+        flows_of: Option<&Self>,
+        counters_of: Option<&Self>,
     ) -> Result<Built> {
-        let previous = previous.map(|previous| &previous.directory);
-        let mut object = Object::load(tables, previous, record.traced)?;
+        let taken_over = |map: SharedMap| {
+            let from = match map.holds {
+                Holds::Counters => counters_of,
+                // Notes have one size.
+                Holds::Flows if map == NOTES => flows_of,
+                Holds::Flows => {
+                    flows_of.filter(|other| other.record.flow_sizes() == record.flow_sizes())
+                }
+            };
+            from.map(|from| from.directory.pin(map.pin))
+        };
+        // What leaves is not looked at where nothing is recorded.
+        let bridges = match record.policy.records_flows() {
+            true => Bridges::of_host()?,
+            false => Bridges::default(),
+        };
+        let mut object = Object::load(tables, &record, &bridges, taken_over)?;
         let name = &object::flavour(names::FILTER, record.frags);
         for map in SHARED_MAPS {
             object.pin_map(map.name, &directory.pin(map.pin))?;
         }
+        let recorder = match record.policy.records_flows() {
+            true => Some(object.pin_classifier(names::RECORDER, &directory.pin(RECORDER))?),
+            false => None,
+        };
         record.pin(&directory.pin(RECORD))?;
         object.pin_program(name, &directory.pin(PROGRAM))?;
         let program = ProgramInfo::from_pin(directory.pin(PROGRAM))?;
@@ -73,6 +98,7 @@ impl Generation {
         );
         Ok(Built {
             program: object.program_fd(name)?,
+            recorder,
             object,
             generation: Self {
                 directory,
@@ -109,6 +135,24 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.counters()?.read()
+    }
+
+    /// Opens its flows.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn flows(&self) -> Result<FlowMaps> {
+        FlowMaps::open(&self.directory)
+    }
+
+    /// The kernel's handle of its egress half, if it has one.
+    pub(super) fn recorder(&self) -> Result<Option<ProgramFd>> {
+        if !self.directory.has(RECORDER) {
+            return Ok(None);
+        }
+        let program = SchedClassifier::from_pin(self.directory.pin(RECORDER))?;
+        Ok(Some(program.fd()?.try_clone()?))
     }
 
     /// Opens its events, if it is traced.

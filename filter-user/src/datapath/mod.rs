@@ -7,6 +7,11 @@
 //!     dispatcher           program that interfaces run; jumps to `current`
 //!     dispatcher_l3        the same for those without a link layer (tun)
 //!     links/<ifindex>      keeps the dispatcher attached to an interface
+//!     current_egress       the same as `current` for what leaves
+//!     dispatcher_egress    program that interfaces run for what leaves
+//!     dispatcher_egress_l3 the same for those without a link layer
+//!     egress/<ifindex>     keeps it attached to an interface, with TCX
+//!     clsact/<ifindex>     says that we made the interface's clsact qdisc, without TCX
 //!     generations/<n>/     program, record, counters, overflows, rule_hits
 //! ```
 //!
@@ -16,8 +21,11 @@
 //! it leaves behind is removed by the next command that changes something.
 
 mod attach;
+mod bridges;
+mod clock;
 mod counters;
 mod error;
+mod flows;
 mod foreign;
 mod frags;
 mod generation;
@@ -32,12 +40,16 @@ mod syscall;
 mod trace;
 
 pub use self::{
-    attach::{Attached, Refusal},
+    attach::{Attached, Egress, EgressRefusal, Refusal},
+    bridges::Bridges,
+    clock::Clock,
     counters::{CounterMaps, Snapshot},
     error::Error,
+    flows::{Flow, FlowMaps, Usage, memory as flow_memory},
     frags::wants_frags,
     generation::Generation,
     lock::Lock,
+    object::Probe,
     record::Record,
     store::{Candidate, Live, Store},
     trace::{Events, follow_diagnostics},

@@ -1,17 +1,21 @@
 //! Loads the embedded eBPF object with the tables of a compiled policy.
 
-use std::{io, os::fd::AsFd as _, path::Path};
+use std::{
+    io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{Map, ProgramArray},
-    programs::{ProgramFd, Xdp},
+    maps::{Map, MapError, ProgramArray},
+    programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use bytemuck::NoUninit;
-use xdpfw_common::abi::{SHARED_MAPS, names};
+use xdpfw_common::abi::{SHARED_MAPS, SharedMap, flow_table, names};
 
-use super::{Error, pins::PinDirectory, syscall};
+use super::{Bridges, Clock, Error, Record, flows, syscall};
 use crate::compiler::{Prefix, Tables};
 
 /// The object, built for the kernel's virtual machine.
@@ -21,6 +25,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpfw-f
 const LOG_RECORDS: &str = "AYA_LOGS";
 /// Bytes of the smallest ring buffer. aya rounds them up to a page.
 const SMALLEST_RING: u32 = 1;
+
+/// The shortest frame that the kernel runs a program on, in bytes: an Ethernet header.
+const SHORTEST_FRAME: usize = 14;
 
 /// The object, loaded.
 pub(super) struct Object {
@@ -35,12 +42,13 @@ pub(super) fn flavour(program: &str, frags: bool) -> String {
 }
 
 impl Object {
-    /// Loads the object's maps, with the tables in them; no program yet. The maps that
-    /// generations share are those of the one in the directory `previous`, if there is one.
+    /// Loads the object's maps, with the tables in them; no program yet. `taken_over` tells
+    /// where a map is pinned that another generation has, too.
     pub(super) fn load(
         tables: &Tables,
-        previous: Option<&PinDirectory>,
-        traced: bool,
+        record: &Record,
+        bridges: &Bridges,
+        taken_over: impl Fn(SharedMap) -> Option<PathBuf>,
     ) -> Result<Self> {
         let entries = |len: usize| u32::try_from(len.max(1));
         let mut loader = EbpfLoader::new();
@@ -60,14 +68,25 @@ impl Object {
                 loader.map_max_entries(name, entries(prefixes.len())?);
             }
         }
-        if traced {
+        let clock = record.clock.ticks_per_second;
+        loader.override_global(names::TICKS_PER_SECOND, &clock, true);
+        for (origin, table) in flows::all_tables() {
+            let entries = flows::capacity(table, record.flow_sizes());
+            loader.map_max_entries(flow_table(origin, table).name, entries);
+        }
+        let has_bridges = u32::from(!bridges.ports.is_empty());
+        loader
+            .override_global(names::HAS_BRIDGES, &has_bridges, true)
+            .map_max_entries(names::BRIDGE_PORTS, entries(bridges.ports.len())?)
+            .map_max_entries(names::OWN_ADDRESSES, entries(bridges.own.len())?);
+        if record.traced {
             loader.override_global(names::TRACED, &1_u32, true);
         } else {
             shrink_rings(&mut loader);
         }
-        if let Some(previous) = previous {
-            for map in SHARED_MAPS {
-                loader.map_pin_path(map.name, previous.pin(map.pin));
+        for map in SHARED_MAPS {
+            if let Some(path) = taken_over(*map) {
+                loader.map_pin_path(map.name, path);
             }
         }
         let object = Self {
@@ -77,6 +96,8 @@ impl Object {
         object.fill(names::EDGES, &tables.edges, |&key| key)?;
         object.fill(names::REMOTE_PORTS, &tables.remote, |&key| key)?;
         object.fill(names::INTERFACES, &tables.interfaces, |&key| key)?;
+        object.fill(names::BRIDGE_PORTS, &bridges.ports, |&key| key)?;
+        object.fill(names::OWN_ADDRESSES, &bridges.own, |&key| key)?;
         for ([v4, v6], [prefixes4, prefixes6]) in tries {
             object.fill(v4, prefixes4, trie_key::<8>)?;
             object.fill(v6, prefixes6, trie_key::<20>)?;
@@ -121,6 +142,20 @@ impl Object {
             .with_context(|| format!("cannot pin {}", path.display()))
     }
 
+    /// Loads a program for what leaves and pins it.
+    pub(super) fn pin_classifier(&mut self, name: &str, path: &Path) -> Result<ProgramFd> {
+        let program: &mut SchedClassifier = self
+            .ebpf
+            .program_mut(name)
+            .context("no such program")?
+            .try_into()?;
+        program.load().map_err(refused)?;
+        program
+            .pin(path)
+            .with_context(|| format!("cannot pin {}", path.display()))?;
+        Ok(program.fd()?.try_clone()?)
+    }
+
     /// The kernel's handle of a loaded program.
     pub(super) fn program_fd(&mut self, name: &str) -> Result<ProgramFd> {
         Ok(self.program(name)?.fd()?.try_clone()?)
@@ -152,28 +187,84 @@ fn shrink_rings(loader: &mut EbpfLoader<'_>) {
     }
 }
 
-/// Whether this kernel has programs that take packets in several buffers.
-pub(super) fn takes_frags() -> Result<bool> {
-    let mut loader = EbpfLoader::new();
-    shrink_rings(&mut loader);
-    let mut ebpf = loader.load(OBJECT).map_err(refused)?;
-    let name = flavour(names::DISPATCHER, true);
-    let program: &mut Xdp = ebpf
-        .program_mut(&name)
-        .context("no such program")?
-        .try_into()?;
-    // Kernels before 5.18 reject the frags flag.
-    Ok(program.load().is_ok())
+/// The object, loaded only to learn what the kernel is like.
+pub struct Probe {
+    ebpf: Ebpf,
 }
 
-/// Puts a program in force: one store, seen by all interfaces at once.
-pub(super) fn store_program(current: &Path, program: &ProgramFd) -> Result<()> {
+impl Probe {
+    /// Loads its maps, as small as can be.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn load() -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        shrink_rings(&mut loader);
+        let ebpf = loader.load(OBJECT).map_err(refused)?;
+        Ok(Self { ebpf })
+    }
+
+    /// Whether this kernel has programs that take packets in several buffers.
+    ///
+    /// # Errors
+    ///
+    /// The object has no such program.
+    pub(super) fn takes_frags(&mut self) -> Result<bool> {
+        let program = self.program(&flavour(names::DISPATCHER, true))?;
+        // Kernels before 5.18 reject the frags flag.
+        Ok(program.load().is_ok())
+    }
+
+    /// The clock that flows are kept in.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn clock(&mut self) -> Result<Clock> {
+        let program = self.program(names::CLOCK)?;
+        program.load().map_err(refused)?;
+        let packet = [0; SHORTEST_FRAME];
+        Clock::measure(|| {
+            let mut out = [0; SHORTEST_FRAME];
+            program
+                .test_run(TestRunOptions {
+                    data_in: Some(&packet),
+                    data_out: Some(&mut out),
+                    ..TestRunOptions::new()
+                })
+                .context("cannot read the kernel's clock")?;
+            let [time @ .., _, _, _, _, _, _] = out;
+            Ok(u64::from_ne_bytes(time))
+        })
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut Xdp> {
+        Ok(self
+            .ebpf
+            .program_mut(name)
+            .context("no such program")?
+            .try_into()?)
+    }
+}
+
+/// Puts a program in force, or none: one store, seen by all interfaces at once.
+pub(super) fn store_program(current: &Path, program: Option<&ProgramFd>) -> Result<()> {
     let map = aya::maps::MapData::from_pin(current)?;
     let mut current = ProgramArray::try_from(aya::maps::Map::ProgramArray(map))?;
-    current
-        .set(0, program, 0)
-        .context("cannot put the generation in force")?;
-    Ok(())
+    match program {
+        Some(program) => current.set(0, program, 0),
+        None => match current.clear_index(&0) {
+            // There was none.
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+            {
+                Ok(())
+            }
+            result => result,
+        },
+    }
+    .context("cannot put the generation in force")
 }
 
 /// What the kernel said, without the verifier's pages.
@@ -187,6 +278,7 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Err
         return Error::NotPermitted.into();
     }
     let text = error.to_string();
+
     let first = text.lines().next().unwrap_or_default();
     // Of the verifier's pages, what it says last, in front of its statistics.
     let reason = text

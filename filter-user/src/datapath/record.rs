@@ -8,9 +8,10 @@ use aya::maps::{Array, Map, MapData};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Clock;
 use crate::{
     compiler::Environment,
-    policy::{Policy, PolicyText},
+    policy::{FlowSizes, Policy, PolicyText},
     ports::PortRange,
 };
 
@@ -28,6 +29,8 @@ pub struct Record {
     pub traced: bool,
     /// Whether the program takes packets in several buffers.
     pub frags: bool,
+    /// The clock that flows are kept in.
+    pub clock: Clock,
     /// The policy.
     pub policy: Policy,
     /// What the policy's meaning depended on.
@@ -42,6 +45,7 @@ struct Written {
     counting_since: Timestamp,
     traced: bool,
     frags: bool,
+    clock: Clock,
     policy: PolicyText,
     ephemeral: (u16, u16),
     interfaces: Vec<(String, u32)>,
@@ -49,6 +53,11 @@ struct Written {
 }
 
 impl Record {
+    /// How many flows are remembered; `None` if none are.
+    pub fn flow_sizes(&self) -> Option<FlowSizes> {
+        self.policy.records_flows().then_some(self.policy.flows)
+    }
+
     /// Writes the record into a new map and pins it.
     pub(super) fn pin(&self, path: &Path) -> Result<()> {
         let mut bytes = serde_json::to_vec(&Written {
@@ -56,6 +65,7 @@ impl Record {
             counting_since: self.counting_since,
             traced: self.traced,
             frags: self.frags,
+            clock: self.clock,
             policy: PolicyText::from(&self.policy),
             ephemeral: (
                 self.environment.ephemeral.first,
@@ -94,6 +104,7 @@ impl Record {
             counting_since: written.counting_since,
             traced: written.traced,
             frags: written.frags,
+            clock: written.clock,
             policy,
             environment: Environment {
                 ephemeral: PortRange {

@@ -1,12 +1,15 @@
 //! The state of the filter in the kernel: which generation is in force, and on which
 //! interfaces. Each change of it happens as a whole or not at all.
 
-use anyhow::{Context as _, Result, ensure};
+mod egress;
+
+use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
 use xdpfw_common::abi::names;
 
+use self::egress::egress_hook;
 use super::{
-    Attached, Generation, Record,
+    Attached, FlowMaps, Generation, Probe, Record,
     attach::{self, Dispatchers},
     foreign::{refuse_hidden_filter, refuse_other_versions, version},
     frags::delivers_frags,
@@ -152,15 +155,20 @@ impl Store {
     ///
     /// The kernel refuses to tell.
     pub fn attached(&self) -> Result<Vec<Attached>> {
-        match (&self.directory, self.directory_of(LINKS)?) {
-            (Some(directory), Some(links)) => DISPATCHERS.attached(directory, &links),
-            _ => Ok(Vec::new()),
+        let (Some(directory), Some(links)) = (&self.directory, self.directory_of(LINKS)?) else {
+            return Ok(Vec::new());
+        };
+        let mut attached = attach::attached(DISPATCHERS, directory, &links)?;
+        let egress = egress_hook(directory);
+        for one in &mut attached {
+            one.egress = egress.on(one.interface.index)?;
         }
+        Ok(attached)
     }
 
-    /// Builds a generation from a record and the tables of its policy. It shares the
-    /// counters of another one, or begins at zero. Nothing is in force before
-    /// [`Candidate::commit`].
+    /// Builds a generation from a record and the tables of its policy. It shares the flows of
+    /// another one, and the counters of `counters_of`, or begins with none and at zero.
+    /// Nothing is in force before [`Candidate::commit`].
     ///
     /// # Errors
     ///
@@ -169,12 +177,13 @@ impl Store {
         &self,
         record: Record,
         tables: &Tables,
+        flows_of: Option<&Generation>,
         counters_of: Option<&Generation>,
     ) -> Result<Candidate<'_>> {
         let generations = self.existing()?.make_directory(GENERATIONS)?;
         let name = record.generation.to_string();
         let directory = generations.make_directory(&name)?;
-        let built = Generation::build(directory, record, tables, counters_of)
+        let built = Generation::build(directory, record, tables, flows_of, counters_of)
             .inspect_err(|_| drop(generations.remove_all(&name)))?;
         Ok(Candidate {
             store: self,
@@ -183,27 +192,42 @@ impl Store {
         })
     }
 
-    /// Attaches the filter to an interface. A generation must be in force.
+    /// Attaches the filter to an interface: first to what leaves, if `egress` says so, then
+    /// to what comes in. A generation must be in force.
     ///
     /// # Errors
     ///
-    /// The interface has a program already, or its driver or the kernel refuses.
-    pub fn attach(&self, interface: &Interface, mode: Mode) -> Result<()> {
+    /// The interface has an XDP program already, or its driver or the kernel refuses one
+    /// half. Then nothing is attached: without what left, answers would be lost in silence.
+    pub fn attach(&self, interface: &Interface, mode: Mode, egress: bool) -> Result<Attached> {
+        let index = interface.index;
+        let had_egress = self.egress_on(index)?.is_some();
+        if egress {
+            self.attach_egress(interface)?;
+        }
+        self.attach_ingress(interface, mode).inspect_err(|_| {
+            if !had_egress {
+                // What remains is removed by `clear`.
+                drop(self.detach_egress(index));
+            }
+        })
+    }
+
+    fn attach_ingress(&self, interface: &Interface, mode: Mode) -> Result<Attached> {
         let directory = self.existing()?;
         let links = directory.make_directory(LINKS)?;
         attach::attach(DISPATCHERS, directory, &links, interface, mode, || {
             self.is_joined_late(interface)
         })?;
-        let attached = self.attached()?;
-        let shown = attached
-            .iter()
-            .any(|a| a.interface.index == interface.index && a.mode == mode);
-        ensure!(
-            shown,
-            "{}: attached, but the kernel does not show it",
-            interface.name
-        );
-        Ok(())
+        let mut attached = self.attached()?.into_iter();
+        attached
+            .find(|a| a.interface.index == interface.index && a.mode == mode)
+            .with_context(|| {
+                format!(
+                    "{}: attached, but the kernel does not show it",
+                    interface.name
+                )
+            })
     }
 
     /// Whether native mode would take an interface's large packets, had the filter been
@@ -212,19 +236,24 @@ impl Store {
         let has_one_buffer = self
             .current()
             .is_ok_and(|current| current.is_some_and(|generation| !generation.record().frags));
-        has_one_buffer && delivers_frags(interface) && object::takes_frags().is_ok_and(|yes| yes)
+        has_one_buffer
+            && delivers_frags(interface)
+            && Probe::load()
+                .and_then(|mut probe| probe.takes_frags())
+                .is_ok_and(|yes| yes)
     }
 
     /// Detaches the filter from an interface, or does nothing.
     ///
     /// # Errors
     ///
-    /// The pin cannot be removed.
+    /// A pin cannot be removed.
     pub fn detach(&self, index: u32) -> Result<()> {
-        match self.directory_of(LINKS)? {
-            Some(links) => attach::detach(&links, &index.to_string()),
-            None => Ok(()),
+        // What leaves is seen as long as what comes in is filtered.
+        if let Some(links) = self.directory_of(LINKS)? {
+            attach::detach(&links, &index.to_string())?;
         }
+        self.detach_egress(index)
     }
 
     /// Removes everything: detaches all interfaces first, then forgets the
@@ -242,10 +271,12 @@ impl Store {
                 attach::detach(&links, &link)?;
             }
         }
+        egress_hook(directory).clear()?;
         let Dispatchers { ethernet, layer3 } = DISPATCHERS;
         for name in [LINKS, GENERATIONS, ethernet, layer3, CURRENT] {
             directory.remove_all(name)?;
         }
+        egress::remove_pins(directory)?;
         if let Some(own) = root.directory(&self.namespace)? {
             own.remove_empty(&version())?;
         }
@@ -258,6 +289,9 @@ impl Store {
     ///
     /// A pin cannot be removed.
     pub fn forget_gone(&self) -> Result<()> {
+        if let Some(directory) = &self.directory {
+            egress_hook(directory).forget_gone()?;
+        }
         let attached = self.attached()?;
         let Some(links) = self.directory_of(LINKS)? else {
             return Ok(());
@@ -339,8 +373,10 @@ impl Candidate<'_> {
             // that all are there.
             directory.remove(CURRENT)?;
             directory.remove(DISPATCHERS.layer3)?;
+            egress::remove_pins(directory)?;
             let frags = self.built.generation.record().frags;
             let object = &mut self.built.object;
+            egress::pin(object, directory)?;
             object.pin_map(names::CURRENT, &directory.pin(CURRENT))?;
             for (name, pin) in [
                 (names::DISPATCHER_L3, DISPATCHERS.layer3),
@@ -349,9 +385,35 @@ impl Candidate<'_> {
                 object.pin_program(&object::flavour(name, frags), &directory.pin(pin))?;
             }
         }
-        object::store_program(&directory.pin(CURRENT), &self.built.program)?;
+        let egress = directory.pin(egress::CURRENT);
+        // First what leaves: until the second store, at most too few answers pass.
+        let before = self.store.current()?;
+        object::store_program(&egress, self.built.recorder.as_ref())?;
+        if let Err(error) =
+            object::store_program(&directory.pin(CURRENT), Some(&self.built.program))
+        {
+            let recorder = before.map_or(Ok(None), |before| before.recorder());
+            if let Ok(recorder) = recorder {
+                drop(object::store_program(&egress, recorder.as_ref()));
+            }
+            return Err(error);
+        }
         self.committed = true;
         Ok(self.built.generation.clone())
+    }
+
+    /// Opens its flows.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn flows(&self) -> Result<FlowMaps> {
+        self.built.generation.flows()
+    }
+
+    /// What it is made from.
+    pub const fn record(&self) -> &Record {
+        self.built.generation.record()
     }
 
     /// Its size in a line, for those who want to know.

@@ -1,12 +1,17 @@
 //! The bpf(2) commands that aya does not offer.
 
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsRawFd as _, BorrowedFd},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd};
-use bytemuck::NoUninit;
+use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd};
+use bytemuck::{NoUninit, Pod};
 
 /// The kernel's own error for "this map has no such operation" (`ENOTSUPP` in
 /// linux/errno.h), which no C library knows.
@@ -36,6 +41,30 @@ pub(super) fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i32
     }
 }
 
+/// Opens what is pinned at a path.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut get = attributes();
+    get.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    open(bpf_cmd::BPF_OBJ_GET, &mut get)
+}
+
+/// Pins a program or link at a path.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut pin = attributes();
+    pin.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    pin.__bindgen_anon_4.bpf_fd = object.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut pin).map(drop)
+}
+
+/// Calls a command that opens something.
+pub(super) fn open(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
+    // SAFETY: just opened, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Puts entries into a hash map or trie: in one call where the kernel takes batches
 /// (Linux 5.6, for tries later), else one by one.
 pub(super) fn update<K: NoUninit, V: NoUninit>(
@@ -51,7 +80,7 @@ pub(super) fn update<K: NoUninit, V: NoUninit>(
         Err(error) if has_no_batch(&error) => keys
             .iter()
             .zip(values)
-            .try_for_each(|(key, value)| update_one(map, key, value)),
+            .try_for_each(|(key, value)| update_one(map, key, value, BPF_ANY)),
         result => result,
     }
 }
@@ -76,7 +105,21 @@ fn update_batch<K: NoUninit, V: NoUninit>(
     bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut update).map(drop)
 }
 
-fn update_one<K: NoUninit, V: NoUninit>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+/// Puts an entry into a hash map, where there is none of this key.
+pub(super) fn insert<K: NoUninit, V: NoUninit>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+) -> io::Result<()> {
+    update_one(map, key, value, BPF_NOEXIST)
+}
+
+fn update_one<K: NoUninit, V: NoUninit>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+    flags: u32,
+) -> io::Result<()> {
     let mut update = attributes();
     let element = aya_obj::generated::bpf_attr__bindgen_ty_2 {
         map_fd: map.as_raw_fd() as u32,
@@ -84,8 +127,46 @@ fn update_one<K: NoUninit, V: NoUninit>(map: BorrowedFd<'_>, key: &K, value: &V)
         __bindgen_anon_1: aya_obj::generated::bpf_attr__bindgen_ty_2__bindgen_ty_1 {
             value: std::ptr::from_ref(value) as u64,
         },
-        flags: 0,
+        flags: flags.into(),
     };
     update.__bindgen_anon_2 = element;
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut update).map(drop)
+}
+
+/// Reads all entries of a hash map that has room for so many. Packets go on meanwhile.
+pub(super) fn entries<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    capacity: u32,
+) -> io::Result<Vec<(K, V)>> {
+    let room = capacity as usize;
+    let (mut keys, mut values) = (vec![K::zeroed(); room], vec![V::zeroed(); room]);
+    let mut found = Vec::new();
+    // Where the kernel goes on: the number of a bucket (`__htab_map_lookup_and_delete_batch`
+    // in kernel/bpf/hashtab.c).
+    let mut bucket: Option<u32> = None;
+    loop {
+        let mut next = 0_u32;
+        let mut lookup = attributes();
+        lookup.batch.in_batch = bucket
+            .as_ref()
+            .map_or(0, |bucket| &raw const *bucket as u64);
+        lookup.batch.out_batch = &raw mut next as u64;
+        lookup.batch.keys = keys.as_mut_ptr() as u64;
+        lookup.batch.values = values.as_mut_ptr() as u64;
+        lookup.batch.count = capacity;
+        lookup.batch.map_fd = map.as_raw_fd() as u32;
+        let result = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut lookup);
+        // SAFETY: the member that was written before the call, and which the kernel updates.
+        let count = unsafe { lookup.batch.count } as usize;
+        let is_last = match result {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        found.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
+        if is_last {
+            return Ok(found);
+        }
+        bucket = Some(next);
+    }
 }

@@ -2,7 +2,12 @@
 
 use std::net::IpAddr;
 
-use crate::{analysis::LockOut, datapath::Refusal, netlink::Mode, text::sentence_list};
+use crate::{
+    analysis::LockOut,
+    datapath::{EgressRefusal, Refusal},
+    netlink::Mode,
+    text::sentence_list,
+};
 
 /// Why a change is not made, or only in part. Its `Display` is one line that ends with the
 /// remedy.
@@ -22,6 +27,9 @@ pub enum Error {
         /// Those that exist.
         known: Vec<String>,
     },
+    /// Packets between programs of this host go over loopback, in both directions.
+    #[error("lo: not to be filtered; programs of this host talk to each other over it")]
+    Loopback,
     /// An interface has one mode; changing it would leave it open for a moment.
     #[error("{interface}: is up in {mode} mode (say `xdpfw down {interface}` first)")]
     OtherMode {
@@ -33,6 +41,9 @@ pub enum Error {
     /// The kernel does not attach the filter to an interface.
     #[error(transparent)]
     Refused(Refusal),
+    /// The kernel does not attach what records packets that leave.
+    #[error("{0}; or say `replies = \"sockets\"` in the policy")]
+    EgressRefused(EgressRefusal),
     /// Interfaces of the policy are not filtered as was asked.
     #[error("{}: {}", which(filtered), failures.join("; "))]
     Unfiltered {

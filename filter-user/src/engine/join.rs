@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Error, undo::Undo};
 use crate::{
-    datapath::{Attached, Refusal, Store},
+    datapath::{Attached, EgressRefusal, Refusal, Store},
     netlink::{Interface, Mode, interfaces},
     policy::Policy,
 };
@@ -75,6 +75,10 @@ impl Join {
         };
         for name in names {
             match known.iter().find(|interface| interface.name == *name) {
+                Some(found) if found.is_loopback && named => return Err(Error::Loopback.into()),
+                Some(found) if found.is_loopback => {
+                    join.failures.push(Error::Loopback.to_string());
+                }
                 Some(found) if join.interfaces.iter().any(|one| one.index == found.index) => {}
                 Some(found) => join.interfaces.push(found.clone()),
                 None if named => {
@@ -115,6 +119,11 @@ impl Join {
         self.interfaces.iter().map(|one| one.name.as_str())
     }
 
+    /// The numbers of those that exist.
+    pub(super) fn indices(&self) -> impl Iterator<Item = u32> {
+        self.interfaces.iter().map(|one| one.index)
+    }
+
     /// Whether all of them are filtered.
     pub(super) fn is_filtered_by(&self, attached: &[Attached]) -> bool {
         let mut interfaces = self.interfaces.iter();
@@ -132,7 +141,8 @@ impl Join {
         Ok(())
     }
 
-    /// Attaches those that are not attached yet.
+    /// Attaches those that are not attached yet, and what of those that are is not; the
+    /// egress half only if `egress` says so.
     ///
     /// # Errors
     ///
@@ -141,6 +151,7 @@ impl Join {
         self,
         store: &'a Store,
         attached: &[Attached],
+        egress: bool,
         undo: &mut Undo<'a>,
     ) -> Result<Joined> {
         let mut joined = Joined {
@@ -148,19 +159,31 @@ impl Join {
             ..Joined::default()
         };
         for interface in self.interfaces {
-            if let Some(mode) = mode_on(&interface, attached) {
-                joined.filtered.push(Attached { interface, mode });
+            let index = interface.index;
+            if let Some(found) = find(&interface, attached) {
+                let mut found = found.clone();
+                if egress && found.egress.is_none() {
+                    match store.attach_egress(&interface) {
+                        Ok(attached) => {
+                            undo.push(move || store.detach_egress(index));
+                            found.egress = Some(attached);
+                            joined.fresh = true;
+                        }
+                        Err(error) if self.named => return Err(refused(error)),
+                        Err(error) => joined.failures.push(format!("{error:#}")),
+                    }
+                }
+                joined.filtered.push(found);
                 continue;
             }
-            match attach(store, &interface, self.mode) {
-                Ok((mode, downgraded)) => {
-                    let index = interface.index;
+            match attach(store, &interface, self.mode, egress) {
+                Ok((attached, downgraded)) => {
                     undo.push(move || store.detach(index));
-                    joined.filtered.push(Attached { interface, mode });
+                    joined.filtered.push(attached);
                     joined.downgraded.extend(downgraded);
                     joined.fresh = true;
                 }
-                Err(error) if self.named => return Err(error),
+                Err(error) if self.named => return Err(refused(error)),
                 Err(error) => joined.failures.push(format!("{error:#}")),
             }
         }
@@ -204,30 +227,46 @@ impl Joined {
     }
 }
 
+fn find<'a>(interface: &Interface, attached: &'a [Attached]) -> Option<&'a Attached> {
+    let mut attached = attached.iter();
+    attached.find(|attached| attached.interface.index == interface.index)
+}
+
 fn mode_on(interface: &Interface, attached: &[Attached]) -> Option<Mode> {
-    attached
-        .iter()
-        .find(|attached| attached.interface.index == interface.index)
-        .map(|attached| attached.mode)
+    find(interface, attached).map(|attached| attached.mode)
+}
+
+/// The same as this module's error, which has an exit code, if it is a refusal.
+fn refused(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<EgressRefusal>() {
+        Ok(refusal) => Error::EgressRefused(refusal).into(),
+        Err(error) => error,
+    }
 }
 
 /// Attaches one. Also returns why native mode could not be had, where `Auto` asked for it.
-fn attach(store: &Store, interface: &Interface, wish: ModeWish) -> Result<(Mode, Option<String>)> {
+fn attach(
+    store: &Store,
+    interface: &Interface,
+    wish: ModeWish,
+    egress: bool,
+) -> Result<(Attached, Option<String>)> {
     let mode = match wish {
         ModeWish::Native | ModeWish::Auto => Mode::Native,
         ModeWish::Generic => Mode::Generic,
     };
-    let Err(error) = store.attach(interface, mode) else {
-        return Ok((mode, None));
+    let error = match store.attach(interface, mode, egress) {
+        Ok(attached) => return Ok((attached, None)),
+        Err(error) => error,
     };
     let refusal = error.downcast::<Refusal>()?;
     // Whatever else is attached would be in the way of generic mode, too.
-    if wish != ModeWish::Auto
-        || interface.xdp.is_some()
-        || store.attach(interface, Mode::Generic).is_err()
-    {
+    if wish != ModeWish::Auto || interface.xdp.is_some() {
         return Err(Error::Refused(refusal).into());
     }
+    let Ok(attached) = store.attach(interface, Mode::Generic, egress) else {
+        return Err(Error::Refused(refusal).into());
+    };
     let remedy = refusal
         .remedy
         .map_or_else(String::new, |remedy| format!("; {remedy}"));
@@ -235,5 +274,5 @@ fn attach(store: &Store, interface: &Interface, wish: ModeWish) -> Result<(Mode,
         "{}: no native XDP here ({}{remedy}), so packets are dropped later, in the network stack",
         interface.name, refusal.why
     );
-    Ok((Mode::Generic, Some(downgraded)))
+    Ok((attached, Some(downgraded)))
 }

@@ -2,11 +2,13 @@
 //! It knows in which order things are done. It never prints, and never knows which command
 //! asks.
 
+mod egress;
 mod environment;
 mod error;
 mod guard;
 mod join;
 mod sampling;
+mod seed;
 mod slots;
 mod source;
 mod transaction;
@@ -16,6 +18,7 @@ mod whole_file;
 use anyhow::Result;
 
 pub use self::{
+    egress::records_answers,
     error::Error,
     join::{Join, Joined, ModeWish},
     sampling::{Rates, Sample},

@@ -56,6 +56,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::datapath::Clock;
     use crate::{
         compiler::Environment,
         policy::{Action, Match, MatchSpec, RuleId},
@@ -81,6 +82,7 @@ mod tests {
             counting_since: Timestamp::UNIX_EPOCH,
             traced: false,
             frags: false,
+            clock: Clock::of_tests(),
             policy: policy(rules),
             environment: Environment {
                 ephemeral: PortRange {

@@ -9,12 +9,17 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::{
-    Engine, Error, Join, Joined, PolicySource, environment::environment, guard, slots::Slots,
+    Engine, Error, Join, Joined, PolicySource,
+    egress::{attach_wanted, detach_unwanted, records_answers},
+    environment::environment,
+    guard,
+    seed::seed,
+    slots::Slots,
     undo::Undo,
 };
 use crate::{
     compiler,
-    datapath::{Candidate, Generation, Record, Store, wants_frags},
+    datapath::{Candidate, FlowMaps, Generation, Probe, Record, Store, wants_frags},
     policy::Policy,
 };
 
@@ -53,6 +58,8 @@ pub struct Applied {
     pub summary: Option<String>,
     /// What became of the interfaces that were to join.
     pub joined: Joined,
+    /// Why what leaves by some interfaces is not recorded.
+    pub unrecorded: Vec<String>,
 }
 
 impl<'a> Transaction<'a> {
@@ -105,6 +112,7 @@ impl<'a> Transaction<'a> {
                 changed,
                 summary: None,
                 joined: Joined::default(),
+                unrecorded: Vec::new(),
             });
         }
         let needed = self.needs_generation()?;
@@ -149,23 +157,30 @@ impl<'a> Transaction<'a> {
         let mut undo = Undo::default();
         undo.push(|| store.clear());
         let steps = || {
+            let policy = self.source.policy();
             let candidate = self.prepare(&store, None)?;
             let summary = candidate.summary().to_owned();
             // In force before the first interface asks for it.
             let generation = candidate.commit()?;
             // What is attached is detached with all the rest.
-            let joined = join.attach(&store, &[], &mut Undo::default())?;
+            let mut nothing = Undo::default();
+            let indices: Vec<u32> = join.indices().collect();
+            let unrecorded = attach_wanted(&store, policy, &indices, &mut nothing)?;
+            take_over(&mut generation.flows()?, generation.record(), None)?;
+            let egress = records_answers(policy);
+            let joined = join.attach(&store, &[], egress, &mut nothing)?;
             joined.check_not_empty()?;
             self.source.save()?;
-            Ok((summary, generation, joined))
+            Ok((summary, generation, joined, unrecorded))
         };
         match steps() {
-            Ok((summary, generation, joined)) => Ok(Applied {
+            Ok((summary, generation, joined, unrecorded)) => Ok(Applied {
                 generation: Some(generation),
                 interfaces: joined.names(),
                 changed: true,
                 summary: Some(summary),
                 joined,
+                unrecorded,
             }),
             Err(error) => Err(undo.run(error)),
         }
@@ -194,8 +209,17 @@ impl<'a> Transaction<'a> {
             false => None,
         };
         let summary = candidate.as_ref().map(|one| one.summary().to_owned());
+        let policy = self.source.policy();
+        let before = live.attached.iter().map(|one| one.interface.index);
+        let joining = join.iter().flat_map(Join::indices);
+        let indices: Vec<u32> = before.chain(joining).collect();
+        let unrecorded = attach_wanted(store, policy, &indices, undo)?;
+        if let Some(candidate) = &candidate {
+            let flows = &mut candidate.flows()?;
+            take_over(flows, candidate.record(), Some(&live.generation))?;
+        }
         let joined = match join {
-            Some(join) => join.attach(store, &live.attached, undo)?,
+            Some(join) => join.attach(store, &live.attached, records_answers(policy), undo)?,
             None => Joined::default(),
         };
         let changed = candidate.is_some() || self.source.is_changed() || joined.is_fresh();
@@ -205,6 +229,7 @@ impl<'a> Transaction<'a> {
             Some(candidate) => candidate.commit()?,
             None => live.generation.clone(),
         };
+        drop(detach_unwanted(store, policy, &indices));
         drop(store.retain(&[generation.record().generation]));
         let mut interfaces: Vec<String> = live
             .attached
@@ -220,6 +245,7 @@ impl<'a> Transaction<'a> {
             changed,
             summary,
             joined,
+            unrecorded,
         })
     }
 
@@ -241,18 +267,39 @@ impl<'a> Transaction<'a> {
         if let Some(sharing) = sharing {
             sharing.clear_slots(&slots.fresh)?;
         }
+        let (frags, clock) = match in_force {
+            Some(old) => (old.record().frags, old.record().clock),
+            None => {
+                let mut probe = Probe::load()?;
+                (wants_frags(&mut probe)?, probe.clock()?)
+            }
+        };
         let record = Record {
             generation: number + 1,
             counting_since: sharing.map_or_else(Timestamp::now, |old| old.record().counting_since),
             traced: self.traced,
-            frags: match in_force {
-                Some(old) => old.record().frags,
-                None => wants_frags()?,
-            },
+            frags,
+            clock,
             policy: Policy::clone(policy),
             environment,
             slots: slots.of_rules,
         };
-        store.build(record, &tables, sharing)
+        store.build(record, &tables, in_force, sharing)
+    }
+}
+
+/// Fills the flows of a generation that is about to be in force with what its predecessor
+/// does not hand over: with its flows, if the tables have another size; with what was under
+/// way, if it recorded none.
+fn take_over(flows: &mut FlowMaps, next: &Record, before: Option<&Generation>) -> Result<()> {
+    if !next.policy.records_flows() {
+        return Ok(());
+    }
+    match before.filter(|before| before.record().policy.records_flows()) {
+        None => seed(flows, &next.clock),
+        Some(before) if before.record().flow_sizes() != next.flow_sizes() => {
+            flows.add(&before.flows()?.read()?)
+        }
+        Some(_) => Ok(()),
     }
 }

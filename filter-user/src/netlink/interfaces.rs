@@ -61,10 +61,16 @@ pub struct Interface {
     pub name: String,
     /// What its packets begin with.
     pub link_layer: LinkLayer,
+    /// Whether what is sent by it comes back in by it.
+    pub is_loopback: bool,
+    /// Its link-layer address, if that is of Ethernet's length.
+    pub mac: Option<[u8; 6]>,
     /// The longest packet it carries, in bytes, without the link layer's header.
     pub mtu: u32,
     /// The driver (`virtio_net`) or the kind of virtual interface (`veth`).
     pub driver: Option<String>,
+    /// Index of the interface below it: of a VLAN's or macvlan's parent.
+    pub lower: Option<u32>,
     /// The XDP program attached to it, and where.
     pub xdp: Option<(u32, Mode)>,
     /// The interface that it is a port of.
@@ -130,8 +136,11 @@ impl From<LinkMessage> for Interface {
                 LinkLayerType::None => LinkLayer::None,
                 other => LinkLayer::Other(other.into()),
             },
+            is_loopback: message.header.link_layer_type == LinkLayerType::Loopback,
+            mac: None,
             mtu: 0,
             driver: None,
+            lower: None,
             xdp: None,
             master: None,
         };
@@ -139,6 +148,8 @@ impl From<LinkMessage> for Interface {
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name = name,
+                LinkAttribute::Address(mac) => interface.mac = mac.try_into().ok(),
+                LinkAttribute::Link(lower) => interface.lower = Some(lower),
                 LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
                 LinkAttribute::LinkInfo(infos) => {
                     is_bridge = infos.contains(&LinkInfo::PortKind(InfoPortKind::Bridge));

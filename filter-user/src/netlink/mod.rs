@@ -1,10 +1,12 @@
-//! Asks netlink for the interfaces of this network namespace, their addresses, default routes
-//! and tracked connections. It must never know of policies or tables.
+//! Asks netlink for the interfaces of this network namespace, their addresses and traffic
+//! control, default routes and tracked connections. It must never know of policies or tables.
 
 mod addresses;
 mod conntrack;
+mod exchange;
 mod interfaces;
 mod routes;
+pub mod traffic;
 
 use std::thread;
 

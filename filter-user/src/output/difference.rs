@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::ITEMS;
 use crate::{
-    policy::{Match, Policy, Rule, RuleId},
+    policy::{FlowSizes, Match, Policy, Rule, RuleId},
     text::thousands,
 };
 
@@ -63,16 +63,28 @@ impl Difference {
             base.fragments.as_str(),
             next.fragments.as_str(),
         );
+        compare("replies", base.replies.as_str(), next.replies.as_str());
         compare(
-            "udp_replies",
-            base.udp_replies.as_str(),
-            next.udp_replies.as_str(),
+            "icmp_errors",
+            base.icmp_errors.as_str(),
+            next.icmp_errors.as_str(),
         );
         compare(
             "dhcp_client",
             &base.dhcp_client.to_string(),
             &next.dhcp_client.to_string(),
         );
+        let [old, new] = [base, next].map(|policy| {
+            let [from, of] = ["answers_from", "flows"];
+            let FlowSizes { tcp, other } = policy.flows;
+            [
+                (from, policy.answers_from.join(",")),
+                (of, format!("tcp = {tcp}, other = {other}")),
+            ]
+        });
+        for ((key, old), (_, new)) in old.iter().zip(&new) {
+            compare(key, old, new);
+        }
         let added = not_in(&next.rules, &base.rules);
         let removed = not_in(&base.rules, &next.rules);
         if added.is_empty() && removed.is_empty() && base.rules != next.rules {

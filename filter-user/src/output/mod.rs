@@ -3,6 +3,7 @@
 
 mod closed;
 mod difference;
+mod flows;
 mod list;
 mod printer;
 mod stats;
@@ -12,6 +13,7 @@ mod warnings;
 
 pub use closed::closed_line;
 pub use difference::Difference;
+pub use flows::{FlowFill, Flows};
 pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};
 pub use stats::{Query as StatsQuery, Stats};

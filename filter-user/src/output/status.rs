@@ -5,9 +5,9 @@ use std::fmt;
 use serde::Serialize;
 use xdpfw_common::Reason;
 
-use super::{Totals, table};
+use super::{FlowFill, Totals, table};
 use crate::{
-    datapath::{Attached, Record, Snapshot},
+    datapath::{Attached, Egress, Record, Snapshot},
     policy::Policy,
     text::thousands,
 };
@@ -22,6 +22,8 @@ pub struct Status {
     #[serde(skip)]
     rules: usize,
     interfaces: Vec<InterfaceRow>,
+    /// How much of what left is remembered; `None` if nothing is recorded.
+    flows: Option<FlowFill>,
     totals: Totals,
     reasons: Vec<ReasonRow>,
     warnings: Vec<StateWarning>,
@@ -53,6 +55,7 @@ struct InterfaceRow {
     name: String,
     ifindex: u32,
     mode: &'static str,
+    egress: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,16 +72,18 @@ impl Status {
         record: &Record,
         attached: &[Attached],
         counters: &Snapshot,
+        flows: Option<FlowFill>,
         warnings: Vec<StateWarning>,
     ) -> Self {
-        Self::of(
+        let status = Self::of(
             &record.policy,
             record.generation,
             record.traced,
             attached,
             counters,
             warnings,
-        )
+        );
+        Self { flows, ..status }
     }
 
     /// Of a policy that is not in force anywhere.
@@ -103,6 +108,7 @@ impl Status {
             name: attached.interface.name.clone(),
             ifindex: attached.interface.index,
             mode: attached.mode.as_str(),
+            egress: attached.egress.map(Egress::as_str),
         });
         let reasons = Reason::ALL.iter().map(|&reason| {
             let tally = counters.reason(reason);
@@ -120,6 +126,7 @@ impl Status {
             traced,
             rules: policy.rules.len(),
             interfaces: interfaces.collect(),
+            flows: None,
             totals: counters.into(),
             reasons: reasons.collect(),
             warnings,
@@ -139,15 +146,19 @@ impl fmt::Display for Status {
             if self.traced { ", traced (slow)" } else { "" }
         )?;
         if !self.interfaces.is_empty() {
-            let mut table = table::table(&["interface", "ifindex", "mode"], &[1]);
+            let mut table = table::table(&["interface", "ifindex", "mode", "egress"], &[1]);
             for row in &self.interfaces {
                 table.add_row([
                     row.name.clone(),
                     row.ifindex.to_string(),
                     row.mode.to_owned(),
+                    row.egress.unwrap_or("none").to_owned(),
                 ]);
             }
             write!(f, "\n{}", table::lines(&table))?;
+        }
+        if let Some(flows) = &self.flows {
+            writeln!(f, "\nflows: {flows}")?;
         }
         let mut table = table::table(&["verdict", "reason", "packets", "bytes"], &[2, 3]);
         for row in self.reasons.iter().filter(|row| row.packets > 0) {

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Table, Value};
+use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Key, Table, Value};
 
 use super::{
     Policy, PolicyText, Rule, RuleId, RuleText,
@@ -91,11 +91,15 @@ impl PolicyDocument {
             edited: None,
             policy,
         };
-        if !written.has_all_ids() {
-            document
-                .write_ids()
-                .map_err(|error| ParseError::at(&document.text, 0, &error.to_string()))?;
-        }
+        let edited = match written.renamed_replies() {
+            Ok(Some(_)) => document.rename_replies(),
+            _ => Ok(()),
+        };
+        let edited = edited.and_then(|()| match written.has_all_ids() {
+            true => Ok(()),
+            false => document.write_ids(),
+        });
+        edited.map_err(|error| ParseError::at(&document.text, 0, &error.to_string()))?;
         Ok(document)
     }
 
@@ -191,6 +195,25 @@ impl PolicyDocument {
             Item::ArrayOfTables(tables) => Ok(tables),
             _ => unreachable!("made an array of tables just above"),
         }
+    }
+
+    /// Writes `replies` in the place of the key that it has replaced.
+    fn rename_replies(&mut self) -> Result<(), EditError> {
+        const OLD: &str = "udp_replies";
+        let replies = self.policy.replies;
+        let document = self.document()?;
+        let decor = document.get(OLD).and_then(Item::as_value).map(Value::decor);
+        let mut value = Value::from(replies.as_str());
+        if let Some(decor) = decor {
+            *value.decor_mut() = decor.clone();
+        }
+        let mut key = Key::new("replies");
+        if let Some(old) = document.key(OLD) {
+            *key.leaf_decor_mut() = old.leaf_decor().clone();
+        }
+        document.remove(OLD);
+        document.insert_formatted(&key, Item::Value(value));
+        Ok(())
     }
 
     /// Writes the ids that rules without one were given.

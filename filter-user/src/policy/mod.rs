@@ -43,16 +43,51 @@ pub enum Fragments {
     Drop,
 }
 
-/// Which UDP sockets open their port for answers.
+/// What tells the answers to this host's own packets from other packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UdpReplies {
-    /// Sockets connected to the sender.
+pub enum Replies {
+    /// A record of what left.
     #[default]
-    Connected,
-    /// Every bound socket.
-    Bound,
-    /// None.
+    Flows,
+    /// Its sockets: for TCP those that do not listen, for UDP those connected to the sender.
+    Sockets,
+    /// Nothing: no packet passes as an answer.
     Off,
+}
+
+/// Which ICMP errors pass that no rule matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IcmpErrors {
+    /// Those about a packet that left from here.
+    #[default]
+    Related,
+    /// All.
+    Pass,
+}
+
+/// How many flows are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowSizes {
+    /// Open TCP connections.
+    pub tcp: u32,
+    /// Everything else.
+    pub other: u32,
+}
+
+impl FlowSizes {
+    /// The fewest that a table can have: the kernel moves flows between its CPUs by as many.
+    pub const LEAST: u32 = 128;
+    /// The most.
+    pub const MOST: u32 = 1 << 24;
+}
+
+impl Default for FlowSizes {
+    fn default() -> Self {
+        Self {
+            tcp: 65_536,
+            other: 65_536,
+        }
+    }
 }
 
 macro_rules! words {
@@ -82,21 +117,29 @@ macro_rules! words {
 
 words!(DefaultAction: Drop = "drop", Pass = "pass");
 words!(Fragments: Pass = "pass", Drop = "drop");
-words!(UdpReplies: Connected = "connected", Bound = "bound", Off = "off");
+words!(Replies: Flows = "flows", Sockets = "sockets", Off = "off");
+words!(IcmpErrors: Related = "related", Pass = "pass");
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Names of the interfaces it is for.
     pub interfaces: Vec<String>,
+    /// Names of interfaces that are not filtered, but whose packets may be answered on those
+    /// that are.
+    pub answers_from: Vec<String>,
     /// What happens to what no rule matches.
     pub default: DefaultAction,
     /// What happens to later fragments.
     pub fragments: Fragments,
-    /// Which UDP sockets open their port for answers.
-    pub udp_replies: UdpReplies,
+    /// What tells answers from other packets.
+    pub replies: Replies,
+    /// Which ICMP errors pass.
+    pub icmp_errors: IcmpErrors,
     /// Whether answers to this host's DHCP client pass.
     pub dhcp_client: bool,
+    /// How many flows are remembered.
+    pub flows: FlowSizes,
     /// The rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }
@@ -105,9 +148,12 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             interfaces: Vec::new(),
+            answers_from: Vec::new(),
+            flows: FlowSizes::default(),
             default: DefaultAction::default(),
             fragments: Fragments::default(),
-            udp_replies: UdpReplies::default(),
+            replies: Replies::default(),
+            icmp_errors: IcmpErrors::default(),
             dhcp_client: true,
             rules: Vec::new(),
         }
@@ -153,20 +199,34 @@ impl Policy {
             .map(RuleId)
     }
 
+    /// Whether what leaves has to be recorded: flows tell answers from other packets, and
+    /// packets are dropped that may be answers.
+    pub fn records_flows(&self) -> bool {
+        let drops = self.default == DefaultAction::Drop
+            || self.rules.iter().any(|rule| rule.action == Action::Deny);
+        drops && self.replies == Replies::Flows
+    }
+
     /// Whether two policies treat every packet alike, rule for rule: all but
     /// the interfaces they name.
     pub fn same_verdicts(&self, other: &Self) -> bool {
         let Self {
             interfaces: _,
+            answers_from,
+            flows,
             default,
             fragments,
-            udp_replies,
+            replies,
+            icmp_errors,
             dhcp_client,
             rules,
         } = self;
         *default == other.default
             && *fragments == other.fragments
-            && *udp_replies == other.udp_replies
+            && *answers_from == other.answers_from
+            && *flows == other.flows
+            && *replies == other.replies
+            && *icmp_errors == other.icmp_errors
             && *dhcp_client == other.dhcp_client
             && *rules == other.rules
     }

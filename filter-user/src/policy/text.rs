@@ -8,8 +8,8 @@ use serde::{
 };
 
 use super::{
-    Action, DefaultAction, Fragments, Match, MatchSpec, Part, Policy, PrefixText, Rule, RuleId,
-    UdpReplies, is_interface_name,
+    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, Match, MatchSpec, Part, Policy,
+    PrefixText, Replies, Rule, RuleId, is_interface_name,
 };
 use crate::ports::PortSpec;
 
@@ -23,16 +23,35 @@ pub struct PolicyText {
     version: u32,
     #[serde(default)]
     interfaces: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    answers_from: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     default: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fragments: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    replies: Option<String>,
+    /// What [`PolicyText::replies`] was called before, with values of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     udp_replies: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    icmp_errors: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     dhcp_client: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flows: Option<FlowsText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rule: Vec<RuleText>,
+}
+
+/// How many flows are remembered, as written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlowsText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tcp: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    other: Option<u32>,
 }
 
 /// A rule as written.
@@ -215,25 +234,32 @@ impl PolicyText {
         }
         let mut policy = Policy {
             interfaces: self.interfaces.clone(),
+            answers_from: self.answers_from.clone(),
             default: word(&self.default, DefaultAction::from_word, "drop or pass")
                 .map_err(|message| mistake("default", message))?,
             fragments: word(&self.fragments, Fragments::from_word, "pass or drop")
                 .map_err(|message| mistake("fragments", message))?,
-            udp_replies: word(
-                &self.udp_replies,
-                UdpReplies::from_word,
-                "connected, bound or off",
-            )
-            .map_err(|message| mistake("udp_replies", message))?,
+            replies: self
+                .replies()
+                .map_err(|(key, message)| mistake(key, message))?,
+            icmp_errors: word(&self.icmp_errors, IcmpErrors::from_word, "related or pass")
+                .map_err(|message| mistake("icmp_errors", message))?,
+            flows: self
+                .flow_sizes()
+                .map_err(|message| mistake("flows", message))?,
             dhcp_client: self.dhcp_client.unwrap_or(true),
             rules: Vec::with_capacity(self.rule.len()),
         };
-        for (item, name) in policy.interfaces.iter().enumerate() {
-            if !is_interface_name(name) {
-                let message = format!("`{}` is not an interface name", name.escape_debug());
+        for (key, names) in [
+            ("interfaces", &policy.interfaces),
+            ("answers_from", &policy.answers_from),
+        ] {
+            if let Some(item) = names.iter().position(|name| !is_interface_name(name)) {
+                let name = names[item].escape_debug();
+                let message = format!("`{name}` is not an interface name");
                 return Err(Mistake {
                     item,
-                    ..mistake("interfaces", message)
+                    ..mistake(key, message)
                 });
             }
         }
@@ -248,6 +274,61 @@ impl PolicyText {
         }
         self.settle_ids(&mut policy)?;
         Ok(policy)
+    }
+
+    /// What tells answers; a mistake is at a key.
+    fn replies(&self) -> Result<Replies, (&'static str, String)> {
+        if let Some(replies) = self.renamed_replies()? {
+            return Ok(replies);
+        }
+        word(&self.replies, Replies::from_word, "flows, sockets or off")
+            .map_err(|message| ("replies", message))
+    }
+
+    /// The value of the key that `replies` has replaced, if it is there.
+    pub(super) fn renamed_replies(&self) -> Result<Option<Replies>, (&'static str, String)> {
+        const KEY: &str = "udp_replies";
+        let Some(old) = &self.udp_replies else {
+            return Ok(None);
+        };
+        if self.replies.is_some() {
+            return Err((
+                KEY,
+                "is now called `replies`, which is there, too".to_owned(),
+            ));
+        }
+        match old.as_str() {
+            "connected" => Ok(Some(Replies::Sockets)),
+            "off" => Ok(Some(Replies::Off)),
+            "bound" => Err((
+                KEY,
+                "`bound` opened every UDP service to whoever picks the source port (say \
+                 `replies = \"flows\"` instead)"
+                    .to_owned(),
+            )),
+            other => Err((
+                KEY,
+                format!(
+                    "`{}` is not known (say `replies = \"flows\"` instead)",
+                    other.escape_debug()
+                ),
+            )),
+        }
+    }
+
+    fn flow_sizes(&self) -> Result<FlowSizes, String> {
+        let FlowSizes { mut tcp, mut other } = FlowSizes::default();
+        if let Some(text) = &self.flows {
+            tcp = text.tcp.unwrap_or(tcp);
+            other = text.other.unwrap_or(other);
+        }
+        for (key, size) in [("tcp", tcp), ("other", other)] {
+            if !(FlowSizes::LEAST..=FlowSizes::MOST).contains(&size) {
+                let (least, most) = (FlowSizes::LEAST, FlowSizes::MOST);
+                return Err(format!("{key} = {size} is not within {least} to {most}"));
+            }
+        }
+        Ok(FlowSizes { tcp, other })
     }
 
     /// Whether every rule has its id in writing.
@@ -354,10 +435,17 @@ impl From<&Policy> for PolicyText {
         Self {
             version: VERSION,
             interfaces: policy.interfaces.clone(),
+            answers_from: policy.answers_from.clone(),
             default: Some(policy.default.to_string()),
             fragments: Some(policy.fragments.to_string()),
-            udp_replies: Some(policy.udp_replies.to_string()),
+            replies: Some(policy.replies.to_string()),
+            udp_replies: None,
+            icmp_errors: Some(policy.icmp_errors.to_string()),
             dhcp_client: Some(policy.dhcp_client),
+            flows: Some(FlowsText {
+                tcp: Some(policy.flows.tcp),
+                other: Some(policy.flows.other),
+            }),
             rule: policy.rules.iter().map(RuleText::from).collect(),
         }
     }

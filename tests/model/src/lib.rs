@@ -16,6 +16,7 @@
 //! println!("{}\n{opinion:?}", policy.to_toml());
 //! ```
 
+mod conversation;
 mod packet;
 mod policy;
 mod sample;
@@ -24,8 +25,9 @@ mod verdict;
 use rand::SeedableRng as _;
 use rand_pcg::Pcg64Mcg;
 
-pub use packet::{Content, Ip, Packet};
-pub use policy::{Action, Policy, Ports, Prefix, Rule, Types, UdpReplies, What};
+pub use conversation::{Conversation, Kind, Known, Past};
+pub use packet::{Content, Flags, Ip, Message, Packet, Quote};
+pub use policy::{Action, Policy, Ports, Prefix, Replies, Rule, Types, What};
 pub use sample::PacketSource;
 pub use verdict::{Arrival, Opinion, Transport, Verdict, judge};
 

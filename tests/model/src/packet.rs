@@ -41,6 +41,8 @@ pub struct Ip {
     pub source: IpAddr,
     /// Where it goes to.
     pub destination: IpAddr,
+    /// Time to live, or hop limit.
+    pub hops: u8,
     /// What it carries.
     pub content: Content,
 }
@@ -66,16 +68,45 @@ pub enum Content {
         /// This host's port.
         destination: u16,
     },
-    /// ICMP over IPv4, of this type.
-    Icmp(u8),
-    /// ICMPv6 over IPv6, of this type.
-    Icmp6(u8),
-    /// Anything else: the protocol number.
-    Other(u8),
+    /// ICMP over IPv4.
+    Icmp(Message),
+    /// ICMPv6 over IPv6.
+    Icmp6(Message),
+    /// Anything else.
+    Other {
+        /// The protocol number.
+        protocol: u8,
+        /// The peer's port and this host's, of protocols that begin with them.
+        ports: Option<(u16, u16)>,
+    },
+}
+
+/// An ICMP or ICMPv6 message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its type.
+    pub number: u8,
+    /// Of an echo: which ping it belongs to.
+    pub identifier: u16,
+    /// Of an error: the packet that it is about.
+    pub quote: Option<Quote>,
+}
+
+/// A packet that left, as an error quotes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// Where it came from: here, if the error is for us.
+    pub source: IpAddr,
+    /// Where it went to.
+    pub destination: IpAddr,
+    /// Number of the protocol behind its IP header.
+    pub protocol: u8,
+    /// What it carried, as far as every error tells.
+    pub start: [u8; EIGHT],
 }
 
 /// The TCP flags that the filter looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "that is what flags are")]
 pub struct Flags {
     /// Opens a connection.
@@ -91,6 +122,15 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// None of them.
+    pub(crate) const NONE: Self = Self {
+        syn: false,
+        ack: false,
+        fin: false,
+        rst: false,
+        other: false,
+    };
+
     /// Whether they ask for a new connection.
     pub const fn open(self) -> bool {
         self.syn && !self.ack && !self.fin && !self.rst
@@ -162,12 +202,13 @@ fn ipv4(bytes: &[u8]) -> Result<Ip> {
             IpNumber::TCP => tcp(payload, is_first)?,
             IpNumber::UDP => udp(payload, is_first)?,
             IpNumber::ICMP => Content::Icmp(icmp(payload)?),
-            IpNumber(other) => Content::Other(other),
+            IpNumber(other) => of_other(other, payload),
         }
     };
     Ok(Ip {
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),
+        hops: header.ttl(),
         content,
     })
 }
@@ -180,6 +221,7 @@ fn ipv6(bytes: &[u8]) -> Result<Ip> {
     Ok(Ip {
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),
+        hops: header.hop_limit(),
         content: behind_extensions(header.next_header(), payload)?,
     })
 }
@@ -233,7 +275,7 @@ fn behind_extensions(first: IpNumber, payload: &[u8]) -> Result<Content> {
         IpNumber::TCP => tcp(rest, is_first_fragment)?,
         IpNumber::UDP => udp(rest, is_first_fragment)?,
         IpNumber::IPV6_ICMP => Content::Icmp6(icmp(rest)?),
-        IpNumber(other) => Content::Other(other),
+        IpNumber(other) => of_other(other, rest),
     })
 }
 
@@ -276,7 +318,81 @@ fn udp(payload: &[u8], is_first: bool) -> Result<Content> {
     })
 }
 
-/// The type of an ICMP or ICMPv6 message.
-fn icmp(payload: &[u8]) -> Result<u8> {
-    payload.get(..EIGHT).map(|header| header[0]).ok_or("ICMP")
+/// An ICMP or ICMPv6 message. Whatever it is, what follows its header is read as a quote.
+fn icmp(payload: &[u8]) -> Result<Message> {
+    let (header, rest) = payload.split_first_chunk::<EIGHT>().ok_or("ICMP")?;
+    Ok(Message {
+        number: header[0],
+        identifier: u16::from_be_bytes([header[4], header[5]]),
+        quote: quote(rest),
+    })
+}
+
+/// The packet that begins here, if it is the first fragment, and there are at least eight
+/// bytes behind its IP header. How long it says to be is of no interest: it was longer.
+fn quote(bytes: &[u8]) -> Option<Quote> {
+    let (source, destination, protocol, rest): (IpAddr, IpAddr, _, _) = match bytes.first()? >> 4 {
+        4 => {
+            // Not by etherparse, which wants all options to be there.
+            let header = bytes.get(..20)?;
+            let is_later = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
+            let len = usize::from(header[0] & 0xf) * 4;
+            if is_later || len < header.len() {
+                return None;
+            }
+            let address = |at| <[u8; 4]>::try_from(&header[at..at + 4]).ok();
+            let (source, destination) = (address(12)?, address(16)?);
+            (
+                source.into(),
+                destination.into(),
+                header[9],
+                bytes.get(len..)?,
+            )
+        }
+        6 => {
+            let (header, rest) = Ipv6HeaderSlice::from_slice(bytes)
+                .ok()
+                .map(|header| (header, &bytes[header.slice().len()..]))?;
+            let (source, destination) = (header.source_addr(), header.destination_addr());
+            let (protocol, rest) = behind_own_extensions(header.next_header().0, rest)?;
+            (source.into(), destination.into(), protocol, rest)
+        }
+        _ => return None,
+    };
+    Some(Quote {
+        source,
+        destination,
+        protocol,
+        start: *rest.first_chunk()?,
+    })
+}
+
+/// What stands behind the extension headers that a host sends: options, then a fragment's,
+/// which must be the first.
+fn behind_own_extensions(mut protocol: u8, mut rest: &[u8]) -> Option<(u8, &[u8])> {
+    if [0, 60].contains(&protocol) {
+        let header = rest.get(..8)?;
+        protocol = header[0];
+        rest = rest.get((usize::from(header[1]) + 1) * 8..)?;
+    }
+    if protocol == 44 {
+        let header = rest.get(..8)?;
+        if u16::from_be_bytes([header[2], header[3]]) >> 3 != 0 {
+            return None;
+        }
+        protocol = header[0];
+        rest = &rest[8..];
+    }
+    Some((protocol, rest))
+}
+
+/// A protocol of which only the ports are read, if it begins with them: DCCP, SCTP, UDP-Lite.
+fn of_other(protocol: u8, payload: &[u8]) -> Content {
+    let ports = match (protocol, payload) {
+        (33 | 132 | 136, &[a, b, c, d, ..]) => {
+            Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+        }
+        _ => None,
+    };
+    Content::Other { protocol, ports }
 }

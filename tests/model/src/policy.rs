@@ -16,8 +16,10 @@ pub struct Policy {
     pub default_pass: bool,
     /// Whether later fragments pass.
     pub fragments_pass: bool,
-    /// Which sockets let UDP pass.
-    pub udp_replies: UdpReplies,
+    /// What tells answers from other packets.
+    pub replies: Replies,
+    /// Whether all ICMP errors pass, and not those alone that are about a packet from here.
+    pub icmp_errors_pass: bool,
     /// Whether answers to a DHCP client pass.
     pub dhcp_client: bool,
     /// First and last port that the host hands out to clients.
@@ -26,15 +28,15 @@ pub struct Policy {
     pub rules: Vec<Rule>,
 }
 
-/// The `udp_replies` knob.
+/// The `replies` knob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UdpReplies {
-    /// None.
+pub enum Replies {
+    /// What left.
+    Flows,
+    /// Sockets.
+    Sockets,
+    /// Nothing.
     Off,
-    /// Those that talk to this peer.
-    Connected,
-    /// Any.
-    Bound,
 }
 
 /// What a rule does.
@@ -192,9 +194,9 @@ impl Rule {
                     destination,
                 },
             ) => ports.contain(destination) && from_remote(source),
-            (What::Icmp(types), Content::Icmp(number))
-            | (What::Icmp6(types), Content::Icmp6(number)) => types.contain(number),
-            (What::Protocol { number, .. }, Content::Other(other)) => *number == other,
+            (What::Icmp(types), Content::Icmp(message))
+            | (What::Icmp6(types), Content::Icmp6(message)) => types.contain(message.number),
+            (What::Protocol { number, .. }, Content::Other { protocol, .. }) => *number == protocol,
             _ => false,
         }
     }
@@ -252,13 +254,21 @@ impl fmt::Display for What {
 }
 
 impl Policy {
+    /// The first rule for a packet, come in on this interface: its place, and what it does.
+    pub fn decision(&self, interface: &str, packet: &Ip) -> Option<(usize, Action)> {
+        let mut rules = self.rules.iter().enumerate();
+        let (index, rule) = rules.find(|(_, rule)| rule.matches(interface, packet))?;
+        Some((index, rule.action))
+    }
+
     /// A policy without rules.
     pub fn empty() -> Self {
         Self {
             interfaces: Vec::new(),
             default_pass: false,
             fragments_pass: true,
-            udp_replies: UdpReplies::Connected,
+            replies: Replies::Flows,
+            icmp_errors_pass: false,
             dhcp_client: true,
             ephemeral: (32_768, 60_999),
             rules: Vec::new(),
@@ -270,14 +280,19 @@ impl Policy {
         let word = |pass| if pass { "pass" } else { "drop" };
         let mut toml = format!(
             "version = 1\ninterfaces = {:?}\ndefault = \"{}\"\nfragments = \"{}\"\n\
-             udp_replies = \"{}\"\ndhcp_client = {}\n",
+             replies = \"{}\"\nicmp_errors = \"{}\"\ndhcp_client = {}\n",
             self.interfaces,
             word(self.default_pass),
             word(self.fragments_pass),
-            match self.udp_replies {
-                UdpReplies::Off => "off",
-                UdpReplies::Connected => "connected",
-                UdpReplies::Bound => "bound",
+            match self.replies {
+                Replies::Flows => "flows",
+                Replies::Sockets => "sockets",
+                Replies::Off => "off",
+            },
+            if self.icmp_errors_pass {
+                "pass"
+            } else {
+                "related"
             },
             self.dhcp_client,
         );

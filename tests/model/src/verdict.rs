@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use crate::{
-    packet::{Content, Ip, Packet},
-    policy::{Action, Policy, UdpReplies},
+    conversation::{Conversation, Known, Past},
+    packet::{Content, Ip, Message, Packet},
+    policy::{Action, Policy, Replies},
 };
 
 /// ICMP errors: unreachable, time exceeded, parameter problem.
@@ -80,7 +81,7 @@ impl Opinion {
 }
 
 /// A frame, and where it meets the filter.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Arrival<'a> {
     /// The bytes.
     pub frame: &'a [u8],
@@ -90,16 +91,19 @@ pub struct Arrival<'a> {
     pub interface: &'a str,
     /// Whether a socket would be found, whatever socket is looked for.
     pub has_socket: bool,
+    /// What left before.
+    pub past: &'a dyn Past,
 }
 
 impl<'a> Arrival<'a> {
-    /// An Ethernet frame, on a host without sockets.
+    /// An Ethernet frame, on a host without sockets that never sent anything.
     pub const fn ethernet(interface: &'a str, frame: &'a [u8]) -> Self {
         Self {
             frame,
             has_ethernet: true,
             interface,
             has_socket: false,
+            past: &Known::Nothing,
         }
     }
 
@@ -137,47 +141,103 @@ fn judge_ip(policy: &Policy, arrival: &Arrival<'_>, ip: &Ip) -> Opinion {
         Content::Tcp { flags, .. } if flags.are_impossible() => return Opinion::drop("bad-flags"),
         _ => {}
     }
-    for (index, rule) in policy.rules.iter().enumerate() {
-        if rule.matches(arrival.interface, ip) {
+    let rule = policy.decision(arrival.interface, ip);
+    let denied = match rule {
+        Some((index, Action::Allow)) => {
             return Opinion {
                 rule: Some(index),
-                ..Opinion::either(rule.action == Action::Allow, "rule")
+                ..Opinion::pass("rule")
             };
         }
-    }
-    if policy.default_pass {
-        return Opinion::pass("default");
-    }
-    match passes_by_itself(policy, arrival.has_socket, ip) {
-        Some(reason) => Opinion::pass(reason),
-        None => Opinion::drop("default"),
+        None if policy.default_pass => return Opinion::pass("default"),
+        Some((_, Action::Deny)) => true,
+        None => false,
+    };
+    let reason = match built_in(policy, ip) {
+        Some(reason) if !denied => Some(reason),
+        _ => answers(policy, arrival, ip, denied),
+    };
+    match (reason, rule) {
+        (Some(reason), _) => Opinion::pass(reason),
+        (None, Some((index, _))) => Opinion {
+            rule: Some(index),
+            ..Opinion::drop("rule")
+        },
+        (None, None) => Opinion::drop("default"),
     }
 }
 
-/// Why a packet passes that no rule matches, though the default is to drop it.
-fn passes_by_itself(policy: &Policy, has_socket: bool, ip: &Ip) -> Option<&'static str> {
-    match ip.content {
-        Content::Tcp { flags, .. } => (!flags.open() && has_socket).then_some("reply"),
-        Content::Udp {
-            source,
-            destination,
-        } => {
-            let dhcp = match ip.source {
-                IpAddr::V4(_) => (67, 68),
-                IpAddr::V6(_) => (547, 546),
+/// Why a packet passes that no rule matches, though it answers nothing.
+fn built_in(policy: &Policy, ip: &Ip) -> Option<&'static str> {
+    match (ip.content, ip.destination) {
+        (
+            Content::Udp {
+                source,
+                destination,
+            },
+            host,
+        ) => {
+            let is_dhcp = match host {
+                IpAddr::V4(_) => (source, destination) == (67, 68),
+                // From any port (RFC 8415), and to clients that have no other address yet.
+                IpAddr::V6(host) => destination == 546 && host.is_unicast_link_local(),
             };
-            if policy.dhcp_client && (source, destination) == dhcp {
-                return Some("dhcp-client");
-            }
-            let (first, last) = policy.ephemeral;
-            let may_be_awaited = source < first || first <= destination && destination <= last;
-            let is_awaited = policy.udp_replies != UdpReplies::Off && has_socket;
-            (may_be_awaited && is_awaited).then_some("reply")
+            (policy.dhcp_client && is_dhcp).then_some("dhcp-client")
         }
-        Content::Icmp(kind) if ICMP_ERRORS.contains(&kind) => Some("icmp-error"),
-        Content::Icmp6(kind) if ICMP6_ERRORS.contains(&kind) => Some("icmp-error"),
-        Content::Icmp6(kind) if NEIGHBOUR_DISCOVERY.contains(&kind) => Some("neighbour-discovery"),
-        Content::Icmp6(kind) if MLD.contains(&kind) => Some("mld"),
+        (Content::Icmp6(message), _) if NEIGHBOUR_DISCOVERY.contains(&message.number) => {
+            Some("neighbour-discovery")
+        }
+        (Content::Icmp6(message), _) if MLD.contains(&message.number) => Some("mld"),
+        (content, _) if policy.icmp_errors_pass && error(content).is_some() => Some("icmp-error"),
+        (Content::Other { protocol: 2, .. }, IpAddr::V4(group)) => {
+            (group.is_multicast() && ip.hops == 1).then_some("igmp")
+        }
         _ => None,
+    }
+}
+
+/// The message, if it is an ICMP error.
+fn error(content: Content) -> Option<Message> {
+    match content {
+        Content::Icmp(message) if ICMP_ERRORS.contains(&message.number) => Some(message),
+        Content::Icmp6(message) if ICMP6_ERRORS.contains(&message.number) => Some(message),
+        _ => None,
+    }
+}
+
+/// Why a packet passes as an answer, or as an error about a packet that left. Where a rule
+/// has denied it, only what was opened from here counts.
+fn answers(policy: &Policy, arrival: &Arrival<'_>, ip: &Ip, denied: bool) -> Option<&'static str> {
+    let Some(message) = error(ip.content) else {
+        let conversation = Conversation::of(ip)?;
+        return belongs(policy, arrival, &conversation, denied).then_some("reply");
+    };
+    let answer = message.quote?.answer()?;
+    let is_let_in = || {
+        let rule = policy.decision(arrival.interface, &answer);
+        matches!(rule, Some((_, Action::Allow)))
+    };
+    let is_related =
+        belongs(policy, arrival, &Conversation::of(&answer)?, denied) || !denied && is_let_in();
+    is_related.then_some("icmp-error")
+}
+
+/// Whether a packet of this conversation answers something.
+fn belongs(
+    policy: &Policy,
+    arrival: &Arrival<'_>,
+    conversation: &Conversation,
+    denied: bool,
+) -> bool {
+    let known = match policy.replies {
+        Replies::Flows => arrival.past.known(conversation),
+        Replies::Sockets => Known::Sent,
+        Replies::Off => Known::Nothing,
+    };
+    match known {
+        Known::Opened => true,
+        Known::PickedUp => !denied,
+        Known::Sent => !denied && arrival.has_socket && conversation.may_have_socket(),
+        Known::Nothing => false,
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn tcp_flags() -> Section {
         text: "All 64 sets of FIN, SYN, RST, PSH, ACK and URG, each without and with the two bits \
                of congestion notification (ECE, CWR), over IPv4 and IPv6. Without a socket, what \
                is no bare SYN is nobody's reply.",
-        policies: &[usual!(), usual!("udp_replies = \"bound\"")],
+        policies: &[usual!(), usual!("replies = \"sockets\"")],
         programs: Programs::Ethernet,
         cases,
     }

@@ -1,15 +1,17 @@
 //! Cases of ICMP and ICMPv6, by type.
 
-use etherparse::IpNumber;
+use etherparse::{EtherType, IpNumber};
+use xdpfw_tests::packets::flags;
 
 use crate::{
+    extension::{DESTINATION, Extension},
     filter::Programs,
     frame::{
-        Packet,
+        IPV4, IPV6, Packet, REMOTE,
         Version::{self, V4, V6},
-        icmp, packet,
+        both, echo, icmp, icmp_error, packet, tcp_from, udp_from,
     },
-    page::USUAL,
+    page::{USUAL, usual},
     table::{Section, allowed, case, denied, drops, passes},
 };
 
@@ -62,9 +64,9 @@ pub(crate) fn icmp_types() -> Section {
                 allowed("r5"),
             ),
             case(
-                "3, 11, 12: destination unreachable, time exceeded, parameter problem",
+                "3, 11, 12: destination unreachable, time exceeded, parameter problem, about nothing",
                 with_codes(V4, ERRORS),
-                passes("icmp-error"),
+                drops("default"),
             ),
             case(
                 "0: echo reply; 4: source quench; 5: redirect",
@@ -105,9 +107,10 @@ pub(crate) fn icmp6_types() -> Section {
                 allowed("r6"),
             ),
             case(
-                "1–4: destination unreachable, packet too big, time exceeded, parameter problem",
+                "1–4: destination unreachable, packet too big, time exceeded, parameter problem, \
+                 about nothing",
                 with_codes(V6, ERRORS6),
-                passes("icmp-error"),
+                drops("default"),
             ),
             case(
                 "133–137: router and neighbour solicitation and advertisement, redirect",
@@ -148,7 +151,8 @@ pub(crate) fn icmp_under_rules() -> Section {
     Section {
         title: "ICMP and ICMPv6 under rules",
         text: "Rules come before what passes by itself.",
-        policies: &[r#"rule = [
+        policies: &[r#"icmp_errors = "pass"
+rule = [
     { deny = "icmp time-exceeded" },          # r1
     { deny = "icmp6 time-exceeded" },         # r2
     { allow = "icmp 0-7" },                   # r3
@@ -193,6 +197,211 @@ pub(crate) fn icmp_under_rules() -> Section {
                 "ICMPv6, all else, denied by a rule for everything",
                 with_codes(V6, all_but([&[3, 134, 200][..]])),
                 denied("r6"),
+            ),
+        ],
+    }
+}
+
+/// The errors of a version, each about this packet.
+fn errors_about(version: Version, about: &[u8]) -> Vec<Packet> {
+    let types = match version {
+        V4 => &ERRORS[..],
+        V6 => &ERRORS6,
+    };
+    let errors = types.iter().flat_map(|&message| {
+        (0..16).map(move |code| icmp_error(version, message, about).patched(1, &[code]))
+    });
+    errors.collect()
+}
+
+/// The same of both versions, about packets that leave.
+fn both_errors_about(about: impl Fn(Version) -> Packet) -> Vec<Packet> {
+    let errors = both(|version| errors_about(version, &about(version).leaving().bytes()));
+    errors.concat()
+}
+
+/// The same, with so many bytes behind the quoted IP header.
+fn both_errors_cut(about: impl Fn(Version) -> Packet, len: usize) -> Vec<Packet> {
+    let errors = both(|version| {
+        let header = match version {
+            V4 => IPV4,
+            V6 => IPV6,
+        };
+        errors_about(version, &about(version).leaving().bytes()[..header + len])
+    });
+    errors.concat()
+}
+
+pub(crate) fn icmp_errors() -> Section {
+    let of_server = |version| tcp_from(version, 443, REMOTE).flags(flags::SYN | flags::ACK);
+    let tags = [EtherType::VLAN_TAGGED_FRAME, EtherType::PROVIDER_BRIDGING];
+    let in_tags = |tags: &[EtherType]| {
+        let errors = both_errors_about(of_server).into_iter();
+        errors.map(|error| error.tagged(tags)).collect::<Vec<_>>()
+    };
+    let patched = |offset, byte| {
+        let mut quote = of_server(V4).leaving().bytes();
+        quote[offset] = byte;
+        errors_about(V4, &quote)
+    };
+    Section {
+        title: "ICMP and ICMPv6 errors",
+        text: "Each error of both versions, with the codes 0–15. One passes if it quotes a packet \
+               that left from here: here, nothing has, and what counts is whether the rules let \
+               in its answer. (`tests/replies` proves the rest.) The kernel needs the quoted \
+               packet's IP header and eight bytes behind it.",
+        policies: &[USUAL],
+        programs: Programs::Ethernet,
+        cases: vec![
+            case(
+                "about a segment from the open port",
+                both_errors_about(of_server),
+                passes("icmp-error"),
+            ),
+            case(
+                "about a datagram from the open port",
+                both_errors_about(|version| udp_from(version, 443, REMOTE)),
+                passes("icmp-error"),
+            ),
+            case(
+                "the same, eight bytes of it",
+                both_errors_cut(|version| udp_from(version, 443, REMOTE), 8),
+                passes("icmp-error"),
+            ),
+            case(
+                "the same, seven bytes of it",
+                both_errors_cut(|version| udp_from(version, 443, REMOTE), 7),
+                drops("default"),
+            ),
+            case(
+                "the same, its IP header alone",
+                both_errors_cut(|version| udp_from(version, 443, REMOTE), 0),
+                drops("default"),
+            ),
+            case(
+                "about a segment from the open port, behind one VLAN tag",
+                in_tags(&tags[..1]),
+                passes("icmp-error"),
+            ),
+            case("behind two VLAN tags", in_tags(&tags), passes("icmp-error")),
+            case(
+                "about a segment with IPv4 options",
+                errors_about(V4, &of_server(V4).options(&[1; 8]).leaving().bytes()),
+                passes("icmp-error"),
+            ),
+            case(
+                "about an IPv4 segment whose header length is 16",
+                patched(0, 0x44),
+                drops("default"),
+            ),
+            case(
+                "about a packet of IP version 5",
+                patched(0, 0x55),
+                drops("default"),
+            ),
+            case(
+                "about a first IPv4 fragment from the open port",
+                errors_about(V4, &of_server(V4).fragment(0, true).leaving().bytes()),
+                passes("icmp-error"),
+            ),
+            case(
+                "about a later one",
+                errors_about(V4, &of_server(V4).fragment(1, true).leaving().bytes()),
+                drops("default"),
+            ),
+            case(
+                "about an IPv6 segment behind an extension header",
+                errors_about(
+                    V6,
+                    &of_server(V6)
+                        .behind(Extension::shortest(DESTINATION))
+                        .leaving()
+                        .bytes(),
+                ),
+                passes("icmp-error"),
+            ),
+            case(
+                "about segments and datagrams from a closed port",
+                [
+                    both_errors_about(|version| tcp_from(version, 22, REMOTE)),
+                    both_errors_about(|version| udp_from(version, 22, REMOTE)),
+                ]
+                .concat(),
+                drops("default"),
+            ),
+            case(
+                "about segments and datagrams from the denied port",
+                [
+                    both_errors_about(|version| tcp_from(version, 23, REMOTE)),
+                    both_errors_about(|version| udp_from(version, 23, REMOTE)),
+                ]
+                .concat(),
+                drops("default"),
+            ),
+            case(
+                "about segments and datagrams to 443, from a closed port",
+                [
+                    both_errors_about(|version| tcp_from(version, REMOTE, 443)),
+                    both_errors_about(|version| udp_from(version, REMOTE, 443)),
+                ]
+                .concat(),
+                drops("default"),
+            ),
+            case(
+                "about an echo request, whose reply no rule allows",
+                both_errors_about(echo),
+                drops("default"),
+            ),
+            case(
+                "about an echo reply, which nobody answers",
+                both_errors_about(|version| icmp(version, if version == V4 { 0 } else { 129 })),
+                drops("default"),
+            ),
+            case(
+                "about another error",
+                both_errors_about(|version| icmp(version, 3)),
+                drops("default"),
+            ),
+            case(
+                "about GRE",
+                both_errors_about(|version| packet(version, IpNumber::GRE, &[0; 8])),
+                drops("default"),
+            ),
+        ],
+    }
+}
+
+pub(crate) fn icmp_errors_pass() -> Section {
+    Section {
+        title: "ICMP and ICMPv6 errors, all of them",
+        text: "Whatever they are about. What is no error passes no more than before.",
+        policies: &[usual!("icmp_errors = \"pass\"")],
+        programs: Programs::Ethernet,
+        cases: vec![
+            case(
+                "ICMP 3, 11, 12, about nothing",
+                with_codes(V4, ERRORS),
+                passes("icmp-error"),
+            ),
+            case(
+                "ICMPv6 1–4, about nothing",
+                with_codes(V6, ERRORS6),
+                passes("icmp-error"),
+            ),
+            case(
+                "about a segment from a closed port",
+                both_errors_about(|version| tcp_from(version, 22, REMOTE)),
+                passes("icmp-error"),
+            ),
+            case(
+                "ICMP 0, 4, 5: echo reply, source quench, redirect",
+                with_codes(V4, [0, 4, 5]),
+                drops("default"),
+            ),
+            case(
+                "ICMPv6 0, 5, 129",
+                with_codes(V6, [0, 5, 129]),
+                drops("default"),
             ),
         ],
     }

@@ -1,5 +1,7 @@
 //! Cases of remote ports that look like those of an answer.
 
+use std::net::Ipv6Addr;
+
 use xdpfw_tests::packets::flags;
 
 use crate::{
@@ -17,8 +19,8 @@ pub(crate) fn remote_ports() -> Section {
     let from_each = |make: fn(u16) -> [Packet; 2]| (0..=u16::MAX).flat_map(make);
     Section {
         title: "The peer's port",
-        text: "No port of the peer's opens one here: only a socket does that, or a rule.",
-        policies: &[usual!(), usual!("udp_replies = \"bound\"")],
+        text: "No port of the peer's opens one here: only a packet that left does that, or a rule.",
+        policies: &[usual!(), usual!("replies = \"sockets\"")],
         programs: Programs::Ethernet,
         cases: vec![
             case(
@@ -90,15 +92,21 @@ pub(crate) fn remote_ports() -> Section {
     }
 }
 
+/// The same, to where clients of DHCPv6 are found.
+fn to_link_local(packet: Packet) -> Packet {
+    packet.destination(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1))
+}
+
 pub(crate) fn dhcp() -> Section {
     let around = |server: u16| (0..=u16::MAX).filter(move |&from| from != server);
     Section {
         title: "DHCP",
-        text: "Clients listen on raw sockets, which no look-up finds: answers from 67 to 68 over \
-               IPv4 and from 547 to 546 over IPv6 pass by themselves, and nothing else does.",
+        text: "Clients ask everybody, so that no answer comes from where they asked: what comes \
+               from 67 to 68 over IPv4 passes, and to 546 at a link-local address over IPv6, where \
+               servers may use any port (RFC 8415).",
         policies: &[
             usual!(),
-            usual!("udp_replies = \"off\""),
+            usual!("replies = \"off\""),
             usual!("dhcp_client = true"),
         ],
         programs: Programs::Ethernet,
@@ -109,13 +117,32 @@ pub(crate) fn dhcp() -> Section {
                 passes("dhcp-client"),
             ),
             case(
-                "IPv6, from 547 to 546",
-                [udp_from(V6, 547, 546)],
+                "IPv6, from each of the 65,536 ports to 546 at a link-local address",
+                (0..=u16::MAX).map(|from| to_link_local(udp_from(V6, from, 546))),
                 passes("dhcp-client"),
             ),
             case(
+                "the same at the first and the last link-local address",
+                [
+                    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+                    Ipv6Addr::from_bits(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0).to_bits() - 1),
+                ]
+                .map(|to| udp_from(V6, 547, 546).destination(to)),
+                passes("dhcp-client"),
+            ),
+            case(
+                "the same at the addresses beside them, and at one for all (ff02::1)",
+                [
+                    Ipv6Addr::from_bits(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).to_bits() - 1),
+                    Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0),
+                    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+                ]
+                .map(|to| udp_from(V6, 547, 546).destination(to)),
+                closed("udp/546"),
+            ),
+            case(
                 "IPv6, from 67 to 68",
-                [udp_from(V6, 67, 68)],
+                [udp_from(V6, 67, 68), to_link_local(udp_from(V6, 67, 68))],
                 closed("udp/68"),
             ),
             case(
@@ -140,7 +167,10 @@ pub(crate) fn dhcp() -> Section {
             ),
             case(
                 "IPv6, from 547 to 545",
-                [udp_from(V6, 547, 545)],
+                [
+                    udp_from(V6, 547, 545),
+                    to_link_local(udp_from(V6, 547, 545)),
+                ],
                 closed("udp/545"),
             ),
             case(
@@ -149,8 +179,8 @@ pub(crate) fn dhcp() -> Section {
                 closed("udp/68"),
             ),
             case(
-                "IPv6, from each other port to 546",
-                around(547).map(|from| udp_from(V6, from, 546)),
+                "IPv6, from each of the 65,536 ports to 546 at another address",
+                (0..=u16::MAX).map(|from| udp_from(V6, from, 546)),
                 closed("udp/546"),
             ),
             case(
@@ -160,7 +190,10 @@ pub(crate) fn dhcp() -> Section {
             ),
             case(
                 "TCP, from 547 to 546",
-                both(|version| tcp_from(version, 547, 546)),
+                [
+                    tcp_from(V4, 547, 546),
+                    to_link_local(tcp_from(V6, 547, 546)),
+                ],
                 closed("tcp/546"),
             ),
         ],
@@ -180,8 +213,8 @@ pub(crate) fn dhcp_off() -> Section {
                 closed("udp/68"),
             ),
             case(
-                "IPv6, from 547 to 546",
-                [udp_from(V6, 547, 546)],
+                "IPv6, from 547 to 546 at a link-local address",
+                [to_link_local(udp_from(V6, 547, 546))],
                 closed("udp/546"),
             ),
         ],

@@ -1,5 +1,7 @@
 //! Cases of protocols other than TCP, UDP and ICMP: tunnels, and others without ports.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use etherparse::IpNumber;
 use xdpfw_tests::packets::flags;
 
@@ -108,6 +110,70 @@ pub(crate) fn tunnels() -> Section {
                 "Teredo, UDP to a closed port",
                 inside_udp(3544),
                 closed("udp/3544"),
+            ),
+        ],
+    }
+}
+
+pub(crate) fn igmp() -> Section {
+    let query = |to: Ipv4Addr, ttl| {
+        packet(V4, IpNumber::IGMP, &[0x11, 0, 0, 0, 0, 0, 0, 0])
+            .destination(to)
+            .ttl(ttl)
+    };
+    let all = Ipv4Addr::new(224, 0, 0, 1);
+    let first = Ipv4Addr::new(224, 0, 0, 0);
+    let last = Ipv4Addr::new(239, 255, 255, 255);
+    Section {
+        title: "Group management of IPv4 (IGMP)",
+        text: "From the link alone (TTL 1), and to a group: without it, switches stop delivering \
+               multicast.",
+        policies: &[USUAL],
+        programs: Programs::Ethernet,
+        cases: vec![
+            case(
+                "to a group, TTL 1",
+                [first, all, last].map(|group| query(group, 1)),
+                passes("igmp"),
+            ),
+            case(
+                "to a group, TTL 1, with the router alert option, as all hosts send it",
+                [query(all, 1).options(&[0x94, 4, 0, 0])],
+                passes("igmp"),
+            ),
+            case(
+                "to a group, any other TTL",
+                (0..=u8::MAX)
+                    .filter(|&ttl| ttl != 1)
+                    .map(|ttl| query(all, ttl)),
+                drops("default"),
+            ),
+            case(
+                "to this host, to all (255.255.255.255), and beside the groups",
+                [
+                    Ipv4Addr::new(10, 0, 0, 1),
+                    Ipv4Addr::BROADCAST,
+                    Ipv4Addr::new(223, 255, 255, 255),
+                    Ipv4Addr::new(240, 0, 0, 0),
+                ]
+                .map(|to| query(to, 1)),
+                drops("default"),
+            ),
+            case(
+                "other protocols to a group, TTL 1",
+                [1, 3, 47, 103].map(|number| {
+                    packet(V4, IpNumber(number), &[0; 8])
+                        .destination(all)
+                        .ttl(1)
+                }),
+                drops("default"),
+            ),
+            case(
+                "IPv6, protocol 2 to a group, hop limit 1",
+                [packet(V6, IpNumber::IGMP, &[0x11, 0, 0, 0, 0, 0, 0, 0])
+                    .destination(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1))
+                    .ttl(1)],
+                drops("default"),
             ),
         ],
     }

@@ -31,7 +31,7 @@ use self::{
 const EVERY: &str = "every policy";
 
 /// How long `xdpfw trace` may take to put its program in force.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Show what the kernel's verifier makes of each program, and hold it to bounds (needs root)
 #[derive(Debug, Parser)]
@@ -80,8 +80,14 @@ fn measure(interrupted: &Interrupted) -> Result<Vec<Row>> {
                 .generation(&name, None)?
                 .with_context(|| format!("{name} is not in force; it takes Linux 5.18 or newer"))?;
             rows.push(object.measure(&name, policy.name, &program)?);
+            // It is the same in both flavours.
+            if !frags && let Some(recorder) = subject.recorder()? {
+                rows.push(object.measure(names::RECORDER, policy.name, &recorder)?);
+            }
 
-            let traced = subject.trace(&name, &program, interrupted)?;
+            let traced = subject
+                .trace(&name, &program, interrupted)
+                .with_context(|| format!("under the policy \"{}\"", policy.name))?;
             let row = object.measure(&name, policy.name, &traced)?;
             rows.push(row.traced());
         }
@@ -163,6 +169,18 @@ impl Subject {
             .filter_map(|generation| ProgramInfo::from_pin(generation.path().join("program")).ok())
             .filter(|program| Some(program.id()) != except)
             .find(|program| program.name_as_str() == Some(kernel_name(name))))
+    }
+
+    /// The egress half of the generation in force, if it has one.
+    fn recorder(&self) -> Result<Option<ProgramInfo>> {
+        let mut generations = fs::read_dir(self.pins().join("generations"))?;
+        let generation = generations.next().context("no generation")??.path();
+        ensure!(generations.next().is_none(), "more than one generation");
+        let pin = generation.join(names::RECORDER);
+        if !pin.exists() {
+            return Ok(None);
+        }
+        Ok(Some(ProgramInfo::from_pin(pin)?))
     }
 
     fn pins(&self) -> PathBuf {

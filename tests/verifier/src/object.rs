@@ -3,7 +3,8 @@
 //!
 //! The verifier's statistics come with its log alone, which aya drops when a program
 //! loads. So the program is read from the object and loaded once more, with the maps of
-//! the one in force, read-only data and all.
+//! the one in force, read-only data and all, and with its types: they tell the verifier
+//! which functions it may go through once, whoever calls them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,7 +41,10 @@ pub(super) struct Object(aya_obj::Object);
 struct Program {
     instructions: Vec<bpf_insn>,
     license: CString,
-    frags: bool,
+    kind: ProgramSection,
+    /// Which function is of which type, and the length of an entry.
+    functions: (Vec<u8>, u32),
+    types: OwnedFd,
     _maps: HashMap<String, MapFd>,
 }
 
@@ -121,13 +125,14 @@ impl Object {
         let program = object.programs.get(name);
         let program = program.with_context(|| format!("no program {name} in the object"))?;
         let function = object.functions.get(&program.function_key());
+        let function = function.context("a program without code")?;
+        let functions = function.func_info.func_info_bytes();
         Ok(Program {
-            instructions: function
-                .context("a program without code")?
-                .instructions
-                .clone(),
+            instructions: function.instructions.clone(),
             license: program.license.clone(),
-            frags: matches!(program.section, ProgramSection::Xdp { frags: true, .. }),
+            kind: program.section.clone(),
+            functions: (functions, u32::try_from(function.func_info_rec_size)?),
+            types: types(loaded)?,
             _maps: maps,
         })
     }
@@ -141,29 +146,60 @@ impl Program {
         let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
         // SAFETY: as above; the fields of this command are written, not read.
         let load = unsafe { &mut attributes.__bindgen_anon_3 };
-        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
-        load.expected_attach_type = bpf_attach_type::BPF_XDP as u32;
+        match self.kind {
+            ProgramSection::Xdp { frags, .. } => {
+                load.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
+                load.expected_attach_type = bpf_attach_type::BPF_XDP as u32;
+                load.prog_flags = if frags { BPF_F_XDP_HAS_FRAGS } else { 0 };
+            }
+            _ => load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32,
+        }
+        let (functions, entry) = &self.functions;
+        load.prog_btf_fd = u32::try_from(self.types.as_raw_fd())?;
+        load.func_info_rec_size = *entry;
+        load.func_info = functions.as_ptr() as u64;
+        load.func_info_cnt = u32::try_from(functions.len())? / entry;
         load.insn_cnt = u32::try_from(self.instructions.len())?;
         load.insns = self.instructions.as_ptr() as u64;
         load.license = self.license.as_ptr() as u64;
-        load.prog_flags = if self.frags { BPF_F_XDP_HAS_FRAGS } else { 0 };
         load.log_level = LOG_STATISTICS;
         load.log_size = u32::try_from(log.len())?;
         load.log_buf = log.as_mut_ptr() as u64;
-        // SAFETY: the kernel reads `attributes` up to the given size, and what they point
-        // to outlives the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                bpf_cmd::BPF_PROG_LOAD as libc::c_long,
-                &raw mut attributes,
-                size_of::<bpf_attr>(),
-            )
-        };
-        ensure!(result >= 0, io::Error::last_os_error());
-        // SAFETY: a descriptor that the kernel has just made, and nobody else's.
-        drop(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(result)?) });
+        // SAFETY: what the attributes point to outlives the call.
+        drop(unsafe { descriptor(bpf_cmd::BPF_PROG_LOAD, &mut attributes) }?);
         let log = CStr::from_bytes_until_nul(&log).context("the verifier's log has no end")?;
         Ok(log.to_string_lossy().into_owned())
     }
+}
+
+/// The types of a program that is loaded.
+fn types(loaded: &ProgramInfo) -> Result<OwnedFd> {
+    // SAFETY: a union of plain integers, all of which may be zero.
+    let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
+    attributes.__bindgen_anon_6.__bindgen_anon_1.btf_id =
+        loaded.btf_id().context("a program without types")?;
+    // SAFETY: the attributes point to nothing.
+    unsafe { descriptor(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attributes) }
+        .context("cannot open the program's types")
+}
+
+/// Calls the kernel, which makes a descriptor.
+///
+/// # Safety
+///
+/// What the attributes of this command point to is valid.
+unsafe fn descriptor(command: bpf_cmd, attributes: &mut bpf_attr) -> Result<OwnedFd> {
+    // SAFETY: the kernel reads `attributes` up to the given size; the rest is the caller's
+    // promise.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            std::ptr::from_mut(attributes),
+            size_of::<bpf_attr>(),
+        )
+    };
+    ensure!(result >= 0, io::Error::last_os_error());
+    // SAFETY: a descriptor that the kernel has just made, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(result)?) })
 }

@@ -51,13 +51,13 @@ pub(super) const POLICIES: &[Policy] = &[
     ),
     policy("default pass", "default = \"pass\""),
     policy("fragments drop", "fragments = \"drop\""),
-    policy("udp_replies bound", "udp_replies = \"bound\""),
-    policy("udp_replies off", "udp_replies = \"off\""),
+    policy("replies sockets", "replies = \"sockets\""),
+    policy("replies off", "replies = \"off\""),
+    policy("icmp_errors pass", "icmp_errors = \"pass\""),
     policy("dhcp_client false", "dhcp_client = false"),
     policy(
         "all of these",
         "fragments = \"drop\"
-        udp_replies = \"bound\"
         rule = [
             { allow = \"icmp echo-request\" },
             { allow = \"icmp6 echo-request\" },

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 /// The devices that the tests make, and what they do to packets there.
-const WANTED: [&str; 15] = [
+const WANTED: [&str; 18] = [
     "veth",
     "8021q",
     "bonding",
@@ -19,10 +19,13 @@ const WANTED: [&str; 15] = [
     "dummy",
     "ifb",
     "macvlan",
+    "sctp",
     "tun",
+    "vrf",
     "vxlan",
     "wireguard",
     "act_mirred",
+    "cls_bpf",
     "cls_matchall",
     "cls_u32",
     "sch_ingress",

@@ -60,7 +60,7 @@ fn the_first_of_nested_prefixes_wins_whatever_is_longer() {
 }
 
 #[test]
-fn answers_reach_client_ports_and_come_from_servers() {
+fn a_socket_answers_at_any_port_where_sockets_tell() {
     const DHCP: [u16; 2] = [68, 67];
     let answers = |policy: &Policy| {
         let tables = compiled(policy);
@@ -74,39 +74,38 @@ fn answers_reach_client_ports_and_come_from_servers() {
         })
     };
     use Reason::{DefaultDrop, DhcpClient, Reply};
-    assert_eq!(
-        answers(&Policy::default()),
-        [Reply, Reply, Reply, DefaultDrop, DhcpClient]
-    );
-    let off = Policy {
-        udp_replies: UdpReplies::Off,
+    let of = |replies| Policy {
+        replies,
         ..Policy::default()
     };
-    let none = [DefaultDrop; 4];
-    assert_eq!(answers(&off)[..4], none);
-    assert_eq!(answers(&off)[4], DhcpClient);
+    let with_dhcp = |one| [one, one, one, one, DhcpClient];
+    // Nothing has left, so no socket is even asked.
+    assert_eq!(answers(&of(Replies::Flows)), with_dhcp(DefaultDrop));
+    assert_eq!(answers(&of(Replies::Off)), with_dhcp(DefaultDrop));
+    assert_eq!(answers(&of(Replies::Sockets)), with_dhcp(Reply));
     let without_dhcp = Policy {
         dhcp_client: false,
-        ..Policy::default()
+        ..of(Replies::Sockets)
     };
-    assert_eq!(
-        answers(&without_dhcp),
-        [Reply, Reply, Reply, DefaultDrop, Reply]
-    );
+    assert_eq!(answers(&without_dhcp), [Reply; 5]);
 }
 
 #[test]
 fn dhcp_answers_pass_in_their_own_family() {
     let tables = compiled(&Policy::default());
     let simulation = Simulation::of(&tables);
-    for (source, local, remote, reason) in [
-        ("192.0.2.1", 68, 67, Reason::DhcpClient),
-        ("fe80::1", 546, 547, Reason::DhcpClient),
-        ("192.0.2.1", 546, 547, Reason::DefaultDrop),
-        ("fe80::1", 68, 67, Reason::DefaultDrop),
-        ("192.0.2.1", 68, 66, Reason::DefaultDrop),
+    for (source, destination, local, remote, reason) in [
+        ("192.0.2.1", "198.51.100.1", 68, 67, Reason::DhcpClient),
+        ("fe80::1", "fe80::2", 546, 547, Reason::DhcpClient),
+        // A server over IPv6 may use any port and any address.
+        ("2001:db8::1", "fe80::2", 546, 50000, Reason::DhcpClient),
+        ("fe80::1", "2001:db8::99", 546, 547, Reason::DefaultDrop),
+        ("192.0.2.1", "198.51.100.1", 546, 547, Reason::DefaultDrop),
+        ("fe80::1", "fe80::2", 68, 67, Reason::DefaultDrop),
+        ("192.0.2.1", "198.51.100.1", 68, 66, Reason::DefaultDrop),
     ] {
         let packet = Packet {
+            destination: destination.parse().unwrap(),
             carries: Carried::Udp { local, remote },
             ..tcp(source, 1)
         };

@@ -90,7 +90,7 @@ fn walk(policy: &Policy, packet: &Packet<'_>) -> (Reason, Option<u32>) {
     let Some(rule) = policy.first_match(packet, EPHEMERAL) else {
         let built_in = match packet.carries {
             _ if policy.default == DefaultAction::Pass => Reason::DefaultPass,
-            Carried::Icmp(3 | 11 | 12) | Carried::Icmp6(1..=4) => Reason::IcmpError,
+            // Errors that quote nothing are about nothing.
             Carried::Icmp6(133..=137) => Reason::NeighbourDiscovery,
             Carried::Icmp6(130..=132 | 143) => Reason::Mld,
             _ => Reason::DefaultDrop,

@@ -1,21 +1,13 @@
 //! Detaches links. The program is off the interface when it returns.
 
-use std::{
-    ffi::CString,
-    io,
-    os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
-    path::Path,
-};
+use std::{io, os::fd::AsRawFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya_obj::generated::bpf_cmd;
 
 use crate::datapath::{
     pins::PinDirectory,
-    syscall::{attributes, bpf},
+    syscall::{attributes, bpf, open_pin},
 };
 
 /// Detaches the link pinned under this name, if there is one, and removes the pin.
@@ -31,12 +23,7 @@ pub(in crate::datapath) fn remove(links: &PinDirectory, name: &str) -> Result<()
 }
 
 fn detach(path: &Path) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut get = attributes();
-    get.__bindgen_anon_4.pathname = path.as_ptr() as u64;
-    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut get)?;
-    // SAFETY: just opened, and nobody else's.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let link = open_pin(path)?;
     let mut detach = attributes();
     detach.link_detach.link_fd = link.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut detach).map(drop)

@@ -1,13 +1,20 @@
 //! Attaches the filter to interfaces, a module for each kind of attachment.
 
+mod dispatchers;
+mod egress;
 mod link;
 mod refusal;
 mod xdp;
 
-pub use self::refusal::Refusal;
 pub(super) use self::{
+    dispatchers::Dispatchers,
+    egress::EgressHook,
     link::remove as detach,
-    xdp::{Dispatchers, attach},
+    xdp::{attach, attached},
+};
+pub use self::{
+    egress::{Egress, EgressRefusal},
+    refusal::Refusal,
 };
 use crate::netlink::{Interface, Mode};
 
@@ -18,4 +25,6 @@ pub struct Attached {
     pub interface: Interface,
     /// Where its program runs.
     pub mode: Mode,
+    /// How the egress half is attached; `None` if what leaves is not seen.
+    pub egress: Option<Egress>,
 }

@@ -1,50 +1,41 @@
 //! Attaches the dispatcher to an interface's XDP hook. A pinned link keeps it there.
 
 use anyhow::{Context as _, Result};
-use aya::programs::{ProgramInfo, Xdp, XdpMode, links::FdLink, xdp::XdpLink};
+use aya::programs::{Xdp, XdpMode, links::FdLink, xdp::XdpLink};
 use aya_obj::programs::XdpAttachType;
 
-use super::{Attached, Refusal, link};
+use super::{Attached, Dispatchers, Refusal, link};
 use crate::{
     datapath::{Error, pins::PinDirectory},
-    netlink::{Interface, LinkLayer, Mode, detach_xdp, interfaces},
+    netlink::{Interface, Mode, detach_xdp, interfaces},
 };
 
-/// The pins of the two dispatchers.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::datapath) struct Dispatchers {
-    /// For packets with an Ethernet header.
-    pub(in crate::datapath) ethernet: &'static str,
-    /// For packets that begin with the IP header.
-    pub(in crate::datapath) layer3: &'static str,
-}
-
-impl Dispatchers {
-    /// The interfaces that run one of them and whose link is pinned in `links`.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses to tell.
-    pub(in crate::datapath) fn attached(
-        self,
-        directory: &PinDirectory,
-        links: &PinDirectory,
-    ) -> Result<Vec<Attached>> {
-        // Without these pins nothing is attached, and netlink need not be asked.
-        if links.names()?.is_empty() || !directory.has(self.ethernet) {
-            return Ok(Vec::new());
-        }
-        let dispatchers = [
-            ProgramInfo::from_pin(directory.pin(self.ethernet))?.id(),
-            ProgramInfo::from_pin(directory.pin(self.layer3))?.id(),
-        ];
-        let attached = interfaces()?.into_iter().filter_map(|interface| {
-            let (program, mode) = interface.xdp?;
-            let ours = dispatchers.contains(&program) && links.has(&interface.index.to_string());
-            ours.then_some(Attached { interface, mode })
-        });
-        Ok(attached.collect())
+/// The interfaces that run one of the dispatchers and whose link is pinned in `links`.
+/// Nothing is said of what leaves there.
+///
+/// # Errors
+///
+/// The kernel refuses to tell.
+pub(in crate::datapath) fn attached(
+    dispatchers: Dispatchers,
+    directory: &PinDirectory,
+    links: &PinDirectory,
+) -> Result<Vec<Attached>> {
+    // Without these pins nothing is attached, and netlink need not be asked.
+    if links.names()?.is_empty() || !directory.has(dispatchers.ethernet) {
+        return Ok(Vec::new());
     }
+    let dispatchers = dispatchers.ids(directory)?;
+    let attached = interfaces()?.into_iter().filter_map(|interface| {
+        let (program, mode) = interface.xdp?;
+        let ours = dispatchers.contains(&program) && links.has(&interface.index.to_string());
+        ours.then_some(Attached {
+            interface,
+            mode,
+            egress: None,
+        })
+    });
+    Ok(attached.collect())
 }
 
 /// Attaches a dispatcher to an interface and pins the link. `joined_late` tells whether the
@@ -61,15 +52,8 @@ pub(in crate::datapath) fn attach(
     mode: Mode,
     joined_late: impl Fn() -> bool,
 ) -> Result<()> {
-    let dispatcher = match interface.link_layer {
-        LinkLayer::Ethernet => dispatchers.ethernet,
-        LinkLayer::None => dispatchers.layer3,
-        LinkLayer::Other(number) => {
-            let interface = interface.name.clone();
-            return Err(Error::LinkLayer { interface, number }.into());
-        }
-    };
-    let mut dispatcher = Xdp::from_pin(directory.pin(dispatcher), XdpAttachType::Interface)?;
+    let dispatcher = directory.pin(dispatchers.of(interface)?);
+    let mut dispatcher = Xdp::from_pin(dispatcher, XdpAttachType::Interface)?;
     let place = match mode {
         Mode::Native => XdpMode::Driver,
         Mode::Generic => XdpMode::Skb,

@@ -1,5 +1,6 @@
 //! What rules say, and what they match.
 
+mod knobs;
 mod packet;
 mod words;
 

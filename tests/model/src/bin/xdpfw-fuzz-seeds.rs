@@ -1,8 +1,9 @@
-//! Writes inputs for the coverage-guided fuzzer to begin with: each is a byte of knobs and a
-//! packet. `cargo xtask fuzz --coverage` calls it with a directory and a seed.
+//! Writes inputs for the coverage-guided fuzzer to begin with: each is two bytes of knobs and
+//! a packet. `cargo xtask fuzz --coverage` calls it with a directory and a seed.
 
 use std::{error::Error, fs, path::PathBuf};
 
+use rand::RngExt as _;
 use xdpfw_model::{PacketSource, Policy, random};
 
 /// Packets for each setting of the knobs.
@@ -19,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let packets = PacketSource::aimed_at(&policy);
     for knobs in 0..=u8::MAX {
         for number in 0..SEEDS {
-            let mut input = vec![knobs];
+            let mut input = vec![knobs, random.random()];
             // One knob says whether there is an Ethernet header; some seeds lie.
             input.extend(if number % 4 == 3 {
                 packets.bare_packet(&mut random)

@@ -87,7 +87,13 @@ pub(super) fn ipv4(
     frame.extend(total.to_be_bytes());
     frame.extend(random.random::<u16>().to_be_bytes());
     frame.extend(fragment.to_be_bytes());
-    frame.extend([64, payload.protocol]);
+    // Group management is from the link alone.
+    let ttl = if payload.protocol == 2 {
+        one_of(random, &[1, 1, 2, 0])
+    } else {
+        64
+    };
+    frame.extend([ttl, payload.protocol]);
     // Nobody looks at the checksum.
     frame.extend(random.random::<u16>().to_be_bytes());
     frame.extend(source.octets());
@@ -210,12 +216,40 @@ pub(super) fn icmp(random: &mut Random, protocol: u8, kind: u8) -> Payload {
     with_data(random, message, protocol)
 }
 
+/// An ICMP or ICMPv6 error about this packet, of which it quotes all or the beginning.
+pub(super) fn icmp_error(random: &mut Random, protocol: u8, kind: u8, quoted: &Draft) -> Payload {
+    let mut message = vec![kind];
+    message.extend(bytes(random, 7));
+    let quote = &quoted.bytes;
+    let len = match random.random_range(0..10) {
+        0..5 => quote.len(),
+        // What every error has, and a byte more or less.
+        5..9 => quoted.transport + one_of(random, &[7, 8, 8, 9]),
+        _ => random.random_range(0..=quote.len()),
+    };
+    message.extend(&quote[..len.min(quote.len())]);
+    Payload {
+        protocol,
+        bytes: message,
+    }
+}
+
 /// A packet of any protocol.
 pub(super) fn other(random: &mut Random, protocol: u8) -> Payload {
     with_data(random, Vec::new(), protocol)
 }
 
 impl Payload {
+    /// The same the other way, where it begins with ports.
+    pub(super) fn turned(mut self) -> Self {
+        if matches!(self.protocol, 6 | 17 | 33 | 132 | 136)
+            && let Some(ports) = self.bytes.first_chunk_mut::<4>()
+        {
+            ports.rotate_left(2);
+        }
+        self
+    }
+
     /// Makes more of it than fits into one of a driver's buffers. What follows is then no
     /// extension header, as chains of them could go on where the filter does not read:
     /// behind the first buffer and the first 512 bytes.

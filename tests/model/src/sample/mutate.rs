@@ -48,7 +48,8 @@ pub(super) fn truncate(random: &mut Random, draft: &mut Draft) {
     ]
     .into_iter()
     .chain(draft.extensions.iter().copied())
-    .chain([8, 20, 24].map(|len| draft.transport + len));
+    // Behind an ICMP header and the headers that it quotes are eight bytes.
+    .chain([8, 20, 24, 8 + 20 + 8, 8 + 40 + 8].map(|len| draft.transport + len));
     let edges: Vec<usize> = edges
         .flat_map(|edge| [edge.saturating_sub(1), edge, edge + 1])
         .collect();

@@ -27,9 +27,11 @@ const ICMP_TYPES: [u8; 29] = [
     0, 1, 2, 3, 4, 5, 8, 10, 11, 12, 13, 30, 127, 128, 129, 130, 131, 132, 133, 134, 135, 136, 137,
     138, 142, 143, 144, 160, 255,
 ];
+/// Those of them that are errors, in one version or the other.
+const ICMP_ERRORS: [u8; 6] = [1, 2, 3, 4, 11, 12];
 /// Protocols that are something else in the other family, or nothing at all.
-const PROTOCOLS: [u8; 19] = [
-    0, 1, 2, 4, 41, 43, 44, 47, 50, 51, 58, 59, 60, 89, 99, 132, 135, 253, 255,
+const PROTOCOLS: [u8; 22] = [
+    0, 1, 2, 2, 4, 33, 41, 43, 44, 47, 50, 51, 58, 59, 60, 89, 99, 132, 135, 136, 253, 255,
 ];
 
 /// A source of packets.
@@ -52,6 +54,7 @@ impl PacketSource {
             v4: vec![
                 Ipv4Addr::new(203, 0, 113, 7),
                 Ipv4Addr::new(10, 1, 2, 3),
+                Ipv4Addr::new(224, 0, 0, 251),
                 Ipv4Addr::BROADCAST,
             ],
             v6: vec![
@@ -59,6 +62,8 @@ impl PacketSource {
                 Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped(),
                 Ipv4Addr::new(10, 1, 2, 3).to_ipv6_compatible(),
                 Ipv6Addr::LOCALHOST,
+                Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7),
+                Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 7),
             ],
             icmp_types: ICMP_TYPES.to_vec(),
             protocols: PROTOCOLS.to_vec(),
@@ -154,7 +159,7 @@ impl PacketSource {
         };
         let is_v4 = is_v4.unwrap_or_else(|| chance(random, 50));
         let [from, to]: [&[Prefix]; 2] = rule.map_or([&[], &[]], |rule| [&rule.from, &rule.to]);
-        let mut payload = self.payload(random, is_v4, rule);
+        let mut payload = self.payload(random, is_v4, rule, true);
         if is_jumbo {
             payload.enlarge(random);
         }
@@ -175,7 +180,36 @@ impl PacketSource {
         draft
     }
 
-    fn payload(&self, random: &mut Random, is_v4: bool, rule: Option<&Rule>) -> Payload {
+    /// An ICMP error about what one of the rules would let in, or about anything.
+    fn icmp_error(&self, random: &mut Random, is_v4: bool, protocol: u8, number: u8) -> Payload {
+        let rule = self.rules.choose(random).filter(|_| chance(random, 70));
+        let [from, to]: [&[Prefix]; 2] = rule.map_or([&[], &[]], |rule| [&rule.from, &rule.to]);
+        let payload = self.payload(random, is_v4, rule, false).turned();
+        let mut quoted = Draft {
+            is_v4,
+            ..Draft::default()
+        };
+        if is_v4 {
+            let ends = [to, from].map(|prefixes| self.v4(random, prefixes));
+            headers::ipv4(random, &mut quoted, ends, &payload);
+        } else {
+            let ends = [to, from].map(|prefixes| self.v6(random, prefixes));
+            headers::ipv6(random, &mut quoted, ends, &payload);
+        }
+        if chance(random, 10) {
+            mutate::mutate(random, &mut quoted);
+        }
+        headers::icmp_error(random, protocol, number, &quoted)
+    }
+
+    /// What a packet carries; an ICMP error `quotes` a packet, mostly.
+    fn payload(
+        &self,
+        random: &mut Random,
+        is_v4: bool,
+        rule: Option<&Rule>,
+        quotes: bool,
+    ) -> Payload {
         let what = rule.map(|rule| &rule.what).filter(|_| !chance(random, 10));
         let local = match what {
             Some(What::Tcp(ports) | What::Udp(ports) | What::TcpUdp(ports)) => Some(ports),
@@ -202,7 +236,7 @@ impl PacketSource {
         match kind {
             Kind::Tcp => headers::tcp(random, source, destination),
             Kind::Udp if chance(random, 5) => {
-                let dhcp = [(67, 68), (547, 546), (68, 67), (546, 547)];
+                let dhcp = [(67, 68), (547, 546), (68, 67), (546, 547), (1234, 546)];
                 let (source, destination) = one_of(random, &dhcp);
                 headers::udp(random, source, destination)
             }
@@ -210,7 +244,12 @@ impl PacketSource {
             Kind::Icmp => {
                 let number = self.icmp_type(random, what);
                 let belongs = !chance(random, 5);
-                headers::icmp(random, if is_v4 == belongs { 1 } else { 58 }, number)
+                let protocol = if is_v4 == belongs { 1 } else { 58 };
+                if quotes && ICMP_ERRORS.contains(&number) && chance(random, 85) {
+                    let is_v4 = is_v4 != chance(random, 3);
+                    return self.icmp_error(random, is_v4, protocol, number);
+                }
+                headers::icmp(random, protocol, number)
             }
             Kind::Other => {
                 let protocol = match what {

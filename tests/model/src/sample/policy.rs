@@ -8,7 +8,7 @@ use rand::{RngExt as _, seq::SliceRandom as _};
 use super::{chance, one_of, weighted};
 use crate::{
     Random,
-    policy::{Action, Policy, Ports, Prefix, Rule, Types, UdpReplies, What},
+    policy::{Action, Policy, Ports, Prefix, Replies, Rule, Types, What},
 };
 
 /// The most rules a random policy has.
@@ -110,10 +110,15 @@ impl Policy {
             interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
             default_pass: chance(random, 25),
             fragments_pass: chance(random, 50),
-            udp_replies: one_of(
+            replies: weighted(
                 random,
-                &[UdpReplies::Off, UdpReplies::Connected, UdpReplies::Bound],
+                &[
+                    (60, Replies::Flows),
+                    (25, Replies::Sockets),
+                    (15, Replies::Off),
+                ],
             ),
+            icmp_errors_pass: chance(random, 20),
             dhcp_client: chance(random, 50),
             ephemeral,
             rules: ids

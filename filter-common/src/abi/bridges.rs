@@ -1,0 +1,40 @@
+//! What tells a frame that is bridged through this host, in the host's own name, from one
+//! that the host has translated and sent.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Names of the maps and the global of bridges.
+pub mod names {
+    /// Read-only global, a `u32`: 1 if there are ports of bridges.
+    pub const HAS_BRIDGES: &str = "HAS_BRIDGES";
+    /// Hash map (interface index → [`BridgePort`](super::BridgePort)) of the interfaces that
+    /// are ports of bridges.
+    pub const BRIDGE_PORTS: &str = "BRIDGE_PORTS";
+    /// Hash map ([`OwnAddress`](super::OwnAddress) → 1) of this host's addresses; empty
+    /// without bridges.
+    pub const OWN_ADDRESSES: &str = "OWN_ADDRESSES";
+}
+
+/// An interface that is a port of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct BridgePort {
+    /// Index of the bridge.
+    pub bridge: u32,
+    /// The bridge's own address, from which this host sends.
+    pub mac: [u8; 6],
+    /// Always zero.
+    pub padding: [u8; 2],
+}
+
+/// An address of this host, as a key of the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct OwnAddress {
+    /// As in a [`FlowKey`](super::FlowKey).
+    pub address: [u8; 16],
+    /// Version of IP: 4 or 6.
+    pub family: u32,
+}
+
+const _: () = assert!(size_of::<BridgePort>() == 12 && size_of::<OwnAddress>() == 20);

@@ -1,0 +1,51 @@
+//! Decides what passes as an answer: note, then flow, then socket.
+
+use crate::{
+    abi::{Note, REPLIES_FLOWS, REPLIES_SOCKETS},
+    flows::{Answer, Carries, Memory, Packet, ask, is_lately},
+    verdict::{Host, Sockets, Tables, setting},
+};
+
+/// Whether a segment to a closed port may be an answer. If not, it is dropped for the price
+/// of a load. The port is in host byte order.
+#[inline(always)]
+pub(super) fn may_be_answer<H: Host>(host: &H, note: Note, port: u16) -> bool {
+    match setting(&host.tables().config().replies) {
+        REPLIES_FLOWS => is_lately(host.memory(), note, port.to_be_bytes()),
+        REPLIES_SOCKETS => !matches!(note, Note::Syn),
+        _ => false,
+    }
+}
+
+/// Whether a packet answers something. Where a rule has `denied` it, only what is known to
+/// have been asked from here counts: a connection that was accepted has a socket, too, and
+/// the rule is there to end it.
+#[inline(always)]
+pub fn is_answer<T: Tables, S: Sockets, M: Memory>(
+    tables: &T,
+    sockets: &S,
+    memory: &M,
+    packet: &Packet,
+    denied: bool,
+) -> bool {
+    let answer = match setting(&tables.config().replies) {
+        REPLIES_FLOWS => ask(packet, memory),
+        REPLIES_SOCKETS => Answer::AskSocket,
+        _ => Answer::No,
+    };
+    match answer {
+        Answer::Yes => true,
+        Answer::PickedUp => !denied,
+        Answer::AskSocket => !denied && has_socket(sockets, packet),
+        Answer::No => false,
+    }
+}
+
+#[inline(always)]
+fn has_socket<S: Sockets>(sockets: &S, packet: &Packet) -> bool {
+    match packet.carries {
+        Carries::Tcp if packet.flags.open_connection() => false,
+        Carries::Tcp | Carries::Udp => sockets.has_socket(&packet.key),
+        _ => false,
+    }
+}

@@ -1,0 +1,105 @@
+//! What several paths of a program ask, each as a function of its own with a name that others
+//! can see. The verifier goes through such a one once, for any packet, instead of on every
+//! path that leads to it, and on each from there on.
+//!
+//! The packet in question is handed over in a map: on the stack, each path would have a place
+//! for it, and there are 512 bytes.
+
+use aya_ebpf::{bindings::xdp_md, macros::map, maps::PerCpuArray, programs::XdpContext};
+use xdpfw_common::{
+    flows::{Conversation, Packet},
+    verdict,
+};
+
+use crate::{
+    ingress::{Ingress as _, Via},
+    maps::{flows::Known, tables::Tables},
+    sockets::Sockets,
+};
+
+/// The packet in question, for each [`Asker`]. Nothing else of its kind runs on this CPU
+/// before the answer.
+#[map]
+static ASKED: PerCpuArray<Packet> = PerCpuArray::with_max_entries(2, 0);
+
+/// Whose packet it is.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Asker {
+    /// The program for what comes in.
+    Ingress = 0,
+    /// The one for what leaves.
+    Egress = 1,
+}
+
+/// Whether a packet of this conversation answers something: see [`verdict::is_answer`].
+#[inline(always)]
+pub fn is_answer(ctx: &XdpContext, conversation: &Conversation<'_>, denied: bool) -> bool {
+    put(Asker::Ingress, conversation, interface_of(ctx));
+    answer(ctx.ctx, denied.into()) != 0
+}
+
+/// Whether rules let in a packet of this conversation: see [`verdict::admits`].
+#[inline(always)]
+pub fn admits(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
+    let interface = interface_of(ctx);
+    put(Asker::Ingress, conversation, interface);
+    admit(Asker::Ingress as u32, interface) != 0
+}
+
+/// Whether rules let in the answer to the packet in question, which leaves.
+#[inline(always)]
+pub fn admits_answer() -> bool {
+    // Nobody knows by which interface it will come.
+    admit(Asker::Egress as u32, UNKNOWN) != 0
+}
+
+/// Stands for an interface that nobody knows.
+const UNKNOWN: u32 = 0;
+
+#[inline(always)]
+fn interface_of(ctx: &XdpContext) -> u32 {
+    ctx.ingress_interface().unwrap_or(UNKNOWN)
+}
+
+/// Hands a packet over, which comes in or leaves by this interface.
+#[inline(always)]
+pub fn put(
+    asker: Asker,
+    conversation: &Conversation<'_>,
+    interface: u32,
+) -> Option<&'static Packet> {
+    let place = ASKED.get_ptr_mut(asker as u32)?;
+    // SAFETY: a map value of this type, this CPU's own; all zero, it is a packet, too.
+    let packet = unsafe { &mut *place };
+    conversation.write(interface, packet);
+    Some(packet)
+}
+
+/// The packet that was handed over.
+#[inline(always)]
+pub fn asked(asker: u32) -> Option<&'static Packet> {
+    // SAFETY: written just before, and not again before the answer.
+    ASKED.get_ptr(asker).map(|packet| unsafe { &*packet })
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn answer(ctx: *mut xdp_md, denied: u32) -> u32 {
+    let Some(packet) = asked(Asker::Ingress as u32) else {
+        return 0;
+    };
+    let ctx = XdpContext::new(ctx);
+    let (tables, sockets) = (Tables::new(&ctx), Sockets::new(&ctx));
+    verdict::is_answer(&tables, &sockets, &Known, packet, denied != 0).into()
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn admit(asker: u32, interface: u32) -> u32 {
+    let Some(packet) = asked(asker) else {
+        return 0;
+    };
+    let via = Via((interface != UNKNOWN).then_some(interface));
+    verdict::admits(&Tables::new(&via), packet).into()
+}

@@ -1,0 +1,50 @@
+//! The dispatchers, which stay attached while generations come and go: one for each way in
+//! which packets begin.
+
+use anyhow::Result;
+use aya::programs::ProgramInfo;
+
+use crate::{
+    datapath::{Error, pins::PinDirectory},
+    netlink::{Interface, LinkLayer},
+};
+
+/// The pins of the two dispatchers of a hook.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::datapath) struct Dispatchers {
+    /// For packets with an Ethernet header.
+    pub(in crate::datapath) ethernet: &'static str,
+    /// For packets that begin with the IP header.
+    pub(in crate::datapath) layer3: &'static str,
+}
+
+impl Dispatchers {
+    /// The pin of the one for an interface.
+    ///
+    /// # Errors
+    ///
+    /// Packets of the interface begin with something else.
+    pub(super) fn of(self, interface: &Interface) -> Result<&'static str, Error> {
+        match interface.link_layer {
+            LinkLayer::Ethernet => Ok(self.ethernet),
+            LinkLayer::None => Ok(self.layer3),
+            LinkLayer::Other(number) => {
+                let interface = interface.name.clone();
+                Err(Error::LinkLayer { interface, number })
+            }
+        }
+    }
+
+    /// The kernel's numbers for those that are pinned.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub(super) fn ids(self, directory: &PinDirectory) -> Result<Vec<u32>> {
+        [self.ethernet, self.layer3]
+            .into_iter()
+            .filter(|pin| directory.has(pin))
+            .map(|pin| Ok(ProgramInfo::from_pin(directory.pin(pin))?.id()))
+            .collect()
+    }
+}

@@ -1,0 +1,80 @@
+//! What a policy file says besides its rules, and keys that were renamed.
+
+use crate::policy::{FlowSizes, IcmpErrors, PolicyDocument, Replies};
+
+fn document(text: &str) -> Result<PolicyDocument, String> {
+    let text = format!("version = 1\n{text}");
+    PolicyDocument::parse(text.into_bytes()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn answers_are_told_by_flows_unless_the_file_says_otherwise() {
+    let policy = document("").unwrap().policy().clone();
+    assert_eq!(policy.replies, Replies::Flows);
+    assert_eq!(policy.icmp_errors, IcmpErrors::Related);
+    let FlowSizes { tcp, other } = policy.flows;
+    assert_eq!((tcp, other), (65_536, 65_536));
+    let text =
+        "replies = 'off'\nicmp_errors = 'pass'\nanswers_from = ['eth1']\n[flows]\ntcp = 4096\n";
+    let policy = document(text).unwrap().policy().clone();
+    assert_eq!(policy.replies, Replies::Off);
+    assert_eq!(policy.icmp_errors, IcmpErrors::Pass);
+    assert_eq!(policy.answers_from, ["eth1"]);
+    let FlowSizes { tcp, other } = policy.flows;
+    assert_eq!((tcp, other), (4096, 65_536));
+}
+
+#[test]
+fn the_key_of_before_is_rewritten_where_it_stood() {
+    for (old, new) in [("connected", "sockets"), ("off", "off")] {
+        let text = format!(
+            "# first\nudp_replies = \"{old}\"  # why\n\n[[rule]]\nid = \"r1\"\nallow = \"ssh\"\n"
+        );
+        let contents = document(&text).unwrap().contents().into_owned();
+        assert!(!contents.contains("udp_replies"), "{contents}");
+        let line = format!("# first\nreplies = \"{new}\"  # why\n");
+        assert!(contents.contains(&line), "{contents}");
+        // What was rewritten reads as the same.
+        let again = PolicyDocument::parse(contents.clone().into_bytes()).unwrap();
+        assert_eq!(again.contents(), contents);
+        assert_eq!(again.policy().replies.as_str(), new);
+    }
+}
+
+#[test]
+fn mistakes_name_the_value_and_what_would_be_right() {
+    for (text, message) in [
+        (
+            "udp_replies = 'bound'",
+            "2:15: `bound` opened every UDP service to whoever picks the source port (say \
+             `replies = \"flows\"` instead)",
+        ),
+        (
+            "udp_replies = 'x'",
+            "2:15: `x` is not known (say `replies = \"flows\"` instead)",
+        ),
+        (
+            "replies = 'off'\nudp_replies = 'off'",
+            "3:15: is now called `replies`, which is there, too",
+        ),
+        (
+            "replies = 'bound'",
+            "2:11: `bound` is not known (say flows, sockets or off)",
+        ),
+        (
+            "icmp_errors = 'drop'",
+            "2:15: `drop` is not known (say related or pass)",
+        ),
+        (
+            "answers_from = ['eth1', 'a/b']",
+            "2:25: `a/b` is not an interface name",
+        ),
+    ] {
+        assert_eq!(document(text).unwrap_err(), message, "{text}");
+    }
+    for size in [0, 127, 16_777_217] {
+        let error = document(&format!("[flows]\nother = {size}")).unwrap_err();
+        let message = format!("other = {size} is not within 128 to 16777216");
+        assert!(error.ends_with(&message), "{error}");
+    }
+}
