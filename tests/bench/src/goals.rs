@@ -117,6 +117,12 @@ mod why {
         predictors serve best, whoever filters.";
     pub(super) const CHECKS: &str = "Beyond what the floor does, xdpfw checks that the headers do \
         not contradict themselves, goes through its dispatcher and counts the drop for the port.";
+    pub(super) const NOTE: &str = "An ACK may be an answer, so xdpfw reads when its port sent \
+        something last.";
+    pub(super) const FLOW: &str = "A flow is looked up by a key of 44 bytes, since it has room \
+        for IPv6, and must be written to the stack first; the kernel finds a connected socket \
+        by four fields of its own. What flows let in that no socket shows is the reason for \
+        them.";
     pub(super) const CPU_TIME: &str = "What a flood takes from the allowed traffic is CPU time, \
         most of it before any filter sees the frame, and that is the same for all.";
 }
@@ -134,6 +140,11 @@ pub(super) fn evaluate(report: &Report) -> Vec<Goal> {
         Some(chapter.beyond(XDPFW, case)?.over(&theirs))
     };
     let floor = |case| numbers.ratio((PACKET, XDPFW, case), (PACKET, FLOOR, case));
+    let by_flow = |case| numbers.ratio((ANSWERS, XDPFW, case), (ANSWERS, XDPFW_BY_SOCKETS, case));
+    let sends = |other| {
+        let place = |who| (EGRESS_THROUGHPUT, who, ONE_CONNECTION);
+        numbers.ratio(place(XDPFW), place(other))
+    };
     let grown = |id, subject| numbers.ratio((id, subject, TEN_THOUSAND), (id, subject, ONE));
     let apply = |subject| (APPLY, subject, TEN_THOUSAND_RULES);
     let kept = |who| numbers.ratio((THROUGHPUT, who, FLOOD), (THROUGHPUT, who, NO_FLOOD));
@@ -198,11 +209,46 @@ pub(super) fn evaluate(report: &Report) -> Vec<Goal> {
             "UDP to varied closed ports, ns beyond no-op: xdpfw ÷ xdp-filter",
             AtMost(0.15),
             beyond(UDP_VARIED),
-            "Nearly half of these ports are ephemeral, where a UDP packet may be the answer to a \
-             socket of this host: xdpfw tracks no connections, so it looks for the socket, and \
-             that is nearly all of the difference to SYNs. `udp_replies = \"off\"` spares it (see \
-             the features below).",
+            "Beside the counters, which are all over the cache as those of SYNs are, xdpfw reads \
+             for each port when it sent something last, and these notes are another table.",
         ),
+        Goal::new(
+            "packet-ack-hot",
+            "ACK to a closed port ÷ SYN, ns",
+            AtMost(1.3),
+            numbers.ratio((PACKET, XDPFW, ACK_HOT), (PACKET, XDPFW, SYN_HOT)),
+            why::NOTE,
+        ),
+        Goal::new(
+            "packet-ack-varied",
+            "ACKs to varied closed ports ÷ SYNs, ns",
+            AtMost(1.3),
+            numbers.ratio((ANSWERS, XDPFW, ACK_VARIED), (ANSWERS, XDPFW, SYN_VARIED)),
+            why::NOTE,
+        ),
+        Goal::new(
+            "answer-udp",
+            "UDP answer passed, ns: by its flow ÷ by its socket",
+            AtMost(1.0),
+            by_flow(UDP_ANSWER),
+            why::FLOW,
+        ),
+        Goal::new(
+            "answer-tcp",
+            "TCP answer passed, ns: by its flow ÷ by its socket",
+            AtMost(1.0),
+            by_flow(TCP_ANSWER),
+            why::FLOW,
+        ),
+        Goal::new(
+            "egress-throughput",
+            "TCP throughput of what the host sends: xdpfw ÷ no filter",
+            AtLeast(0.98),
+            sends(NO_FILTER),
+            "The acknowledgments come in by XDP, which on veth costs what *XDP_PASS* shows. To \
+             remember the flow is the difference to *replies by sockets*.",
+        )
+        .beside("÷ XDP_PASS:", sends(XDP_PASS)),
         Goal::new(
             "floor-syn-hot",
             "SYN to a closed port, ns: xdpfw ÷ floor",

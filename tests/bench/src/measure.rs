@@ -1,7 +1,9 @@
 //! Measures what is asked for, one group of chapters after the other.
 
+mod answers;
 mod attack;
 mod control;
+mod egress;
 mod features;
 mod growth;
 mod live;
@@ -28,9 +30,16 @@ type Group = (
     fn(&Run<'_>) -> Result<Vec<Chapter>>,
 );
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 11] = [
     (&[PACKET], "packets", packet::measure),
     (&[FEATURES], "features", features::measure),
+    (&[ANSWERS], "answers", answers::measure),
+    (&[EGRESS], "packets that leave", egress::measure_packets),
+    (
+        &[EGRESS_THROUGHPUT, EGRESS_PACKETS],
+        "traffic that leaves",
+        egress::measure_traffic,
+    ),
     (&[LIVE], "traffic", live::measure),
     (
         &[RULES_HOT],

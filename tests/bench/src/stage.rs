@@ -114,7 +114,12 @@ impl Stage {
 
     /// Has xdpfw apply a policy.
     pub(crate) fn apply(&self, policy: Policy) -> Result<()> {
-        let file = self.write("apply.toml", &policy.xdpfw(self.interfaces()))?;
+        self.apply_text(&policy.xdpfw(self.interfaces()))
+    }
+
+    /// The same for a policy file.
+    pub(crate) fn apply_text(&self, text: &str) -> Result<()> {
+        let file = self.write("apply.toml", text)?;
         self.xdpfw(&["apply", &file.to_string_lossy()]).map(drop)
     }
 
@@ -224,7 +229,7 @@ impl Stage {
         self.directory.path().join(name)
     }
 
-    /// Where the program of the generation in force is pinned.
+    /// Where what the generation in force has of its own is pinned.
     pub(crate) fn generation(&self) -> Result<PathBuf> {
         let pins = self.lab.host.pins().join(format!("abi-{ABI_VERSION}"));
         let directory = pins.join("generations");
@@ -239,7 +244,7 @@ impl Stage {
                 directory.display()
             );
         };
-        Ok(generation.path().join("program"))
+        Ok(generation.path())
     }
 }
 

@@ -1,11 +1,11 @@
 //! Makes the traffic that benchmarks drop: turns the frame it runs on into a probe from
-//! another source to another port each time.
+//! another source to another port each time; or a frame that leaves into one to another peer.
 
 use aya_ebpf::{
-    bindings::xdp_action,
-    macros::{map, xdp},
+    bindings::{TC_ACT_SHOT, xdp_action},
+    macros::{classifier, map, xdp},
     maps::{PerCpuArray, ProgramArray},
-    programs::XdpContext,
+    programs::{TcContext, XdpContext},
 };
 use network_types::{
     eth::EthHdr,
@@ -39,6 +39,7 @@ mod offset {
     pub(super) const PROTOCOL: usize = EthHdr::LEN + 9;
     pub(super) const IP_CHECKSUM: usize = EthHdr::LEN + 10;
     pub(super) const SOURCE: usize = EthHdr::LEN + 12;
+    pub(super) const DESTINATION: usize = EthHdr::LEN + 16;
     pub(super) const PORT: usize = EthHdr::LEN + Ipv4Hdr::LEN + 2;
     pub(super) const TCP_CHECKSUM: usize = EthHdr::LEN + Ipv4Hdr::LEN + 16;
     pub(super) const UDP_CHECKSUM: usize = EthHdr::LEN + Ipv4Hdr::LEN + 6;
@@ -58,6 +59,10 @@ static SUBJECT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// The same for programs that take packets in several buffers.
 #[map]
 static SUBJECT_FRAGS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The program that [`varied_egress`] hands its packets to.
+#[map]
+static SUBJECT_EGRESS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Sends a TCP or UDP frame out again, as the next probe.
 #[xdp]
@@ -80,6 +85,17 @@ pub fn varied_frags(ctx: XdpContext) -> u32 {
     hand_over(&ctx, &SUBJECT_FRAGS)
 }
 
+/// Makes a frame that leaves one to another peer, and hands it to the program that is
+/// measured.
+#[classifier]
+pub fn varied_egress(ctx: TcContext) -> i32 {
+    if next_peer(&ctx).is_some() {
+        // SAFETY: a tail call does not return, or does nothing.
+        unsafe { SUBJECT_EGRESS.tail_call(&ctx, 0) };
+    }
+    TC_ACT_SHOT
+}
+
 #[inline(always)]
 fn hand_over(ctx: &XdpContext, subject: &ProgramArray) -> u32 {
     if next_probe(ctx).is_some() {
@@ -87,6 +103,20 @@ fn hand_over(ctx: &XdpContext, subject: &ProgramArray) -> u32 {
         unsafe { subject.tail_call(ctx, 0) };
     }
     xdp_action::XDP_ABORTED
+}
+
+/// Turns the frame to the next peer. Nobody looks at its checksums.
+#[inline(always)]
+fn next_peer(ctx: &TcContext) -> Option<()> {
+    let start = ctx.data();
+    if start + LEN > ctx.data_end() {
+        return None;
+    }
+    let peer = FIRST_SOURCE + next(next_number()? * SOURCE_STRIDE, setting(&SOURCES));
+    let [high, low] = [(peer >> 16) as u16, peer as u16].map(u16::to_be);
+    // SAFETY: before the packet's end, as just checked, and at an even address.
+    unsafe { *((start + offset::DESTINATION) as *mut [u16; 2]) = [high, low] };
+    Some(())
 }
 
 /// Makes the frame the next probe, with right checksums: the kernel's stack drops others
@@ -97,12 +127,7 @@ fn next_probe(ctx: &XdpContext) -> Option<()> {
     if start + LEN > ctx.data_end() {
         return None;
     }
-    let made = MADE.get_ptr_mut(0)?;
-    // SAFETY: a map value of this type, this CPU's own.
-    let number = unsafe {
-        *made += 1;
-        *made
-    };
+    let number = next_number()?;
     let port = setting(&FIRST_PORT) + next(number * PORT_STRIDE, setting(&PORTS));
     let source = FIRST_SOURCE + next(number * SOURCE_STRIDE, setting(&SOURCES));
 
@@ -129,6 +154,17 @@ fn next_probe(ctx: &XdpContext) -> Option<()> {
         *port_field = port;
     }
     Some(())
+}
+
+/// Counts one more.
+#[inline(always)]
+fn next_number() -> Option<u64> {
+    let made = MADE.get_ptr_mut(0)?;
+    // SAFETY: a map value of this type, this CPU's own.
+    unsafe {
+        *made += 1;
+        Some(*made)
+    }
 }
 
 /// Which of `count` things it is.

@@ -11,10 +11,10 @@
 mod generator;
 
 use aya_ebpf::{
-    bindings::xdp_action,
-    macros::{map, xdp},
+    bindings::{TC_ACT_UNSPEC, xdp_action},
+    macros::{classifier, map, xdp},
     maps::PerCpuArray,
-    programs::XdpContext,
+    programs::{TcContext, XdpContext},
 };
 use xdpfw_common::{
     abi::Block,
@@ -33,6 +33,12 @@ static TOTALS: PerCpuArray<Block> = PerCpuArray::with_max_entries(1, 0);
 #[xdp]
 pub fn noop(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
+}
+
+/// Lets every packet that leaves go on unseen.
+#[classifier]
+pub fn noop_egress(_ctx: TcContext) -> i32 {
+    TC_ACT_UNSPEC
 }
 
 /// Passes every packet unseen.

@@ -3,7 +3,7 @@
 
 use std::{
     io::ErrorKind,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::net::sockopt::set_socket_linger;
 use serde_json::Value;
+use xdpfw_tests::Host;
 
 use crate::{
     measure::Run,
@@ -120,7 +121,10 @@ fn least_disturbed(stage: &Stage, flooded: bool) -> Result<Turn> {
 
 fn turn(stage: &Stage, flooded: bool) -> Result<Turn> {
     let flood = flooded.then(|| stage.generator(Spread::SCAN)).transpose()?;
-    let (gigabits, share) = under(stage, flood.as_ref(), || gigabits(stage))?;
+    let (host, peer) = (&stage.lab.host, &stage.lab.peer);
+    let address = stage.lab.link().near().address;
+    let connection = || gigabits(host, peer, address);
+    let (gigabits, share) = under(stage, flood.as_ref(), connection)?;
     let (times, _) = under(stage, flood.as_ref(), || connections(stage))?;
     Ok(Turn {
         gigabits,
@@ -194,22 +198,18 @@ fn keep_flooding(stage: &Stage, yardsticks: &Yardsticks, over: &AtomicBool) -> R
     })
 }
 
-/// What goes through a connection to the open port.
-fn gigabits(stage: &Stage) -> Result<f64> {
-    let (host, peer) = (&stage.lab.host, &stage.lab.peer);
-    let (address, port) = (
-        stage.lab.link().near().address.to_string(),
-        OPEN.to_string(),
-    );
-    let _server = host.spawn("sh", ["-c", "exec iperf3 -s -p \"$0\" >/dev/null", &port])?;
+/// What goes through a connection from a client to the open port of a server.
+pub(crate) fn gigabits(server: &Host, client: &Host, address: Ipv4Addr) -> Result<f64> {
+    let (address, port) = (address.to_string(), OPEN.to_string());
+    let _server = server.spawn("sh", ["-c", "exec iperf3 -s -p \"$0\" >/dev/null", &port])?;
     let listening = ["-Hltn", "sport", "=", &port];
     let deadline = Instant::now() + PATIENCE;
-    while host.run("ss", listening)?.is_empty() {
+    while server.run("ss", listening)?.is_empty() {
         ensure!(Instant::now() < deadline, "iperf3 does not listen");
         thread::sleep(Duration::from_millis(10));
     }
-    let client = ["-c", &address, "-p", &port, "-t", SECONDS, "--json"];
-    let text = peer.run("iperf3", client)?;
+    let arguments = ["-c", &address, "-p", &port, "-t", SECONDS, "--json"];
+    let text = client.run("iperf3", arguments)?;
     let result: Value = serde_json::from_str(&text).context("what iperf3 wrote is not JSON")?;
     let bits = result["end"]["sum_received"]["bits_per_second"].as_f64();
     Ok(bits.context("iperf3 does not tell what was received")? / 1e9)

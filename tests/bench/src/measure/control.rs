@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::{maps::MapInfo, programs::ProgramInfo};
-use xdpfw_common::abi::SHARED_MAPS;
+use xdpfw_common::abi::{Holds, SHARED_MAPS};
 
 use crate::{
     measure::Run,
@@ -165,9 +165,10 @@ impl<'a> Control<'a> {
         stage.apply(BEFORE)?;
         let file = self.policy_file(policy)?;
         let peak = stage.peak_of_xdpfw(&["--quiet", "apply", &file])?;
-        let (maps, counters) = map_memory(stage)?;
-        push(subjects::XDPFW_MAPS, maps);
-        push(subjects::XDPFW_COUNTERS, counters);
+        let memory = Memory::of(stage)?;
+        push(subjects::XDPFW_MAPS, memory.policy);
+        push(subjects::XDPFW_COUNTERS, memory.counters);
+        push(subjects::XDPFW_FLOWS, memory.flows);
         push(subjects::XDPFW_APPLY_PEAK, peak);
         if let Some(nft) = &self.nft {
             let file = self.nft_file("large.nft", policy, Form::Plain)?;
@@ -222,29 +223,40 @@ fn fastest(mut command: impl FnMut() -> Result<Duration>) -> Result<f64> {
     Ok(fastest.as_secs_f64() * 1e3)
 }
 
-/// What the maps of a generation take, in bytes, as the kernel accounts for them: those
-/// of the policy, and the counters of one CPU.
-fn map_memory(stage: &Stage) -> Result<(u64, u64)> {
-    let program = ProgramInfo::from_pin(stage.generation()?)?;
-    let (mut policy, mut counters) = (0, 0);
-    for id in program.map_ids()?.context("the kernel tells no maps")? {
-        let map = MapInfo::from_id(id)?;
-        let is_shared = SHARED_MAPS
-            .iter()
-            .any(|shared| Some(shared.name) == map.name_as_str());
-        let sum = if is_shared {
-            &mut counters
-        } else {
-            &mut policy
-        };
-        *sum += memory(&map)?;
+/// What the maps of a generation take, in bytes, as the kernel accounts for them.
+#[derive(Default)]
+struct Memory {
+    /// The policy.
+    policy: u64,
+    /// The counters of one CPU.
+    counters: u64,
+    /// What left lately.
+    flows: u64,
+}
+
+impl Memory {
+    fn of(stage: &Stage) -> Result<Self> {
+        let program = ProgramInfo::from_pin(stage.generation()?.join("program"))?;
+        let cpus = possible_cpus()?;
+        let mut memory = Self::default();
+        for id in program.map_ids()?.context("the kernel tells no maps")? {
+            let map = MapInfo::from_id(id)?;
+            let bytes = memory_of(&map)?;
+            let name = map.name_as_str();
+            let shared = SHARED_MAPS.iter().find(|map| Some(map.name) == name);
+            match shared.map(|map| map.holds) {
+                None => memory.policy += bytes,
+                Some(Holds::Counters) => memory.counters += bytes / cpus,
+                Some(Holds::Flows) => memory.flows += bytes,
+            }
+        }
+        Ok(memory)
     }
-    Ok((policy, counters / possible_cpus()?))
 }
 
 /// What a map takes by the kernel's account (`bpf_map_show_fdinfo` in
 /// kernel/bpf/syscall.c).
-fn memory(map: &MapInfo) -> Result<u64> {
+fn memory_of(map: &MapInfo) -> Result<u64> {
     let fd = map.fd()?;
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));

@@ -98,8 +98,8 @@ const FEATURES: [Feature; 14] = [
         "[[rule]]\ndeny = \"any\"\nfrom = [\"192.0.2.0/24\"]\n",
         "",
     ),
-    Feature::new("replies to bound UDP", "udp_replies = \"bound\"\n", ""),
-    Feature::new("no replies to UDP", "udp_replies = \"off\"\n", ""),
+    Feature::new("replies by sockets", "replies = \"sockets\"\n", ""),
+    Feature::new("no replies", "replies = \"off\"\n", ""),
     Feature::new("no later fragments", "fragments = \"drop\"\n", ""),
     Feature::new("no DHCP client", "dhcp_client = false\n", ""),
     Feature::without_rule("default pass", "default = \"pass\"\n", PASS),
@@ -169,7 +169,8 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Vec<Chapter>> {
                 (this.feature.name, callee)
             })
             .collect();
-        packet::compare(&mut chapter, &callees, &mut varier, run)?;
+        let packets = packet::packets(&first.stage);
+        packet::compare(&mut chapter, &packets, &callees, &mut varier, run)?;
     }
     Ok(vec![chapter])
 }

@@ -43,6 +43,27 @@ pub(crate) struct Packet {
     pub(crate) verdict: u32,
 }
 
+impl Packet {
+    /// One that comes in by the stage's first link, the same each time.
+    pub(crate) fn new(stage: &Stage, case: &'static str, packet: &[u8], verdict: u32) -> Self {
+        let link = stage.lab.link();
+        Self {
+            case,
+            bytes: packets::frame(link.far(), link.near(), packet),
+            varied: false,
+            verdict,
+        }
+    }
+
+    /// One to other ports from other sources each time, all of which are dropped.
+    pub(crate) fn varied(stage: &Stage, case: &'static str, packet: &[u8]) -> Self {
+        Self {
+            varied: true,
+            ..Self::new(stage, case, packet, DROP)
+        }
+    }
+}
+
 /// The packets that are measured, from the peer to the stage's host.
 pub(crate) fn packets(stage: &Stage) -> [Packet; 6] {
     let (near, far) = (stage.lab.link().near(), stage.lab.link().far());
@@ -50,23 +71,14 @@ pub(crate) fn packets(stage: &Stage) -> [Packet; 6] {
     let from = far.at(50_000);
     let tcp = |port, bits| packets::tcp(from, near.at(port), bits);
     let udp = |port| packets::udp(from, near.at(port), b"is there anyone?");
-    let packet = |case, bytes: Vec<u8>, verdict| Packet {
-        case,
-        bytes: packets::frame(far, near, &bytes),
-        varied: false,
-        verdict,
-    };
-    let varied = |case, bytes| Packet {
-        varied: true,
-        ..packet(case, bytes, DROP)
-    };
+    let packet = |case, bytes: Vec<u8>, verdict| Packet::new(stage, case, &bytes, verdict);
+    let varied = |case, bytes: Vec<u8>| Packet::varied(stage, case, &bytes);
     [
         packet(cases::SYN_HOT, tcp(CLOSED, flags::SYN), DROP),
         varied(cases::SYN_VARIED, tcp(CLOSED, flags::SYN)),
         packet(cases::UDP_HOT, udp(161), DROP),
         varied(cases::UDP_VARIED, udp(161)),
         packet(cases::SYN_OPEN, tcp(OPEN, flags::SYN), PASS),
-        // Might be a reply, so a socket is looked for.
         packet(cases::ACK_HOT, tcp(CLOSED, flags::ACK), DROP),
     ]
 }
@@ -119,8 +131,9 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Vec<Chapter>> {
         let yardsticks = ours.yardsticks(Spread::SCAN)?;
         let xdpfw = Filter::Xdpfw.put(&ours, Policy::OnePort)?;
         let dispatcher = xdpfw.program()?;
-        let generation = Xdp::from_pin(ours.generation()?, XdpAttachType::Interface)
-            .context("cannot open the generation's program")?;
+        let generation =
+            Xdp::from_pin(ours.generation()?.join("program"), XdpAttachType::Interface)
+                .context("cannot open the generation's program")?;
         let xdp_filter = has_xdp_filter
             .then(|| Filter::XdpTools.put(&theirs, Policy::OnePort))
             .transpose()?;
@@ -145,7 +158,7 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Vec<Chapter>> {
         if let Some(program) = &peer {
             callees.push((subjects::XDP_FILTER, callee(&theirs, program)));
         }
-        compare(&mut chapter, &callees, &mut varier, run)?;
+        compare(&mut chapter, &packets(&ours), &callees, &mut varier, run)?;
         xdpfw.clear()?;
         xdp_filter.map(InForce::clear).transpose()?;
     }
@@ -155,19 +168,17 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Vec<Chapter>> {
 /// Adds a round: every packet through every program, these taking turns.
 pub(crate) fn compare(
     chapter: &mut Chapter,
+    packets: &[Packet],
     callees: &[(&str, Callee<'_>)],
     varier: &mut Yardsticks,
     run: &Run<'_>,
 ) -> Result<()> {
-    let Some((_, first)) = callees.first() else {
-        return Ok(());
-    };
-    for packet in packets(first.stage) {
+    for packet in packets {
         run.check()?;
         let mut fastest = vec![f64::INFINITY; callees.len()];
         for _ in 0..TURNS {
             for ((_, callee), fastest) in callees.iter().zip(&mut fastest) {
-                *fastest = fastest.min(callee.nanoseconds(&packet, varier)?);
+                *fastest = fastest.min(callee.nanoseconds(packet, varier)?);
             }
         }
         for ((subject, _), fastest) in callees.iter().zip(fastest) {

@@ -9,6 +9,10 @@ use crate::report::chapter::{Chapter, Row, Unit};
 pub(crate) mod chapters {
     pub(crate) const PACKET: &str = "packet";
     pub(crate) const FEATURES: &str = "features";
+    pub(crate) const ANSWERS: &str = "answers";
+    pub(crate) const EGRESS: &str = "egress";
+    pub(crate) const EGRESS_THROUGHPUT: &str = "egress-throughput";
+    pub(crate) const EGRESS_PACKETS: &str = "egress-packets";
     pub(crate) const LIVE: &str = "live";
     pub(crate) const RULES: &str = "rules";
     pub(crate) const RULES_HOT: &str = "rules-hot";
@@ -35,6 +39,8 @@ pub(crate) mod subjects {
     pub(crate) const FLOOR: &str = "floor";
     pub(crate) const XDPFW: &str = "xdpfw";
     pub(crate) const WITHOUT_DISPATCHER: &str = "xdpfw without dispatcher";
+    /// The same, where sockets tell what is an answer, and nothing is remembered.
+    pub(crate) const XDPFW_BY_SOCKETS: &str = "xdpfw, replies by sockets";
     pub(crate) const XDP_FILTER: &str = "xdp-filter";
     pub(crate) const NFT_INGRESS: &str = "nft netdev ingress";
     pub(crate) const NFT_RAW: &str = "nft raw prerouting";
@@ -54,6 +60,7 @@ pub(crate) mod subjects {
     pub(crate) const NFT: &str = "nft";
     pub(crate) const XDPFW_MAPS: &str = "xdpfw maps";
     pub(crate) const XDPFW_COUNTERS: &str = "xdpfw counters, per CPU";
+    pub(crate) const XDPFW_FLOWS: &str = "xdpfw flows";
     pub(crate) const XDPFW_APPLY_PEAK: &str = "xdpfw apply, peak";
     pub(crate) const NFT_FILE_PEAK: &str = "nft -f, peak";
     /// A policy of one rule, for one port, by which the other features are seen.
@@ -68,6 +75,22 @@ pub(crate) mod cases {
     pub(crate) const UDP_VARIED: &str = "UDP, closed ports, varied";
     pub(crate) const SYN_OPEN: &str = "SYN, open port, hot";
     pub(crate) const ACK_HOT: &str = "ACK, closed port, hot";
+    pub(crate) const ACK_VARIED: &str = "ACK, closed ports, varied";
+    pub(crate) const UDP_ANSWER: &str = "UDP, answer";
+    pub(crate) const TCP_ANSWER: &str = "TCP, answer";
+    pub(crate) const UDP_STRANGER: &str = "UDP, port in use, stranger";
+    pub(crate) const ACK_STRANGER: &str = "ACK, port in use, stranger";
+    pub(crate) const SYN_STRANGER: &str = "SYN, port in use, stranger";
+    pub(crate) const ECHO_REPLY: &str = "echo reply, id never used";
+    pub(crate) const ICMP_ERROR: &str = "ICMP error, unrelated";
+    pub(crate) const UDP_NEW: &str = "UDP, new flow";
+    pub(crate) const UDP_KNOWN: &str = "UDP, known flow";
+    pub(crate) const TCP_KNOWN: &str = "TCP, known flow";
+    pub(crate) const FROM_OPEN_PORT: &str = "TCP, from an open port";
+    pub(crate) const UDP_FULL: &str = "UDP, new flow, full table";
+    pub(crate) const ONE_CONNECTION: &str = "TCP, one connection";
+    pub(crate) const ONE_FLOW: &str = "UDP, one flow";
+    pub(crate) const NEW_FLOWS: &str = "UDP, each a new flow";
     pub(crate) const SYN_1_CPU: &str = "SYN, 1 CPU";
     pub(crate) const SYN_2_CPUS: &str = "SYN, 2 CPUs";
     pub(crate) const UDP_1_CPU: &str = "UDP, 1 CPU";
@@ -126,11 +149,12 @@ pub(crate) fn ids() -> Vec<&'static str> {
 }
 
 /// All chapters, in the order of the page.
-pub(crate) const OUTLINES: [Outline; 16] = {
+pub(crate) const OUTLINES: [Outline; 20] = {
     use self::{cases::*, chapters::*, subjects::*};
     use Unit::*;
 
     const FLOODED: &[&str] = &[NO_FILTER, XDP_PASS, XDPFW, NFT_RAW, NFT_CONNTRACK];
+    const SENDING: &[&str] = &[NO_FILTER, XDP_PASS, XDPFW_BY_SOCKETS, XDPFW];
     const GROWN: &[&str] = &[NOOP, XDPFW, NFT_PLAIN, NFT_SETS];
     const TO_TEN_THOUSAND: &[&str] = &[ONE, "10", "100", "1,000", TEN_THOUSAND];
     const TO_100_000: &[&str] = &[ONE, "10", "100", "1,000", TEN_THOUSAND, "100,000"];
@@ -158,8 +182,8 @@ pub(crate) const OUTLINES: [Outline; 16] = {
                 "destination prefix",
                 "interface",
                 "any from a prefix",
-                "replies to bound UDP",
-                "no replies to UDP",
+                "replies by sockets",
+                "no replies",
                 "no later fragments",
                 "no DHCP client",
                 "default pass",
@@ -167,6 +191,53 @@ pub(crate) const OUTLINES: [Outline; 16] = {
                 "traced",
             ],
             cases: &[SYN_HOT, SYN_VARIED, UDP_HOT, UDP_VARIED, SYN_OPEN, ACK_HOT],
+        },
+        Outline {
+            id: ANSWERS,
+            title: "Answers, and what looks like them",
+            unit: NanosecondsPerPacket,
+            axis: "packet",
+            reference: Some(NOOP),
+            subjects: &[NOOP, XDPFW, XDPFW_BY_SOCKETS],
+            cases: &[
+                SYN_VARIED,
+                ACK_VARIED,
+                UDP_VARIED,
+                UDP_ANSWER,
+                TCP_ANSWER,
+                UDP_STRANGER,
+                ACK_STRANGER,
+                SYN_STRANGER,
+                ECHO_REPLY,
+                ICMP_ERROR,
+            ],
+        },
+        Outline {
+            id: EGRESS,
+            title: "One packet that leaves",
+            unit: NanosecondsPerPacket,
+            axis: "packet",
+            reference: Some(NOOP),
+            subjects: &[NOOP, XDPFW],
+            cases: &[UDP_KNOWN, TCP_KNOWN, FROM_OPEN_PORT, UDP_NEW, UDP_FULL],
+        },
+        Outline {
+            id: EGRESS_THROUGHPUT,
+            title: "Throughput of what the host sends",
+            unit: GigabitsPerSecond,
+            axis: "traffic",
+            reference: Some(NO_FILTER),
+            subjects: SENDING,
+            cases: &[ONE_CONNECTION],
+        },
+        Outline {
+            id: EGRESS_PACKETS,
+            title: "Small packets that the host sends",
+            unit: MegapacketsPerSecond,
+            axis: "traffic",
+            reference: Some(NO_FILTER),
+            subjects: SENDING,
+            cases: &[ONE_FLOW, NEW_FLOWS],
         },
         Outline {
             id: LIVE,
@@ -309,7 +380,13 @@ pub(crate) const OUTLINES: [Outline; 16] = {
             unit: Mebibytes,
             axis: "policy",
             reference: None,
-            subjects: &[XDPFW_MAPS, XDPFW_COUNTERS, XDPFW_APPLY_PEAK, NFT_FILE_PEAK],
+            subjects: &[
+                XDPFW_MAPS,
+                XDPFW_COUNTERS,
+                XDPFW_FLOWS,
+                XDPFW_APPLY_PEAK,
+                NFT_FILE_PEAK,
+            ],
             cases: &[ONE_RULE, TEN_THOUSAND_RULES, HUNDRED_THOUSAND_PREFIXES],
         },
     ]

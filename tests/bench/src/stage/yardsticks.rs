@@ -7,11 +7,13 @@ use anyhow::{Context as _, Result, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, ProgramArray},
-    programs::{ProgramFd, Xdp},
+    programs::{ProgramFd, SchedClassifier, Xdp},
 };
 
 /// Drops every packet unseen.
 pub(crate) const NOOP: &str = "noop";
+/// Lets every packet that leaves go on unseen.
+pub(crate) const NOOP_EGRESS: &str = "noop_egress";
 /// Passes every packet unseen.
 pub(crate) const PASS: &str = "pass";
 /// Reads one field and drops.
@@ -25,6 +27,9 @@ const VARIED: [&str; 2] = ["varied", "varied_frags"];
 /// Where the programs jump to: a program array is for programs that take packets in
 /// several buffers, or for those that do not.
 const SUBJECTS: [&str; 2] = ["SUBJECT", "SUBJECT_FRAGS"];
+/// The same for packets that leave: each goes to another peer.
+const VARIED_EGRESS: &str = "varied_egress";
+const SUBJECT_EGRESS: &str = "SUBJECT_EGRESS";
 
 /// What probes differ in.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +82,17 @@ impl Yardsticks {
                 .load()
                 .with_context(|| format!("the kernel refuses the program {name}"))?;
         }
+        for name in [NOOP_EGRESS, VARIED_EGRESS] {
+            let program: &mut SchedClassifier = ebpf
+                .program_mut(name)
+                .with_context(|| format!("no program {name} in {}", object.display()))?
+                .try_into()?;
+            program
+                .load()
+                .with_context(|| format!("the kernel refuses the program {name}"))?;
+        }
         let mut subjects = HashMap::new();
-        for name in SUBJECTS {
+        for name in SUBJECTS.into_iter().chain([SUBJECT_EGRESS]) {
             let map = ebpf
                 .take_map(name)
                 .with_context(|| format!("no map {name} in {}", object.display()))?;
@@ -108,5 +122,20 @@ impl Yardsticks {
             }
         }
         bail!("the kernel lets no program jump to the one that is measured")
+    }
+
+    pub(crate) fn get_egress(&self, name: &str) -> Result<&SchedClassifier> {
+        let program = self.ebpf.program(name).context("no such program")?;
+        Ok(program.try_into()?)
+    }
+
+    /// The program that turns packets to other peers, set to hand them to `subject`.
+    pub(crate) fn varied_egress(&mut self, subject: &ProgramFd) -> Result<&SchedClassifier> {
+        let array = self.subjects.get_mut(SUBJECT_EGRESS);
+        array
+            .context("no such map")?
+            .set(0, subject, 0)
+            .context("the kernel lets no program jump to the one that is measured")?;
+        self.get_egress(VARIED_EGRESS)
     }
 }
