@@ -38,6 +38,10 @@ impl Edit {
         if let Some(summary) = &applied.summary {
             printer.detail(|| summary.clone());
         }
+        // Done, but for answers that may be lost in silence.
+        for unrecorded in &applied.unrecorded {
+            printer.warning(unrecorded);
+        }
         Ok(applied)
     }
 }
