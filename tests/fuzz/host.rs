@@ -80,7 +80,6 @@ impl Simple {
                 } else {
                     ICMP_ERRORS_RELATED
                 },
-                records: 1,
                 listed_kinds: 0,
                 questions: asks,
                 rest: [start; ProtocolKind::ALL.len()],

@@ -272,7 +272,6 @@ fn config(policy: &Policy) -> Config {
             IcmpErrors::Related => ICMP_ERRORS_RELATED,
             IcmpErrors::Pass => ICMP_ERRORS_PASS,
         },
-        records: u32::from(policy.records_flows()),
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

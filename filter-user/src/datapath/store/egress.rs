@@ -11,7 +11,7 @@ use crate::{
         object::Object,
         pins::PinDirectory,
     },
-    netlink::{Interface, interfaces},
+    netlink::Interface,
 };
 
 /// Pin of the program array with the egress half of the generation in force.
@@ -43,19 +43,6 @@ impl Store {
             Some(directory) => egress_hook(directory).on(index),
             None => Ok(None),
         }
-    }
-
-    /// The interfaces that the egress half is attached to, filtered or not.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses to tell.
-    pub fn attached_egress(&self) -> Result<Vec<(Interface, Egress)>> {
-        let found = interfaces()?.into_iter().map(|interface| {
-            let egress = self.egress_on(interface.index)?;
-            Ok(egress.map(|egress| (interface, egress)))
-        });
-        found.filter_map(Result::transpose).collect()
     }
 
     /// Detaches the egress half alone from an interface, or does nothing.
