@@ -1,24 +1,26 @@
 //! Flows against a model: random sequences of packets out and in, of time that passes and of
 //! full tables.
 //!
-//! The model keeps no state. It holds the history of one flow against what the module's
-//! documentation promises, and knows of the tables only what they evicted.
+//! The reference model knows of the tables only what they evicted.
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     env,
+    net::Ipv4Addr,
+    time::Duration,
 };
 
 use proptest::prelude::*;
 use xdpfw_common::{
     abi::{FlowKey, FlowState},
     flows::{
-        Answer, CLOSED_AGE, Carries, ECHO_AGE, Memory, Note, OTHER_AGE, Origin, Packet, REFRESH,
-        Recorder, TCP_AGE, Table, UDP_AGE, UNANSWERED_AGE, ask, note_time, record,
+        Answer, CLOSED_AGE, Carries, ECHO_AGE, Memory, Note, OTHER_AGE, Origin, Packet, Recorder,
+        TCP_AGE, Table, UDP_AGE, UNANSWERED_AGE, ask, note_time, record,
     },
     wire::tcp::Flags,
 };
+use xdpfw_model::{Conversation, History, Kind, Known, Past as _, Sender, Shelf};
 
 const HZ: u64 = 250;
 const FIN: u8 = 1 << 0;
@@ -26,6 +28,8 @@ const SYN: u8 = 1 << 1;
 const RST: u8 = 1 << 2;
 const ACK: u8 = 1 << 4;
 
+/// Where everything goes out and comes in.
+const INTERFACE: &str = "eth0";
 /// Peers of the sequences: for each origin, more than a table holds flows.
 const PEERS: u8 = 8;
 /// Flows that a table holds.
@@ -161,206 +165,69 @@ impl Recorder for World {
     }
 }
 
-/// What has happened to one flow.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    Out(Origin, Carries, Flags),
-    /// One that belonged to it.
-    FinIn,
-    Evicted(Origin, Table),
-}
-
-/// The history of one flow, with times.
-type History = Vec<(u64, Event)>;
-
-/// What the module promises for a packet that comes in now.
-fn promised(history: &History, packet: &Packet, now: u64) -> Answer {
-    let &Packet { carries, flags, .. } = packet;
-    let lives = |since: u64, seconds: u64| now - since <= seconds * HZ;
-    match carries {
-        Carries::Tcp => {
-            let mut answers = Origin::ALL.map(|origin| promised_tcp(history, origin, flags, now));
-            // What left from here counts, whoever sent it; a connection before a SYN.
-            answers.sort_by_key(|answer| match answer {
-                (Answer::Yes | Answer::PickedUp, true) => 0,
-                (Answer::Yes | Answer::PickedUp, false) => 1,
-                (Answer::AskSocket, _) => 2,
-                (Answer::No, _) => 3,
-            });
-            answers[0].0
-        }
-        Carries::EchoRequest | Carries::OtherIcmp => Answer::No,
-        _ => {
-            let seconds = match carries {
-                Carries::Udp => UDP_AGE,
-                Carries::EchoReply => ECHO_AGE,
-                _ => OTHER_AGE,
-            };
-            let is_known = Origin::ALL.into_iter().any(|origin| {
-                let begin = after(
-                    history,
-                    |event| matches!(event, Event::Evicted(other, Table::Other) if other == origin),
-                );
-                let outs = history[begin..]
-                    .iter()
-                    .filter_map(|&(at, event)| match event {
-                        Event::Out(other, carries, _)
-                            if other == origin && opens_other(carries) =>
-                        {
-                            Some(at)
-                        }
-                        _ => None,
-                    });
-                last_written(outs).is_some_and(|at| lives(at, seconds))
-            });
-            if is_known { Answer::Yes } else { Answer::No }
-        }
-    }
-}
-
-const fn opens_other(carries: Carries) -> bool {
-    matches!(
+/// The conversation of a packet, in the model's words; `None` if it neither opens nor
+/// answers one.
+fn conversation(packet: &Packet) -> Option<Conversation> {
+    let Packet {
+        key,
         carries,
-        Carries::Udp | Carries::EchoRequest | Carries::Other
-    )
-}
-
-/// The place behind the last event of a kind.
-fn after(history: &History, is_kind: impl Fn(Event) -> bool) -> usize {
-    let last = history.iter().rposition(|&(_, event)| is_kind(event));
-    last.map_or(0, |index| index + 1)
-}
-
-/// The time that a flow shows whose packets left at these: it is written once a second.
-fn last_written(times: impl Iterator<Item = u64>) -> Option<u64> {
-    times.fold(None, |written, at| match written {
-        Some(written) if at - written <= REFRESH * HZ => Some(written),
-        _ => Some(at),
+        flags,
+        ..
+    } = packet;
+    let address = |bytes: &[u8; 16]| Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into();
+    let [remote, local] = [key.remote_port, key.local_port].map(u16::from_be_bytes);
+    Some(Conversation {
+        remote: address(&key.remote),
+        local: address(&key.local),
+        kind: match carries {
+            Carries::Tcp => Kind::Tcp {
+                remote,
+                local,
+                flags: xdpfw_model::Flags {
+                    syn: flags.open_connection() || flags.accepts(),
+                    ack: !flags.open_connection(),
+                    fin: flags.finishes(),
+                    rst: flags.resets(),
+                    other: false,
+                },
+            },
+            Carries::Udp => Kind::Udp { remote, local },
+            Carries::EchoRequest | Carries::EchoReply => Kind::Ping(local),
+            Carries::Other => Kind::Other {
+                protocol: key.protocol,
+                ports: None,
+            },
+            Carries::OtherIcmp => return None,
+        },
     })
 }
 
-/// What is known of a connection.
-#[derive(Clone, Copy)]
-enum Connection {
-    Unknown,
-    /// A bare SYN left last, at this time.
-    Asked(u64),
-    /// It is open, or over: when it was written last, and what is known.
-    Known {
-        written: u64,
-        picked_up: bool,
-        fin_out: bool,
-        fin_in: bool,
-        /// It was over when a segment left.
-        over: bool,
-    },
+/// Whose packets a table holds, and which, in the model's words.
+const fn shelf((origin, table): (Origin, Table)) -> (Sender, Shelf) {
+    let sender = match origin {
+        Origin::Local => Sender::Host,
+        Origin::Forwarded => Sender::Another,
+    };
+    let shelf = match table {
+        Table::Brief => Shelf::Brief,
+        Table::Tcp => Shelf::Open,
+        Table::Other => Shelf::Other,
+    };
+    (sender, shelf)
 }
 
-/// What an event makes of a connection.
-fn after_event(connection: Connection, at: u64, event: Event, origin: Origin) -> Connection {
-    let flags = match event {
-        Event::Out(other, Carries::Tcp, flags) if other == origin => flags,
-        Event::Evicted(other, table) if other == origin => {
-            return match (connection, table) {
-                (Connection::Asked(_) | Connection::Known { over: true, .. }, Table::Brief)
-                | (Connection::Known { over: false, .. }, Table::Tcp) => Connection::Unknown,
-                _ => connection,
-            };
-        }
-        Event::FinIn => {
-            return match connection {
-                Connection::Known {
-                    written,
-                    picked_up,
-                    fin_out,
-                    over,
-                    ..
-                } => Connection::Known {
-                    written,
-                    picked_up,
-                    fin_out,
-                    fin_in: true,
-                    over,
-                },
-                other => other,
-            };
-        }
-        _ => return connection,
-    };
-    if flags.resets() {
-        return Connection::Unknown;
-    }
-    if flags.accepts() {
-        return connection;
-    }
-    if flags.open_connection() {
-        return Connection::Asked(at);
-    }
-    let fin = flags.finishes();
-    match connection {
-        Connection::Unknown | Connection::Asked(_) => Connection::Known {
-            written: at,
-            picked_up: matches!(connection, Connection::Unknown),
-            fin_out: fin,
-            fin_in: false,
-            over: false,
+/// The packet by which a conversation is known: its key, and nothing in particular.
+fn packet_of(key: FlowKey) -> Packet {
+    Packet {
+        key,
+        carries: match key.protocol {
+            6 => Carries::Tcp,
+            17 => Carries::Udp,
+            1 => Carries::EchoReply,
+            _ => Carries::Other,
         },
-        Connection::Known {
-            written,
-            picked_up,
-            fin_out,
-            fin_in,
-            over,
-        } => {
-            let is_over_now = !over && fin_in && (fin || fin_out);
-            let news = !over && fin && !fin_out;
-            Connection::Known {
-                written: if is_over_now || news || at - written > REFRESH * HZ {
-                    at
-                } else {
-                    written
-                },
-                picked_up,
-                fin_out: fin_out || fin,
-                fin_in,
-                over: over || is_over_now,
-            }
-        }
-    }
-}
-
-/// The same for one origin, and whether a connection answers rather than a SYN.
-fn promised_tcp(history: &History, origin: Origin, inbound: Flags, now: u64) -> (Answer, bool) {
-    let connection = history
-        .iter()
-        .fold(Connection::Unknown, |connection, &(at, event)| {
-            after_event(connection, at, event, origin)
-        });
-    let unknown = if inbound.open_connection() {
-        Answer::No
-    } else {
-        Answer::AskSocket
-    };
-    match connection {
-        Connection::Asked(at) if now - at <= UNANSWERED_AGE * HZ => (Answer::Yes, false),
-        Connection::Known {
-            written,
-            picked_up,
-            fin_out,
-            fin_in,
-            ..
-        } if !inbound.open_connection() => {
-            let age = match fin_out && fin_in {
-                true => CLOSED_AGE,
-                false => TCP_AGE,
-            };
-            match picked_up {
-                _ if now - written > age * HZ => (unknown, false),
-                true => (Answer::PickedUp, true),
-                false => (Answer::Yes, true),
-            }
-        }
-        _ => (unknown, false),
+        flags: Flags::new(ACK),
+        padding: [0; 2],
     }
 }
 
@@ -461,37 +328,47 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Runs a sequence, and holds each answer against the promise.
 fn run(steps: &[Step]) -> Result<(), TestCaseError> {
     let world = World::new();
-    let mut histories: HashMap<FlowKey, History> = HashMap::new();
+    let start = world.now();
+    let mut history = History::default();
     for step in steps {
+        let now = Duration::from_secs(world.now() - start) / HZ as u32;
         match step {
             Step::Wait(ticks) => world.wait(*ticks),
             Step::Out(packet) => {
                 let origin = origin_of(packet.key.remote[3]);
                 record(packet, origin, &world);
-                let event = Event::Out(origin, packet.carries, packet.flags);
-                histories
-                    .entry(packet.key)
-                    .or_default()
-                    .push((world.now(), event));
+                if !matches!(packet.carries, Carries::EchoReply)
+                    && let Some(answer) = conversation(packet)
+                {
+                    history.leaves(&answer, INTERFACE, shelf((origin, Table::Other)).0, now);
+                }
                 for (origin, table, key) in world.evicted.take() {
-                    let event = Event::Evicted(origin, table);
-                    histories.entry(key).or_default().push((world.now(), event));
+                    if let Some(conversation) = conversation(&packet_of(key)) {
+                        let from = shelf((origin, table));
+                        history.forgets(&conversation, INTERFACE, from, now);
+                    }
                 }
             }
             Step::In(packet) => {
                 let before = world.inserted.get();
                 let answer = ask(packet, &world);
                 prop_assert_eq!(world.inserted.get(), before, "{:?} inserts", packet);
-                let history = histories.entry(packet.key).or_default();
-                let promised = promised(history, packet, world.now());
-                // A note may spare the look-ups, and with it the socket's.
-                let agree = match (answer, promised) {
-                    (Answer::No | Answer::AskSocket, Answer::No | Answer::AskSocket) => true,
-                    (answer, promised) => answer == promised,
+                let conversation = conversation(packet)
+                    .filter(|_| !matches!(packet.carries, Carries::EchoRequest));
+                let promised = conversation.map_or(Known::Nothing, |conversation| {
+                    history.at(now, INTERFACE).known(&conversation)
+                });
+                let known = match answer {
+                    Answer::Yes => Known::Opened,
+                    Answer::PickedUp => Known::PickedUp,
+                    // A note may spare the look-ups, and with it the socket's.
+                    Answer::AskSocket | Answer::No if promised == Known::Sent => Known::Sent,
+                    Answer::AskSocket => Known::Sent,
+                    Answer::No => Known::Nothing,
                 };
-                prop_assert!(agree, "{:?}, not {:?}: {:?}", answer, promised, packet);
-                if packet.flags.finishes() && matches!(answer, Answer::Yes | Answer::PickedUp) {
-                    history.push((world.now(), Event::FinIn));
+                prop_assert_eq!(known, promised, "{:?}: {:?}", answer, packet);
+                if let Some(conversation) = conversation {
+                    history.comes_in(&conversation, INTERFACE, now);
                 }
             }
         }

@@ -39,6 +39,12 @@ pub(crate) fn cli() -> clap::Command {
                 .help("Random packets under each policy"),
         )
         .arg(
+            number("sequences")
+                .default_value("1000")
+                .value_parser(count())
+                .help("Random sequences of packets out and in under each policy"),
+        )
+        .arg(
             number("seed")
                 .value_parser(value_parser!(u64))
                 .help("What all that is random follows from; by default the time"),
@@ -53,7 +59,7 @@ pub(crate) fn cli() -> clap::Command {
             Arg::new("coverage")
                 .long("coverage")
                 .action(ArgAction::SetTrue)
-                .conflicts_with_all(["policies", "packets", "first"])
+                .conflicts_with_all(["policies", "packets", "sequences", "first"])
                 .help(
                     "Instead, let a coverage-guided fuzzer at the packet logic itself (needs no \
                      root)",
@@ -86,16 +92,17 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
     test::check_privileges()?;
     packages::install_tools()?;
     let build = build::run()?;
-    let [first, policies, packets] =
-        ["first", "policies", "packets"].map(|name| number(name).unwrap_or_default());
+    let [first, policies, packets, sequences] =
+        ["first", "policies", "packets", "sequences"].map(|name| number(name).unwrap_or_default());
     let numbers = [
         ("SEED", seed),
         ("FIRST", first),
         ("POLICIES", policies),
         ("PACKETS", packets),
+        ("SEQUENCES", sequences),
     ];
     say(format_args!(
-        "fuzz: {policies} policies, {packets} packets each, seed {seed}"
+        "fuzz: {policies} policies, {packets} packets and {sequences} sequences each, seed {seed}"
     ));
     // Optimised: most of the time is the model's and the generator's.
     let mut command = cargo()?;

@@ -118,6 +118,70 @@ impl Conversation {
     }
 }
 
+impl Kind {
+    /// The flags of a TCP segment.
+    pub(crate) const fn flags(self) -> Option<Flags> {
+        match self {
+            Self::Tcp { flags, .. } => Some(flags),
+            _ => None,
+        }
+    }
+}
+
+impl Message {
+    /// What answers an echo request.
+    const fn reply(self, number: u8) -> Self {
+        Self { number, ..self }
+    }
+}
+
+impl Ip {
+    /// The answer to a packet that leaves, if anything may answer it: not a group, which
+    /// nobody is. The flags are those of the packet itself.
+    pub fn answer(&self) -> Option<Self> {
+        let is_group = match self.destination {
+            IpAddr::V4(group) => group.octets()[0] >= 224,
+            IpAddr::V6(group) => group.is_multicast(),
+        };
+        let content = match self.content {
+            _ if is_group => return None,
+            Content::Tcp {
+                source,
+                destination,
+                flags,
+            } => Content::Tcp {
+                source: destination,
+                destination: source,
+                flags,
+            },
+            Content::Udp {
+                source,
+                destination,
+            } => Content::Udp {
+                source: destination,
+                destination: source,
+            },
+            Content::Icmp(message) if message.number == ECHO_REQUEST => {
+                Content::Icmp(message.reply(ECHO_REPLY))
+            }
+            Content::Icmp6(message) if message.number == ECHO_REQUEST6 => {
+                Content::Icmp6(message.reply(ECHO_REPLY6))
+            }
+            Content::Other { protocol, ports } => Content::Other {
+                protocol,
+                ports: ports.map(|(source, destination)| (destination, source)),
+            },
+            Content::Icmp(_) | Content::Icmp6(_) | Content::LaterFragment => return None,
+        };
+        Some(Self {
+            source: self.destination,
+            destination: self.source,
+            hops: self.hops,
+            content,
+        })
+    }
+}
+
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY6: u8 = 129;
@@ -125,7 +189,7 @@ const ECHO_REQUEST6: u8 = 128;
 
 impl Quote {
     /// A packet that would answer the quoted one, if anything does.
-    pub(crate) fn answer(&self) -> Option<Ip> {
+    pub fn answer(&self) -> Option<Ip> {
         let [a, b, c, d, e, f, _, _] = self.start;
         let (ours, theirs) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
         let reply = |number| Message {

@@ -17,6 +17,7 @@
 //! ```
 
 mod conversation;
+mod history;
 mod packet;
 mod policy;
 mod sample;
@@ -26,6 +27,10 @@ use rand::SeedableRng as _;
 use rand_pcg::Pcg64Mcg;
 
 pub use conversation::{Conversation, Kind, Known, Past};
+pub use history::{
+    CLOSED_AGE, ECHO_AGE, History, Moment, OTHER_AGE, REFRESH, Sender, Shelf, TCP_AGE, UDP_AGE,
+    UNANSWERED_AGE,
+};
 pub use packet::{Content, Flags, Ip, Message, Packet, Quote};
 pub use policy::{Action, Policy, Ports, Prefix, Replies, Rule, Types, What};
 pub use sample::PacketSource;

@@ -44,7 +44,7 @@ impl CountMaps {
         Ok(Self {
             blocks: Map::PerCpuArray(open("counters")?).try_into()?,
             hits: Map::PerCpuArray(open("rule_hits")?).try_into()?,
-            slots: slots(open("record")?)?,
+            slots: slots(&record(generation)?)?,
         })
     }
 
@@ -96,11 +96,18 @@ impl CountMaps {
     }
 }
 
-/// The slots of the rules' counters, from a generation's record: JSON in pieces.
-fn slots(record: MapData) -> Result<Vec<u32>> {
+/// The record of the generation that is pinned in this directory: JSON in pieces.
+pub(super) fn record(generation: &Path) -> Result<Value> {
+    let path = generation.join("record");
+    let record =
+        MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
     let record = aya::maps::Array::<_, [u8; 4096]>::try_from(Map::Array(record))?;
     let pieces: Vec<[u8; 4096]> = record.iter().collect::<Result<_, _>>()?;
-    let record: Value = serde_json::from_slice(pieces.as_flattened())?;
+    Ok(serde_json::from_slice(pieces.as_flattened())?)
+}
+
+/// The slots of the rules' counters.
+fn slots(record: &Value) -> Result<Vec<u32>> {
     serde_json::from_value(record["slots"].clone()).context("the record has no slots")
 }
 

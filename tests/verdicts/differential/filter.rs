@@ -1,6 +1,6 @@
 //! Runs frames through the programs in force, as if they had come in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
@@ -74,6 +74,14 @@ impl Entry {
 }
 
 impl Arrival {
+    /// The same with all of the frame in the first buffer.
+    pub(crate) fn whole(self) -> Self {
+        Self {
+            first_buffer: self.frame.len(),
+            ..self
+        }
+    }
+
     /// The same for the model.
     pub(crate) fn to_model(&self) -> xdpfw_model::Arrival<'_> {
         xdpfw_model::Arrival {
@@ -88,6 +96,8 @@ pub(crate) struct Filter {
     generation: Xdp,
     dispatcher: Xdp,
     dispatcher_l3: Xdp,
+    /// Where the generation is pinned.
+    pub(crate) directory: PathBuf,
     maps: CountMaps,
 }
 
@@ -98,6 +108,7 @@ impl Filter {
             generation: open(&generation.join("program"))?,
             dispatcher: open(&pins.join(names::DISPATCHER))?,
             dispatcher_l3: open(&pins.join(names::DISPATCHER_L3))?,
+            directory: generation.to_owned(),
             maps: CountMaps::open(generation)?,
         })
     }

@@ -1,6 +1,6 @@
 //! Proves that the program in the kernel and the reference model are of one mind
 //! about random packets under random policies: verdict, reason, rule, and every
-//! counter, after every packet.
+//! counter, after every packet; and about what answers what, in random [`sequences`].
 //!
 //! `cargo xtask fuzz` runs the same at length, by setting the variables that
 //! [`Run::asked_for`] reads.
@@ -12,6 +12,7 @@
 
 mod counts;
 mod filter;
+mod sequences;
 mod subject;
 mod trial;
 
@@ -26,6 +27,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use self::{
+    sequences::Tally,
     subject::Subject,
     trial::{Findings, Trial},
 };
@@ -36,6 +38,7 @@ const SHORT: Run = Run {
     first: 0,
     policies: 20,
     packets: 2000,
+    sequences: 200,
 };
 
 /// Policies between two signs of life.
@@ -72,6 +75,8 @@ struct Run {
     policies: u64,
     /// Random packets under each.
     packets: u64,
+    /// Random sequences under each.
+    sequences: u64,
 }
 
 impl Run {
@@ -91,14 +96,15 @@ impl Run {
             first: number("XDPFW_FUZZ_FIRST")?.unwrap_or(SHORT.first),
             policies: number("XDPFW_FUZZ_POLICIES")?.unwrap_or(SHORT.policies),
             packets: number("XDPFW_FUZZ_PACKETS")?.unwrap_or(SHORT.packets),
+            sequences: number("XDPFW_FUZZ_SEQUENCES")?.unwrap_or(SHORT.sequences),
         }))
     }
 
     /// Compares, on all CPUs, and claims that there is no difference.
     fn compare(self) -> Result<Findings> {
         println!(
-            "seed {}: {} policies from number {} on, {} packets each",
-            self.seed, self.policies, self.first, self.packets
+            "seed {}: {} policies from number {} on, {} packets and {} sequences each",
+            self.seed, self.policies, self.first, self.packets, self.sequences
         );
         let start = Instant::now();
         let progress = Mutex::new(Progress::default());
@@ -114,10 +120,14 @@ impl Run {
                 outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
         })?;
-        let Progress { begun, findings } = progress
+        let Progress {
+            begun,
+            findings,
+            sequences,
+        } = progress
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        println!("{findings}");
+        println!("{findings}\n{sequences}");
         ensure!(
             findings.differences.is_empty(),
             "the model and the program differ; each difference is shown above"
@@ -126,6 +136,7 @@ impl Run {
             begun == self.policies && findings.packets() == self.policies * self.packets,
             "not all packets were compared"
         );
+        sequences.check(self.policies * self.sequences)?;
         println!("no difference, in {:.0?}", start.elapsed());
         Ok(findings)
     }
@@ -151,7 +162,10 @@ impl Run {
             let findings = Trial::of(subject, self.seed, number, self.packets)
                 .and_then(Trial::compare)
                 .with_context(|| format!("seed {}, policy {number}", self.seed))?;
-            locked().findings.add(findings);
+            let tally = sequences::compare(subject, self.seed, number, self.sequences)?;
+            let mut progress = locked();
+            progress.findings.add(findings);
+            progress.sequences.add(tally);
         }
     }
 }
@@ -162,4 +176,5 @@ struct Progress {
     /// Policies that some worker has taken.
     begun: u64,
     findings: Findings,
+    sequences: Tally,
 }

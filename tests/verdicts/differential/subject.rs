@@ -75,6 +75,11 @@ impl Subject {
         names.map(|interface| interface.name.as_str()).collect()
     }
 
+    /// The same, whole.
+    pub(crate) fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
     /// One of the filtered interfaces.
     pub(crate) fn choose_interface(&self, random: &mut Random) -> Interface {
         match self.interfaces.choose(random) {
