@@ -16,7 +16,7 @@ use xdpfw_common::{
     abi::{FlowKey, FlowState},
     flows::{
         Answer, CLOSED_AGE, Carries, ECHO_AGE, Memory, Note, OTHER_AGE, Origin, Packet, Recorder,
-        TCP_AGE, Table, UDP_AGE, UNANSWERED_AGE, ask, note_time, record,
+        TCP_AGE, Table, UDP_AGE, UNANSWERED_AGE, ask, is_known_turned, note_time, record,
     },
     wire::tcp::Flags,
 };
@@ -162,6 +162,10 @@ impl Recorder for World {
 
     fn admits_answer(&self, packet: &Packet) -> bool {
         self.admitted == Some(packet.key.remote)
+    }
+
+    fn is_known_turned(&self, packet: &Packet) -> bool {
+        is_known_turned(&packet.key.turned(), packet.carries, self)
     }
 }
 
@@ -478,6 +482,26 @@ fn short_connections_evict_no_open_one() {
         assert_eq!(ask(&tcp(peer, SYN), &world), Answer::No);
     }
     assert_eq!(ask(&tcp(0, ACK), &world), Answer::Yes);
+}
+
+#[test]
+fn answers_that_are_forwarded_are_no_flows_of_their_own() {
+    let turned = |packet: Packet| Packet {
+        key: packet.key.turned(),
+        ..packet
+    };
+    let world = World::new();
+    record(&tcp(0, SYN), Origin::Forwarded, &world);
+    record(&tcp(0, ACK), Origin::Forwarded, &world);
+    record(&udp(1), Origin::Forwarded, &world);
+    let before = world.inserted.get();
+    for answer in [turned(tcp(0, ACK)), turned(udp(1))] {
+        record(&answer, Origin::Forwarded, &world);
+    }
+    assert_eq!(world.inserted.get(), before);
+    // What this host sends itself answers nothing of that.
+    record(&turned(udp(1)), Origin::Local, &world);
+    assert_eq!(world.inserted.get(), before + 1);
 }
 
 #[test]

@@ -86,6 +86,17 @@ extern "C" fn remember(origin: u32) -> u32 {
     0
 }
 
+/// Whether the packet in question is known the other way round. A function of its own, since
+/// [`remember`] has no room for a second key.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn known_turned() -> u32 {
+    let Some(packet) = questions::asked(Asker::Egress as u32) else {
+        return 0;
+    };
+    flows::is_known_turned(&packet.key.turned(), packet.carries, &Outgoing).into()
+}
+
 /// Brings a packet's headers together, where they can be read.
 #[cold]
 #[inline(always)]
@@ -171,5 +182,10 @@ impl Recorder for Outgoing {
     #[inline(always)]
     fn admits_answer(&self, _: &flows::Packet) -> bool {
         questions::admits_answer()
+    }
+
+    #[inline(always)]
+    fn is_known_turned(&self, _: &flows::Packet) -> bool {
+        known_turned() != 0
     }
 }

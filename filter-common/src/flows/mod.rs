@@ -25,7 +25,7 @@ pub(crate) use self::conversation::kind_of;
 pub use self::{
     conversation::Conversation,
     inbound::{Answer, ask},
-    outbound::record,
+    outbound::{is_known_turned, record},
 };
 pub use crate::abi::{Note, Origin, Table};
 use crate::{
@@ -140,6 +140,9 @@ pub trait Recorder: Memory {
     /// Whether rules let in the answer to this packet. Asked only where a flow would be
     /// inserted: it costs what a packet that comes in costs.
     fn admits_answer(&self, packet: &Packet) -> bool;
+
+    /// [`is_known_turned`], of a packet that is forwarded.
+    fn is_known_turned(&self, packet: &Packet) -> bool;
 }
 
 /// A host that knows no flows.
@@ -273,6 +276,19 @@ impl FlowKey {
         };
         self.remote = bytemuck::cast(remote);
         self.local = bytemuck::cast(local);
+    }
+
+    /// The same flow, as the other end would have it: of protocols with ports, or without
+    /// either port or identifier.
+    #[inline(always)]
+    pub const fn turned(&self) -> Self {
+        Self {
+            remote: self.local,
+            local: self.remote,
+            remote_port: self.local_port,
+            local_port: self.remote_port,
+            ..*self
+        }
     }
 
     /// Its addresses.

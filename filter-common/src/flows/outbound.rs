@@ -1,7 +1,7 @@
 //! What a packet that leaves is remembered by.
 
-use super::{Carries, Note, Origin, Packet, REFRESH, Recorder, Table, note_time};
-use crate::abi::FlowState;
+use super::{Carries, Memory, Note, Origin, Packet, REFRESH, Recorder, Table, is_alive, note_time};
+use crate::abi::{FlowKey, FlowState};
 
 /// Remembers a packet that leaves, so that its answer may come in.
 #[inline(always)]
@@ -99,7 +99,7 @@ fn record_first_segment<M: Recorder>(
             memory.remove(origin, Table::Brief, key);
             memory.insert(origin, Table::Tcp, key, state);
         }
-        None if memory.admits_answer(packet) => {}
+        None if memory.admits_answer(packet) || is_answer(packet, origin, memory) => {}
         None => {
             state.picked_up = 1;
             memory.insert(origin, Table::Tcp, key, state);
@@ -113,11 +113,33 @@ fn record_other<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
     match memory.get(origin, Table::Other, key) {
         Some(state) if !is_stale(&state, memory) => {}
         Some(_) => memory.refresh(origin, Table::Other, key),
-        None if memory.admits_answer(packet) => {}
+        None if memory.admits_answer(packet) || is_answer(packet, origin, memory) => {}
         None => {
             let state = FlowState::new(memory.now());
             memory.insert(origin, Table::Other, key, state);
         }
+    }
+}
+
+/// Whether a packet that is forwarded answers a flow that was. What answers it in turn passes
+/// as that flow's first packet did. Without this, a router would remember each conversation
+/// twice, and the half that nobody closes would push out what is open.
+#[inline(always)]
+fn is_answer<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) -> bool {
+    origin == Origin::Forwarded && memory.is_known_turned(packet)
+}
+
+/// Whether a forwarded packet belongs to a flow that is known the other way round; `turned` is
+/// its key as that flow has it.
+#[inline(always)]
+pub fn is_known_turned<M: Memory>(turned: &FlowKey, carries: Carries, memory: &M) -> bool {
+    let known = |table| {
+        let state = memory.get(Origin::Forwarded, table, turned);
+        state.is_some_and(|state| is_alive(memory, table, &state, turned.protocol))
+    };
+    match carries {
+        Carries::Tcp => known(Table::Tcp) || known(Table::Brief),
+        _ => known(Table::Other),
     }
 }
 

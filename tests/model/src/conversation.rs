@@ -107,6 +107,35 @@ impl Conversation {
         })
     }
 
+    /// The same, as the other end would have it; `None` of a ping, which is another one there.
+    pub(crate) fn turned(&self) -> Option<Self> {
+        let kind = match self.kind {
+            Kind::Tcp {
+                remote,
+                local,
+                flags,
+            } => Kind::Tcp {
+                remote: local,
+                local: remote,
+                flags,
+            },
+            Kind::Udp { remote, local } => Kind::Udp {
+                remote: local,
+                local: remote,
+            },
+            Kind::Other { protocol, ports } => Kind::Other {
+                protocol,
+                ports: ports.map(|(remote, local)| (local, remote)),
+            },
+            Kind::Ping(_) => return None,
+        };
+        Some(Self {
+            remote: self.local,
+            local: self.remote,
+            kind,
+        })
+    }
+
     /// Whether a socket can tell: not of a segment that opens a connection, which is for
     /// listeners.
     pub fn may_have_socket(&self) -> bool {

@@ -101,7 +101,24 @@ impl History {
     /// A packet leaves by an interface, so long after the beginning. What may answer it is
     /// its [`answer`](crate::Ip::answer).
     pub fn leaves(&mut self, answer: &Conversation, interface: &str, sender: Sender, at: Duration) {
-        self.add(answer, interface, at, |flags| Event::Out(sender, flags));
+        if sender == Sender::Host || !self.is_new_answer(answer, interface, at) {
+            self.add(answer, interface, at, |flags| Event::Out(sender, flags));
+        }
+    }
+
+    /// Whether what is forwarded answers something that was forwarded the other way, and
+    /// begins no conversation by itself.
+    fn is_new_answer(&self, answer: &Conversation, interface: &str, at: Duration) -> bool {
+        let flags = answer.kind.flags();
+        let moment = self.at(at, interface);
+        let is_known = |conversation: &Conversation| {
+            let events = self.events.get(&Identity::of(conversation, interface));
+            events.is_some_and(|events| moment.is_known_of(events, Sender::Another, conversation))
+        };
+        let events = self.events.get(&Identity::of(answer, interface));
+        !flags.is_some_and(|flags| flags.syn || flags.rst)
+            && !events.is_some_and(|events| is_remembered(events, Sender::Another, answer.kind))
+            && answer.turned().is_some_and(|turned| is_known(&turned))
     }
 
     /// A packet came in and was held against what is known of its conversation.
@@ -180,28 +197,55 @@ impl Past for Moment<'_> {
     }
 }
 
+/// Whether a conversation of this sender is remembered, be it for too long.
+fn is_remembered(events: &[(Duration, Event)], sender: Sender, kind: Kind) -> bool {
+    if matches!(kind, Kind::Tcp { .. }) {
+        !matches!(Connection::of(events, sender), Connection::Unknown)
+    } else {
+        last_written(events, sender).is_some()
+    }
+}
+
+/// When a packet of this sender's left last, as far as it was written down; of all but TCP.
+fn last_written(events: &[(Duration, Event)], sender: Sender) -> Option<Duration> {
+    events
+        .iter()
+        .fold(None, |written, &(at, event)| match event {
+            Event::Forgotten(whose, Shelf::Other) if whose == sender => None,
+            Event::Out(whose, _) if whose == sender => match written {
+                Some(written) if at - written <= REFRESH => Some(written),
+                _ => Some(at),
+            },
+            _ => written,
+        })
+}
+
 impl Moment<'_> {
+    /// Whether something of a conversation was sent by this sender, and may be answered.
+    fn is_known_of(
+        &self,
+        events: &[(Duration, Event)],
+        sender: Sender,
+        conversation: &Conversation,
+    ) -> bool {
+        let known = match conversation.kind {
+            Kind::Tcp { .. } => self.known_connection(events, sender, Flags::NONE).0,
+            kind => self.known_other(events, sender, kind),
+        };
+        known != Known::Sent
+    }
+
     const fn is_within(&self, age: Duration, written: Duration) -> bool {
         self.now.saturating_sub(written).as_nanos() <= age.as_nanos()
     }
 
     fn known_other(&self, events: &[(Duration, Event)], sender: Sender, kind: Kind) -> Known {
-        let written = events
-            .iter()
-            .fold(None, |written, &(at, event)| match event {
-                Event::Forgotten(whose, Shelf::Other) if whose == sender => None,
-                Event::Out(whose, _) if whose == sender => match written {
-                    Some(written) if at - written <= REFRESH => Some(written),
-                    _ => Some(at),
-                },
-                _ => written,
-            });
         let age = match kind {
             Kind::Udp { .. } => UDP_AGE,
             Kind::Ping(_) => ECHO_AGE,
             Kind::Tcp { .. } | Kind::Other { .. } => OTHER_AGE,
         };
-        match written {
+        match last_written(events, sender) {
             Some(written) if self.is_within(age, written) => Known::Opened,
             _ => Known::Sent,
         }
@@ -214,12 +258,7 @@ impl Moment<'_> {
         sender: Sender,
         inbound: Flags,
     ) -> (Known, bool) {
-        let connection = events
-            .iter()
-            .fold(Connection::Unknown, |connection, &(at, event)| {
-                connection.after(at, event, sender)
-            });
-        match connection {
+        match Connection::of(events, sender) {
             Connection::Asked(at) if self.is_within(UNANSWERED_AGE, at) => (Known::Opened, false),
             Connection::Known(open) if !inbound.open() => {
                 let age = if open.fin_out && open.fin_in {
@@ -262,6 +301,15 @@ struct Open {
 }
 
 impl Connection {
+    /// That of a sender, after all that has happened.
+    fn of(events: &[(Duration, Event)], sender: Sender) -> Self {
+        events
+            .iter()
+            .fold(Self::Unknown, |connection, &(at, event)| {
+                connection.after(at, event, sender)
+            })
+    }
+
     fn after(self, at: Duration, event: Event, sender: Sender) -> Self {
         match (self, event) {
             (_, Event::Out(whose, flags)) if whose == sender => self.after_segment(at, flags),

@@ -192,7 +192,11 @@ impl Run<'_> {
             match self.random.random_range(0..16) {
                 0..6 => self.send(talk)?,
                 6..13 => {
-                    let (way, interface) = (Way::In, self.subject.choose_interface(self.random));
+                    let interface = self.subject.choose_interface(self.random);
+                    let way = match talk.sender {
+                        Sender::Another if self.random.random_ratio(1, 4) => Way::Out,
+                        _ => Way::In,
+                    };
                     let packet = match self.random.random_range(0..12) {
                         0 => talk.error(self.random),
                         1 => talk.neighbour(self.random).packet(self.random, way),
@@ -214,15 +218,24 @@ impl Run<'_> {
     /// A packet leaves.
     fn send(&mut self, talk: &Talk) -> Result<()> {
         let interfaces = self.subject.interfaces();
-        let interface = &interfaces[talk.interface];
-        let frame = framed(talk.packet(self.random, Way::Out));
+        // What is forwarded goes on by another interface, and so does its answer.
+        let (way, out) = match talk.sender {
+            Sender::Another if self.random.random_ratio(1, 3) => (Way::In, 1 - talk.interface),
+            _ => (Way::Out, talk.interface),
+        };
+        let interface = &interfaces[out];
+        let frame = framed(talk.packet(self.random, way));
         let came_in_by = match talk.sender {
             Sender::Host => 0,
-            Sender::Another => interfaces[1 - talk.interface].index,
+            Sender::Another => interfaces[1 - out].index,
         };
         let Packet::Ip(ip) = Packet::of_ethernet(&frame) else {
             unreachable!("it was made well")
         };
+        // Whether a flow is known that this answers, nobody promises where rules let it in.
+        if way == Way::In && self.lets_in(&ip) {
+            return Ok(());
+        }
         writeln!(self.story, "{:?}: out {} {ip:?}", self.now, interface.name)?;
         if let Some(answer) = ip.answer()
             && let Some(conversation) = Conversation::of(&answer)

@@ -47,10 +47,12 @@ enum Protocol {
 const SCTP: u8 = 132;
 const GRE: u8 = 47;
 
-/// Which way a packet goes.
+/// From which end of a conversation a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
+    /// From the local end, or whom the host forwards for.
     Out,
+    /// From the peer.
     In,
 }
 
