@@ -57,6 +57,7 @@ struct World {
     evicted: RefCell<Vec<(Origin, Table, FlowKey)>>,
     /// What was inserted, in all.
     inserted: Cell<u64>,
+    discovers: bool,
     free: Option<[u8; 2]>,
     admitted: Option<[u8; 16]>,
 }
@@ -70,6 +71,7 @@ impl World {
             notes: RefCell::default(),
             evicted: RefCell::default(),
             inserted: Cell::new(0),
+            discovers: false,
             free: None,
             admitted: None,
         }
@@ -154,6 +156,10 @@ impl Recorder for World {
 
     fn set_note(&self, note: Note, port: [u8; 2], time: u32) {
         self.notes.borrow_mut().insert((note, port), time);
+    }
+
+    fn discovers(&self) -> bool {
+        self.discovers
     }
 
     fn is_free(&self, packet: &Packet) -> bool {

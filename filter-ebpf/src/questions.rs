@@ -7,7 +7,7 @@
 
 use aya_ebpf::{bindings::xdp_md, macros::map, maps::PerCpuArray, programs::XdpContext};
 use xdpfw_common::{
-    flows::{Conversation, Packet},
+    flows::{Conversation, Packet, is_found, may_be_found},
     verdict,
 };
 
@@ -35,8 +35,9 @@ pub enum Asker {
 /// Whether a packet of this conversation answers something: see [`verdict::is_answer`].
 #[inline(always)]
 pub fn is_answer(ctx: &XdpContext, conversation: &Conversation<'_>, denied: bool) -> bool {
-    put(Asker::Ingress, conversation, interface_of(ctx));
+    let packet = put(Asker::Ingress, conversation, interface_of(ctx));
     answer(ctx.ctx, denied.into()) != 0
+        || verdict::discovers(&Tables::new(ctx)) && packet.is_some_and(may_be_found) && found() != 0
 }
 
 /// Whether rules let in a packet of this conversation: see [`verdict::admits`].
@@ -92,6 +93,15 @@ extern "C" fn answer(ctx: *mut xdp_md, denied: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
     let (tables, sockets) = (Tables::new(&ctx), Sockets::new(&ctx));
     verdict::is_answer(&tables, &sockets, &Known, packet, denied != 0).into()
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn found() -> u32 {
+    let Some(packet) = asked(Asker::Ingress as u32) else {
+        return 0;
+    };
+    is_found(packet, &Known).into()
 }
 
 #[inline(never)]

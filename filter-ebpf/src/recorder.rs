@@ -11,12 +11,18 @@ use xdpfw_common::{
     Transport,
     abi::{BARE_MARK, BARE_MARK_CB, FlowKey, FlowState, Note, Origin, Table},
     flows::{self, Carries, Conversation, Memory, Recorder},
+    verdict,
     wire::Frame as _,
 };
 use xdpfw_ebpf::packet::Packet;
 
 use crate::{
-    maps::{bridges, flows as maps, flows::Known, tables},
+    ingress::Via,
+    maps::{
+        bridges, flows as maps,
+        flows::Known,
+        tables::{self, Tables},
+    },
     questions::{self, Asker},
 };
 
@@ -167,6 +173,11 @@ impl Recorder for Outgoing {
     #[inline(always)]
     fn set_note(&self, note: Note, port: [u8; 2], time: u32) {
         maps::set_note(note, port, time);
+    }
+
+    #[inline(always)]
+    fn discovers(&self) -> bool {
+        verdict::discovers(&Tables::new(&Via(None)))
     }
 
     #[inline(always)]

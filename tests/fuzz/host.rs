@@ -80,6 +80,7 @@ impl Simple {
                 } else {
                     ICMP_ERRORS_RELATED
                 },
+                discovery: 0,
                 listed_kinds: 0,
                 questions: asks,
                 rest: [start; ProtocolKind::ALL.len()],

@@ -8,6 +8,7 @@ mod clients;
 mod containers;
 mod daemons;
 mod devices;
+mod discovery;
 mod fragments;
 mod nat;
 mod older;

@@ -29,6 +29,8 @@ pub struct Config {
     pub dhcp_client: u32,
     /// Which ICMP errors pass: one of [`ICMP_ERRORS_RELATED`], [`ICMP_ERRORS_PASS`].
     pub icmp_errors: u32,
+    /// 1: answers pass to what this host asked by multicast DNS and SSDP.
+    pub discovery: u32,
     /// [`ProtocolKind::bit`]s of the kinds without ports that [`names::LOCAL`](super::names::LOCAL) has entries of.
     pub listed_kinds: u32,
     /// [`Question::bit`]s of the questions that some node asks.
@@ -57,4 +59,4 @@ pub const DHCP_CLIENTS: [u16; 2] = [68, 546];
 /// The port of DHCP servers over IPv4 (RFC 2131, section 4.1).
 pub const DHCP_SERVER: u16 = 67;
 
-const _: () = assert!(size_of::<Config>() == 28 + 5 * 16);
+const _: () = assert!(size_of::<Config>() == 32 + 5 * 16);

@@ -13,9 +13,11 @@
 //! ```
 //!
 //! What rules let in as an answer anyway is not recorded, so that a server's connections do
-//! not fill the tables. Nor is what goes to a group: nobody answers with its address.
+//! not fill the tables. Nor is what goes to a group: nobody answers with its address. But see
+//! [`is_found`].
 
 mod conversation;
+mod discovery;
 mod inbound;
 mod outbound;
 
@@ -24,6 +26,7 @@ use network_types::ip::IpProto;
 pub(crate) use self::conversation::kind_of;
 pub use self::{
     conversation::Conversation,
+    discovery::{is_found, may_be_found},
     inbound::{Answer, ask},
     outbound::{is_known_turned, record},
 };
@@ -133,6 +136,9 @@ pub trait Recorder: Memory {
 
     /// Remembers that a local port sends something.
     fn set_note(&self, note: Note, port: [u8; 2], time: u32);
+
+    /// Whether the policy asks for answers to what is asked of groups.
+    fn discovers(&self) -> bool;
 
     /// Whether rules let in whatever comes to the local port of this packet, by a bitmap.
     fn is_free(&self, packet: &Packet) -> bool;

@@ -1,6 +1,8 @@
 //! What a packet that leaves is remembered by.
 
-use super::{Carries, Memory, Note, Origin, Packet, REFRESH, Recorder, Table, is_alive, note_time};
+use super::{
+    Carries, Memory, Note, Origin, Packet, REFRESH, Recorder, Table, discovery, is_alive, note_time,
+};
 use crate::abi::{FlowKey, FlowState};
 
 /// Remembers a packet that leaves, so that its answer may come in.
@@ -15,7 +17,10 @@ pub fn record<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
         write_note(Note::Syn, packet, memory);
     }
     // A server's answers leave from a port that is open to all.
-    if memory.is_free(packet) || packet.key.is_to_group() {
+    if memory.is_free(packet) {
+        return;
+    }
+    if packet.key.is_to_group() && !(memory.discovers() && discovery::is_question(packet)) {
         return;
     }
     match packet.carries {

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{Note, REPLIES_FLOWS, REPLIES_SOCKETS},
-    flows::{Answer, Carries, Memory, Packet, ask, is_lately},
+    flows::{self, Answer, Carries, Memory, Packet, ask, is_lately},
     verdict::{Host, Sockets, Tables, setting},
 };
 
@@ -39,6 +39,20 @@ pub fn is_answer<T: Tables, S: Sockets, M: Memory>(
         Answer::AskSocket => !denied && has_socket(sockets, packet),
         Answer::No => false,
     }
+}
+
+/// Whether a packet answers what this host asked a group, and the policy asks for such.
+#[inline(always)]
+pub fn is_discovery<T: Tables, M: Memory>(tables: &T, memory: &M, packet: &Packet) -> bool {
+    discovers(tables) && flows::is_found(packet, memory)
+}
+
+/// Whether the policy asks for answers to what this host asks groups. It takes flows to tell
+/// them.
+#[inline(always)]
+pub fn discovers<T: Tables>(tables: &T) -> bool {
+    let config = tables.config();
+    setting(&config.discovery) != 0 && setting(&config.replies) == REPLIES_FLOWS
 }
 
 #[inline(always)]

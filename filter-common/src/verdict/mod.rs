@@ -10,15 +10,15 @@ mod implicit;
 mod outcome;
 mod rules;
 
-pub use self::{
-    answers::is_answer,
-    outcome::{Fields, Outcome, Segment},
-    rules::admits,
-};
 use self::{
     answers::may_be_answer,
     implicit::{built_in, is_from_dhcp_server},
     rules::{Decision, first_match},
+};
+pub use self::{
+    answers::{discovers, is_answer, is_discovery},
+    outcome::{Fields, Outcome, Segment},
+    rules::admits,
 };
 use crate::{
     Reason, Transport,
@@ -56,8 +56,8 @@ pub trait Host {
     /// Index of the interface that the packet came in by.
     fn interface(&self) -> u32;
 
-    /// Whether a packet of this conversation answers something, as [`is_answer`] says. The
-    /// kernel program has it once for all its paths.
+    /// Whether a packet of this conversation answers something, as [`is_answer`] and
+    /// [`is_discovery`] say. The kernel program has both once for all its paths.
     #[inline(always)]
     fn is_answer(&self, conversation: &Conversation<'_>, denied: bool) -> bool
     where
@@ -70,7 +70,7 @@ pub trait Host {
             self.memory(),
             &packet,
             denied,
-        )
+        ) || is_discovery(self.tables(), self.memory(), &packet)
     }
 
     /// Whether rules let in a packet of this conversation, as [`admits`] says; once, too.

@@ -25,6 +25,7 @@ static CONFIG: Config = Config {
     replies: 0,
     dhcp_client: 0,
     icmp_errors: 0,
+    discovery: 0,
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

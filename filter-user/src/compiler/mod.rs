@@ -272,6 +272,7 @@ fn config(policy: &Policy) -> Config {
             IcmpErrors::Related => ICMP_ERRORS_RELATED,
             IcmpErrors::Pass => ICMP_ERRORS_PASS,
         },
+        discovery: u32::from(policy.discovery),
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

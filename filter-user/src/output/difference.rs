@@ -74,6 +74,11 @@ impl Difference {
             &base.dhcp_client.to_string(),
             &next.dhcp_client.to_string(),
         );
+        compare(
+            "discovery",
+            &base.discovery.to_string(),
+            &next.discovery.to_string(),
+        );
         let [old, new] = [base, next].map(|policy| {
             let [from, of] = ["answers_from", "flows"];
             let FlowSizes { tcp, other } = policy.flows;

@@ -138,6 +138,8 @@ pub struct Policy {
     pub icmp_errors: IcmpErrors,
     /// Whether answers to this host's DHCP client pass.
     pub dhcp_client: bool,
+    /// Whether answers pass to what this host asked by multicast DNS and SSDP.
+    pub discovery: bool,
     /// How many flows are remembered.
     pub flows: FlowSizes,
     /// The rules; the first that matches decides.
@@ -155,6 +157,7 @@ impl Default for Policy {
             replies: Replies::default(),
             icmp_errors: IcmpErrors::default(),
             dhcp_client: true,
+            discovery: false,
             rules: Vec::new(),
         }
     }
@@ -219,6 +222,7 @@ impl Policy {
             replies,
             icmp_errors,
             dhcp_client,
+            discovery,
             rules,
         } = self;
         *default == other.default
@@ -228,6 +232,7 @@ impl Policy {
             && *replies == other.replies
             && *icmp_errors == other.icmp_errors
             && *dhcp_client == other.dhcp_client
+            && *discovery == other.discovery
             && *rules == other.rules
     }
 }

@@ -38,6 +38,7 @@ pub struct PolicyText {
     icmp_errors: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dhcp_client: Option<bool>,
+    discovery: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flows: Option<FlowsText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -248,8 +249,13 @@ impl PolicyText {
                 .flow_sizes()
                 .map_err(|message| mistake("flows", message))?,
             dhcp_client: self.dhcp_client.unwrap_or(true),
+            discovery: self.discovery.unwrap_or(false),
             rules: Vec::with_capacity(self.rule.len()),
         };
+        if policy.discovery && policy.replies != Replies::Flows {
+            let message = "needs what is asked to be recorded (say `replies = \"flows\"`)";
+            return Err(mistake("discovery", message.to_owned()));
+        }
         for (key, names) in [
             ("interfaces", &policy.interfaces),
             ("answers_from", &policy.answers_from),
@@ -442,6 +448,7 @@ impl From<&Policy> for PolicyText {
             udp_replies: None,
             icmp_errors: Some(policy.icmp_errors.to_string()),
             dhcp_client: Some(policy.dhcp_client),
+            discovery: Some(policy.discovery),
             flows: Some(FlowsText {
                 tcp: Some(policy.flows.tcp),
                 other: Some(policy.flows.other),

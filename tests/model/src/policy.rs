@@ -22,6 +22,8 @@ pub struct Policy {
     pub icmp_errors_pass: bool,
     /// Whether answers to a DHCP client pass.
     pub dhcp_client: bool,
+    /// Whether answers pass to what the host asked groups.
+    pub discovery: bool,
     /// First and last port that the host hands out to clients.
     pub ephemeral: (u16, u16),
     /// The rules, in their order.
@@ -270,6 +272,7 @@ impl Policy {
             replies: Replies::Flows,
             icmp_errors_pass: false,
             dhcp_client: true,
+            discovery: false,
             ephemeral: (32_768, 60_999),
             rules: Vec::new(),
         }
@@ -280,7 +283,8 @@ impl Policy {
         let word = |pass| if pass { "pass" } else { "drop" };
         let mut toml = format!(
             "version = 1\ninterfaces = {:?}\ndefault = \"{}\"\nfragments = \"{}\"\n\
-             replies = \"{}\"\nicmp_errors = \"{}\"\ndhcp_client = {}\n",
+             replies = \"{}\"\nicmp_errors = \"{}\"\ndhcp_client = {}\n\
+             discovery = {}\n",
             self.interfaces,
             word(self.default_pass),
             word(self.fragments_pass),
@@ -295,6 +299,7 @@ impl Policy {
                 "related"
             },
             self.dhcp_client,
+            self.discovery,
         );
         for rule in &self.rules {
             // A string takes everything.

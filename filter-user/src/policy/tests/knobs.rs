@@ -16,6 +16,8 @@ fn answers_are_told_by_flows_unless_the_file_says_otherwise() {
     assert_eq!((tcp, other), (65_536, 65_536));
     let text =
         "replies = 'off'\nicmp_errors = 'pass'\nanswers_from = ['eth1']\n[flows]\ntcp = 4096\n";
+    assert!(!policy.discovery);
+    assert!(document("discovery = true").unwrap().policy().discovery);
     let policy = document(text).unwrap().policy().clone();
     assert_eq!(policy.replies, Replies::Off);
     assert_eq!(policy.icmp_errors, IcmpErrors::Pass);
@@ -48,6 +50,10 @@ fn mistakes_name_the_value_and_what_would_be_right() {
             "udp_replies = 'bound'",
             "2:15: `bound` opened every UDP service to whoever picks the source port (say \
              `replies = \"flows\"` instead)",
+        ),
+        (
+            "replies = 'sockets'\ndiscovery = true",
+            "3:13: needs what is asked to be recorded (say `replies = \"flows\"`)",
         ),
         (
             "udp_replies = 'x'",

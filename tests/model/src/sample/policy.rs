@@ -120,6 +120,8 @@ impl Policy {
             ),
             icmp_errors_pass: chance(random, 20),
             dhcp_client: chance(random, 50),
+            // Nothing was asked, so it must change nothing.
+            discovery: chance(random, 50),
             ephemeral,
             rules: ids
                 .into_iter()
