@@ -10,7 +10,7 @@ use crate::{
     wire::{
         Frame, ethernet,
         icmp::{self, Message},
-        ip::{self, Addresses, Ip, Payload},
+        ip::{self, Addresses, Ip},
         ipv4,
         ipv6::{self, extension},
         tcp::{self, Flags},
@@ -146,12 +146,13 @@ impl<'a> Conversation<'a> {
 
     /// That of the packet that an ICMP error quotes, which left from here: its IP header and
     /// at least eight bytes behind it (RFC 792; RFC 4443, section 3). What the error is about
-    /// is an answer to that packet. `payload` is what carries the error.
+    /// is an answer to that packet. `error` is what carries it, over the
+    /// same version of IP.
     #[inline(always)]
-    pub fn quoted<F: Frame + ?Sized>(frame: &'a F, payload: &Payload) -> Option<Self> {
-        let start = frame.settle(payload.offset + icmp::LEN);
-        let (addresses, protocol, offset) = match ip::version(frame, start)? {
-            4 => {
+    pub fn quoted<F: Frame + ?Sized>(frame: &'a F, error: &Ip<'_>) -> Option<Self> {
+        let start = frame.settle(error.payload.offset + icmp::LEN);
+        let (addresses, protocol, offset) = match (ip::version(frame, start)?, &error.addresses) {
+            (4, Addresses::V4(_)) => {
                 let header: &Ipv4Hdr = frame.read(start)?;
                 let is_first = u16::from_be_bytes(header.frags) & 0x1fff == 0;
                 if !is_first || usize::from(header.ihl()) < Ipv4Hdr::LEN {
@@ -160,7 +161,7 @@ impl<'a> Conversation<'a> {
                 let offset = start + usize::from(header.ihl());
                 (Addresses::of_ipv4(header), header.proto, offset)
             }
-            6 => {
+            (6, Addresses::V6(_)) => {
                 let header: &Ipv6Hdr = frame.read(start)?;
                 let (protocol, offset) =
                     behind_extensions(frame, header.next_hdr, start + Ipv6Hdr::LEN)?;
@@ -169,7 +170,7 @@ impl<'a> Conversation<'a> {
             _ => return None,
         };
         // What lies behind the packet in its frame is nobody's quote.
-        if icmp::LEN + (offset - start) + 8 > payload.len {
+        if icmp::LEN + (offset - start) + 8 > error.payload.len {
             return None;
         }
         let &[a, b, c, d, e, f, _, _] = frame.read::<[u8; 8]>(frame.settle(offset))?;

@@ -263,7 +263,7 @@ fn passes<F: Frame + ?Sized, H: Host>(
         if !denied && setting(&host.tables().config().icmp_errors) == ICMP_ERRORS_PASS {
             return Some(Reason::IcmpError);
         }
-        let quoted = Conversation::quoted(frame, &ip.payload)?;
+        let quoted = Conversation::quoted(frame, ip)?;
         (quoted, Reason::IcmpError)
     } else {
         let own = Conversation::of_other(frame, ip, kind, message);

@@ -213,6 +213,9 @@ fn answers(policy: &Policy, arrival: &Arrival<'_>, ip: &Ip, denied: bool) -> Opt
         return belongs(policy, arrival, &conversation, denied).then_some("reply");
     };
     let answer = message.quote?.answer()?;
+    if answer.source.is_ipv4() != ip.source.is_ipv4() {
+        return None;
+    }
     let is_let_in = || {
         let rule = policy.decision(arrival.interface, &answer);
         matches!(rule, Some((_, Action::Allow)))

@@ -55,6 +55,7 @@ pub(super) const POLICIES: &[Policy] = &[
     policy("replies off", "replies = \"off\""),
     policy("icmp_errors pass", "icmp_errors = \"pass\""),
     policy("dhcp_client false", "dhcp_client = false"),
+    policy("discovery true", "discovery = true"),
     policy(
         "all of these",
         "fragments = \"drop\"

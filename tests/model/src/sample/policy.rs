@@ -106,22 +106,23 @@ impl Policy {
         let mut ids: Vec<usize> = (1..=count).collect();
         // A rule's place decides, not its name.
         ids.shuffle(random);
+        let replies = weighted(
+            random,
+            &[
+                (60, Replies::Flows),
+                (25, Replies::Sockets),
+                (15, Replies::Off),
+            ],
+        );
         Self {
             interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
             default_pass: chance(random, 25),
             fragments_pass: chance(random, 50),
-            replies: weighted(
-                random,
-                &[
-                    (60, Replies::Flows),
-                    (25, Replies::Sockets),
-                    (15, Replies::Off),
-                ],
-            ),
+            replies,
             icmp_errors_pass: chance(random, 20),
             dhcp_client: chance(random, 50),
             // Nothing was asked, so it must change nothing.
-            discovery: chance(random, 50),
+            discovery: replies == Replies::Flows && chance(random, 50),
             ephemeral,
             rules: ids
                 .into_iter()

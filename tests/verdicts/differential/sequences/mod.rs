@@ -233,7 +233,7 @@ impl Run<'_> {
             unreachable!("it was made well")
         };
         // Whether a flow is known that this answers, nobody promises where rules let it in.
-        if way == Way::In && self.lets_in(&ip) {
+        if talk.sender == Sender::Another && self.lets_in(&ip) {
             return Ok(());
         }
         writeln!(self.story, "{:?}: out {} {ip:?}", self.now, interface.name)?;
