@@ -74,9 +74,10 @@ reasons! {
     /// A DHCP server's answer to this host's client (RFC 2131: ports 67 to 68),
     /// which no socket look-up can find: clients listen on raw sockets.
     DhcpClient = 5, Pass, "dhcp-client";
-    /// A non-initial IP fragment, which has no ports, under `fragments = "pass"`.
+    /// A non-initial IP fragment for which no rule decides, since it has no ports, under
+    /// `fragments = "pass"`.
     FragmentPass = 6, Pass, "fragment";
-    /// A non-initial IP fragment under `fragments = "drop"`.
+    /// The same under `fragments = "drop"`.
     FragmentDrop = 7, Drop, "fragment";
     /// Headers that are cut short or contradict each other.
     Malformed = 8, Drop, "malformed";

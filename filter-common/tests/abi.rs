@@ -46,8 +46,9 @@ fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
         listed_kinds: 7,
         questions: 8,
         rest: [9, 13, 17, 21, 25].map(node),
+        fragments: [29, 33, 37, 41, 45].map(node),
     };
-    assert!(words(bytemuck::bytes_of(&config)).into_iter().eq(count(28)));
+    assert!(words(bytemuck::bytes_of(&config)).into_iter().eq(count(48)));
 }
 
 #[test]

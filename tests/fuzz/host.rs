@@ -84,6 +84,7 @@ impl Simple {
                 listed_kinds: 0,
                 questions: asks,
                 rest: [start; ProtocolKind::ALL.len()],
+                fragments: [start; ProtocolKind::ALL.len()],
             },
             named,
             action: match rule.map(|rule| rule.action) {

@@ -51,7 +51,8 @@ mod conformance {
         truncated: cut_frames short_packets;
         transport: tcp_header udp_length;
         flags: tcp_flags;
-        fragments: first_fragments later_fragments later_fragments_dropped;
+        fragments: first_fragments later_fragments later_fragments_dropped
+            later_fragments_under_rules later_fragments_under_rules_dropped;
         icmp: icmp_types icmp6_types icmp_errors icmp_errors_pass icmp_under_rules icmp_by_default;
         protocols: tunnels igmp other_protocols other_protocols_under_rules other_protocols_by_default;
         ports: remote_ports dhcp dhcp_off;

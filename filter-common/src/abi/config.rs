@@ -20,7 +20,7 @@ pub mod names {
 pub struct Config {
     /// 1: what no rule matches passes. 0: it is dropped.
     pub default_pass: u32,
-    /// 1: non-initial fragments are dropped. 0: they pass.
+    /// 1: non-initial fragments are dropped for which no rule decides. 0: they pass.
     pub drop_fragments: u32,
     /// What tells the answers to this host's own packets: one of [`REPLIES_OFF`],
     /// [`REPLIES_SOCKETS`], [`REPLIES_FLOWS`].
@@ -37,6 +37,11 @@ pub struct Config {
     pub questions: u32,
     /// The first node for what no rule names, by [`ProtocolKind`].
     pub rest: [Node; ProtocolKind::ALL.len()],
+    /// The first node for a non-initial fragment, by [`ProtocolKind`]: it asks nothing about
+    /// ports or ICMP types, and leads to no rule where those would decide. In the place of
+    /// [`ProtocolKind::Other`] is the node for IPv6 fragments whose protocol nobody knows; all
+    /// others of this kind go where whole packets go.
+    pub fragments: [Node; ProtocolKind::ALL.len()],
 }
 
 /// [`Config::replies`]: nothing passes as an answer.
@@ -59,4 +64,4 @@ pub const DHCP_CLIENTS: [u16; 2] = [68, 546];
 /// The port of DHCP servers over IPv4 (RFC 2131, section 4.1).
 pub const DHCP_SERVER: u16 = 67;
 
-const _: () = assert!(size_of::<Config>() == 32 + 5 * 16);
+const _: () = assert!(size_of::<Config>() == 32 + 2 * 5 * 16);

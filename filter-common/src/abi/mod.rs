@@ -40,7 +40,7 @@ pub use self::{
 use self::flows::FLOW_TABLES;
 
 /// Version of everything in this module. Pins of another version are never reused.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Names of the programs, of the globals, and of the maps that each generation has for
 /// itself. Those that generations share are in [`SHARED_MAPS`].

@@ -13,7 +13,7 @@ mod rules;
 use self::{
     answers::may_be_answer,
     implicit::{built_in, is_from_dhcp_server},
-    rules::{Decision, first_match},
+    rules::{Decision, first_match, first_match_of_fragment},
 };
 pub use self::{
     answers::{discovers, is_answer, is_discovery},
@@ -182,18 +182,15 @@ fn judge_ip<F: Frame + ?Sized, H: Host, R>(
     ip: Ip<'_>,
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
+    if ip.non_initial_fragment {
+        return then(judge_fragment(host, &ip));
+    }
     if ip.protocol == Transport::Tcp.protocol() {
-        if ip.non_initial_fragment {
-            return then(judge_fragment(host));
-        }
         match tcp::parse(frame, &ip.payload) {
             Ok(tcp) => judge_tcp(host, &ip, tcp, then),
             Err(malformation) => then(Outcome::malformed(malformation)),
         }
     } else if ip.protocol == Transport::Udp.protocol() {
-        if ip.non_initial_fragment {
-            return then(judge_fragment(host));
-        }
         match udp::parse(frame, &ip.payload) {
             Ok(udp) => judge_udp(host, &ip, udp, then),
             Err(malformation) => then(Outcome::malformed(malformation)),
@@ -207,9 +204,6 @@ fn judge_ip<F: Frame + ?Sized, H: Host, R>(
 #[cold]
 #[inline(always)]
 fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> Outcome {
-    if ip.non_initial_fragment {
-        return judge_fragment(host);
-    }
     let kind = kind_of(&ip.addresses, ip.protocol);
     let message = match kind {
         ProtocolKind::Icmp | ProtocolKind::Icmp6 => match icmp::parse(frame, &ip.payload) {
@@ -275,10 +269,15 @@ fn passes<F: Frame + ?Sized, H: Host>(
     passes.then_some(reason)
 }
 
-/// Judges a fragment that does not hold the transport header.
+/// Judges a fragment that does not hold the transport header: by the rules, as far as they ask
+/// for what is known of it.
 #[cold]
 #[inline(always)]
-fn judge_fragment<H: Host>(host: &H) -> Outcome {
+fn judge_fragment<H: Host>(host: &H, ip: &Ip<'_>) -> Outcome {
+    let decision = first_match_of_fragment(host.tables(), ip);
+    if decision.is_some() {
+        return Outcome::decided(decision);
+    }
     Outcome::of(if setting(&host.tables().config().drop_fragments) != 0 {
         Reason::FragmentDrop
     } else {

@@ -4,7 +4,7 @@ use crate::{
     abi::{ACTION_ALLOW, EdgeKey, LocalKey, NO_RULE, Node, ProtocolKind, Question, Side},
     flows::{Carries, Packet, kind_of},
     verdict::{Fields, Tables, setting},
-    wire::ip::Addresses,
+    wire::ip::{Addresses, Ip},
 };
 
 /// The rule that decides, or that none does. Every field always has a value, for the reason
@@ -59,13 +59,39 @@ pub fn admits<T: Tables>(tables: &T, packet: &Packet) -> bool {
         (_, Carries::EchoRequest | Carries::EchoReply) => fields.local = kind.echo_reply(),
         _ => {}
     }
-    let node = last_node(tables, &addresses, &fields);
+    let node = last_node(tables, &addresses, &fields, first_node(tables, &fields));
     let is_known = node.asks & Question::Interface.bit() == 0;
     is_known
         && match node.slot {
             NO_RULE => setting(&tables.config().default_pass) != 0,
             _ => node.action == ACTION_ALLOW,
         }
+}
+
+/// Finds the rule for a non-initial fragment, of which ports and ICMP types are not known.
+/// Where these might lead to another decision, there is none.
+#[inline(always)]
+pub(super) fn first_match_of_fragment<T: Tables>(tables: &T, ip: &Ip<'_>) -> Decision {
+    let fields = Fields {
+        kind: ProtocolKind::Other,
+        network: ip.header,
+        local: u16::from(ip.protocol),
+        remote: 0,
+    };
+    let [tcp, udp, icmp, icmp6, unknown] = &tables.config().fragments;
+    let first = match kind_of(&ip.addresses, ip.protocol) {
+        ProtocolKind::Tcp => node(tcp),
+        ProtocolKind::Udp => node(udp),
+        ProtocolKind::Icmp => node(icmp),
+        ProtocolKind::Icmp6 => node(icmp6),
+        ProtocolKind::Other if ip.knows_protocol() => first_node(tables, &fields),
+        ProtocolKind::Other => node(unknown),
+    };
+    let node = last_node(tables, &ip.addresses, &fields, first);
+    Decision {
+        slot: node.slot,
+        action: node.action,
+    }
 }
 
 /// Finds the rule for a packet.
@@ -75,17 +101,21 @@ pub(super) fn first_match<T: Tables>(
     addresses: &Addresses<'_>,
     fields: &Fields,
 ) -> Decision {
-    let node = last_node(tables, addresses, fields);
+    let node = last_node(tables, addresses, fields, first_node(tables, fields));
     Decision {
         slot: node.slot,
         action: node.action,
     }
 }
 
-/// Goes from the node of a packet's protocol and local port on, through the questions that
-/// the policy asks.
+/// Goes on from the first node, through the questions that the policy asks.
 #[inline(always)]
-fn last_node<T: Tables>(tables: &T, addresses: &Addresses<'_>, fields: &Fields) -> Node {
+fn last_node<T: Tables>(
+    tables: &T,
+    addresses: &Addresses<'_>,
+    fields: &Fields,
+    node: Node,
+) -> Node {
     let answers = Answers {
         tables,
         addresses,
@@ -95,14 +125,13 @@ fn last_node<T: Tables>(tables: &T, addresses: &Addresses<'_>, fields: &Fields) 
     // One after the other instead of in a loop, so that each has code of its own, which
     // the verifier removes where no node asks for it.
     let [first, second, third, fourth] = Question::ALL;
-    let node = first_node(tables, fields);
     let node = answers.follow(node, first);
     let node = answers.follow(node, second);
     let node = answers.follow(node, third);
     answers.follow(node, fourth)
 }
 
-/// The first node for a packet.
+/// The first node for a packet, by its protocol and local port.
 #[inline(always)]
 fn first_node<T: Tables>(tables: &T, fields: &Fields) -> Node {
     let is_listed = match fields.kind.transport() {
@@ -112,12 +141,17 @@ fn first_node<T: Tables>(tables: &T, fields: &Fields) -> Node {
     if is_listed && let Some(node) = tables.local(LocalKey::new(fields.kind, fields.local)) {
         return node;
     }
-    let rest = &tables.config().rest[fields.kind as usize];
+    node(&tables.config().rest[fields.kind as usize])
+}
+
+/// Reads a node of the configuration.
+#[inline(always)]
+fn node(field: &Node) -> Node {
     Node {
-        number: setting(&rest.number),
-        asks: setting(&rest.asks),
-        slot: setting(&rest.slot),
-        action: setting(&rest.action),
+        number: setting(&field.number),
+        asks: setting(&field.asks),
+        slot: setting(&field.slot),
+        action: setting(&field.action),
     }
 }
 

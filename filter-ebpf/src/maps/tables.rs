@@ -29,6 +29,7 @@ static CONFIG: Config = Config {
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
+    fragments: [Node::NO_RULE; ProtocolKind::ALL.len()],
 };
 
 /// Written by the loader.

@@ -8,7 +8,7 @@ use xdpfw_common::{
 
 use super::{
     MAX_PORT_RULES, Resolved, Tables, TooComplex,
-    diagram::Diagram,
+    diagram::{Candidate, Diagram},
     dimension::{ANY_FAMILY, FamilySet, for_each_range},
     places,
 };
@@ -58,6 +58,7 @@ impl Builder<'_> {
         let mut free = vec![self.passes_all(rest); PORTS];
         for (range, rules) in ranges {
             let matches = !rules.is_empty() || self.tables.config.default_pass != 0;
+            let rules = rules.into_iter().map(Candidate::sure).collect();
             let node = self.diagram.node(rules, transport as usize, ANY_FAMILY)?;
             for port in range.first..=range.last {
                 free[usize::from(port)] = self.passes_all(node);
@@ -182,10 +183,10 @@ impl Builder<'_> {
     }
 
     /// The rules that match, up to the first that decides.
-    fn matching(&self, matches: impl Fn(&Resolved<'_>) -> bool) -> Vec<u32> {
+    fn matching(&self, matches: impl Fn(&Resolved<'_>) -> bool) -> Vec<Candidate> {
         let mut found = Vec::new();
         for (index, _) in (0_u32..).zip(self.rules).filter(|(_, rule)| matches(rule)) {
-            found.push(index);
+            found.push(Candidate::sure(index));
             if self.diagram.decides(index) {
                 break;
             }

@@ -45,6 +45,31 @@ pub(super) struct Diagram<'a> {
     looks: Vec<u32>,
 }
 
+/// A rule that a packet may match, by its place in the policy.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Candidate(u32);
+
+impl Candidate {
+    /// One that matches if it is asked for nothing more.
+    pub(super) const fn sure(rule: u32) -> Self {
+        Self(rule << 1)
+    }
+
+    /// One that even then matches only perhaps, since the packet's ports are not known.
+    pub(super) const fn perhaps(rule: u32) -> Self {
+        Self(rule << 1 | 1)
+    }
+
+    /// Its place in the policy.
+    pub(super) const fn rule(self) -> u32 {
+        self.0 >> 1
+    }
+
+    pub(super) const fn is_sure(self) -> bool {
+        self.0 & 1 == 0
+    }
+}
+
 /// All that a node depends on. Its level is the place of the question in
 /// [`Question::ALL`].
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -52,7 +77,7 @@ struct Place {
     level: usize,
     transport: usize,
     families: FamilySet,
-    rules: Vec<u32>,
+    rules: Vec<Candidate>,
 }
 
 impl<'a> Diagram<'a> {
@@ -74,11 +99,20 @@ impl<'a> Diagram<'a> {
     /// Whether a rule matches whatever it is asked about, so that no later one has a
     /// say.
     pub(super) fn decides(&self, rule: u32) -> bool {
+        let rule = Candidate::sure(rule);
         self.decides_from(0, 0, rule) && self.decides_from(0, 1, rule)
     }
 
-    fn decides_from(&self, level: usize, transport: usize, rule: u32) -> bool {
-        (level..Question::ALL.len()).all(|level| !self.at(level, transport).restricts(rule))
+    fn decides_from(&self, level: usize, transport: usize, rule: Candidate) -> bool {
+        let mut levels = level..Question::ALL.len();
+        rule.is_sure() && levels.all(|level| !self.restricts(level, transport, rule))
+    }
+
+    /// Whether a rule asks this question.
+    fn restricts(&self, level: usize, transport: usize, rule: Candidate) -> bool {
+        // Who does not know the ports is not asked for them.
+        let is_asked = rule.is_sure() || Question::ALL[level] != Question::RemotePort;
+        is_asked && self.at(level, transport).restricts(rule.rule())
     }
 
     fn at(&self, level: usize, transport: usize) -> &'a Dimension {
@@ -99,7 +133,7 @@ impl<'a> Diagram<'a> {
     /// There are more combinations than the bound.
     pub(super) fn node(
         &mut self,
-        rules: Vec<u32>,
+        rules: Vec<Candidate>,
         transport: usize,
         families: FamilySet,
     ) -> Result<Node, TooComplex> {
@@ -113,8 +147,8 @@ impl<'a> Diagram<'a> {
 
     fn build(&mut self, mut place: Place) -> Result<Node, TooComplex> {
         let Some(level) = (place.level..Question::ALL.len()).find(|&level| {
-            let dimension = self.at(level, place.transport);
-            place.rules.iter().any(|&rule| dimension.restricts(rule))
+            let mut rules = place.rules.iter();
+            rules.any(|&rule| self.restricts(level, place.transport, rule))
         }) else {
             return Ok(self.leaf(&place.rules));
         };
@@ -130,9 +164,9 @@ impl<'a> Diagram<'a> {
         Ok(node)
     }
 
-    fn leaf(&mut self, rules: &[u32]) -> Node {
-        match rules.first() {
-            Some(&rule) => {
+    fn leaf(&mut self, rules: &[Candidate]) -> Node {
+        match self.winner(rules) {
+            Some(rule) => {
                 self.reached[rule as usize] = true;
                 self.decisions[rule as usize]
             }
@@ -140,17 +174,27 @@ impl<'a> Diagram<'a> {
         }
     }
 
+    /// The first rule that surely matches, unless one in front of it that matches perhaps
+    /// does something else.
+    fn winner(&self, rules: &[Candidate]) -> Option<u32> {
+        let sure = rules.iter().position(|rule| rule.is_sure())?;
+        let action = |rule: &Candidate| self.decisions[rule.rule() as usize].action;
+        let mut in_front = rules[..sure].iter();
+        let are_of_one_mind = in_front.all(|rule| action(rule) == action(&rules[sure]));
+        are_of_one_mind.then(|| rules[sure].rule())
+    }
+
     /// Asks for the dimension of `place`, where some rule depends on the answer.
     fn ask(&mut self, place: &Place) -> Result<Node, TooComplex> {
         let dimension = self.at(place.level, place.transport);
-        let (restricted, free): (Vec<u32>, Vec<u32>) = place
+        let (restricted, free): (Vec<Candidate>, Vec<Candidate>) = place
             .rules
             .iter()
-            .partition(|&&rule| dimension.restricts(rule));
+            .partition(|&&rule| self.restricts(place.level, place.transport, rule));
         let free = self.cut(free, place);
-        let mut classes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let mut classes: BTreeMap<u32, Vec<Candidate>> = BTreeMap::new();
         for rule in restricted {
-            let of_rule = &dimension.of_rule[&rule];
+            let of_rule = &dimension.of_rule[&rule.rule()];
             self.look(rule, of_rule.len())?;
             for &class in of_rule {
                 if dimension.families_of(class) & place.families != 0 {
@@ -221,7 +265,7 @@ impl<'a> Diagram<'a> {
         Ok(number)
     }
 
-    fn next(&self, place: &Place, rules: Vec<u32>, families: FamilySet) -> Place {
+    fn next(&self, place: &Place, rules: Vec<Candidate>, families: FamilySet) -> Place {
         Place {
             level: place.level + 1,
             transport: place.transport,
@@ -231,15 +275,16 @@ impl<'a> Diagram<'a> {
     }
 
     /// Leaves out the rules behind the first that no further question concerns.
-    fn cut(&self, mut rules: Vec<u32>, place: &Place) -> Vec<u32> {
-        let decides = |&rule: &u32| self.decides_from(place.level + 1, place.transport, rule);
+    fn cut(&self, mut rules: Vec<Candidate>, place: &Place) -> Vec<Candidate> {
+        let decides = |&rule: &Candidate| self.decides_from(place.level + 1, place.transport, rule);
         if let Some(first) = rules.iter().position(decides) {
             rules.truncate(first + 1);
         }
         rules
     }
 
-    fn look(&mut self, rule: u32, times: usize) -> Result<(), TooComplex> {
+    fn look(&mut self, rule: Candidate, times: usize) -> Result<(), TooComplex> {
+        let rule = rule.rule();
         self.work += times;
         self.looks[rule as usize] = self.looks[rule as usize].saturating_add(times as u32);
         if self.work > MAX_WORK {
@@ -259,7 +304,7 @@ impl<'a> Diagram<'a> {
 }
 
 /// Two ascending lists as one.
-fn merge(left: &[u32], right: &[u32]) -> Vec<u32> {
+fn merge(left: &[Candidate], right: &[Candidate]) -> Vec<Candidate> {
     let mut both = [left, right].concat();
     // Two runs, which is what the sort is good at.
     both.sort();

@@ -10,6 +10,7 @@
 mod builder;
 mod diagram;
 mod dimension;
+mod fragments;
 mod prefixes;
 pub mod simulate;
 
@@ -195,6 +196,7 @@ pub fn compile(
     builder.add_icmp(ProtocolKind::Icmp, V4)?;
     builder.add_icmp(ProtocolKind::Icmp6, V6)?;
     builder.add_protocols()?;
+    builder.add_fragments()?;
     Ok(builder.finish())
 }
 
@@ -276,6 +278,7 @@ fn config(policy: &Policy) -> Config {
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
+        fragments: [Node::NO_RULE; ProtocolKind::ALL.len()],
     }
 }
 

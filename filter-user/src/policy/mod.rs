@@ -32,7 +32,7 @@ pub enum DefaultAction {
     Pass,
 }
 
-/// What happens to IP fragments that have no ports, the later ones.
+/// What happens to IP fragments that have no ports, the later ones, where rules leave that open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fragments {
     /// They pass: the first fragment is what the filter judges, and the kernel

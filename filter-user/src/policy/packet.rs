@@ -25,8 +25,8 @@ pub struct Packet<'a> {
 
 /// What a packet carries.
 ///
-/// Only a packet whose header could be read whole is asked about: malformed ones and
-/// later fragments never meet a rule.
+/// Only a packet whose header could be read whole is asked about: malformed ones never meet a
+/// rule, and later fragments only those that need no ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carried {
     /// A TCP segment.

@@ -98,7 +98,7 @@ impl Conversation {
                 Kind::Ping(message.identifier)
             }
             Content::Other { protocol, ports } => Kind::Other { protocol, ports },
-            Content::Icmp(_) | Content::Icmp6(_) | Content::LaterFragment => return None,
+            Content::Icmp(_) | Content::Icmp6(_) | Content::LaterFragment { .. } => return None,
         };
         Some(Self {
             remote: ip.source,
@@ -200,7 +200,7 @@ impl Ip {
                 protocol,
                 ports: ports.map(|(source, destination)| (destination, source)),
             },
-            Content::Icmp(_) | Content::Icmp6(_) | Content::LaterFragment => return None,
+            Content::Icmp(_) | Content::Icmp6(_) | Content::LaterFragment { .. } => return None,
         };
         Some(Self {
             source: self.destination,

@@ -51,7 +51,11 @@ pub struct Ip {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A fragment other than the first.
-    LaterFragment,
+    LaterFragment {
+        /// Number of the protocol that it says it is a part of; nobody knows it where it says
+        /// that more extension headers follow, since these are in the first fragment.
+        protocol: Option<u8>,
+    },
     /// A TCP segment.
     Tcp {
         /// The peer's port.
@@ -195,7 +199,9 @@ fn ipv4(bytes: &[u8]) -> Result<Ip> {
         .ok_or("IPv4 total length")?;
     let is_later = header.fragments_offset().value() != 0;
     let content = if is_later {
-        Content::LaterFragment
+        Content::LaterFragment {
+            protocol: Some(header.protocol().0),
+        }
     } else {
         let is_first = header.more_fragments();
         match header.protocol() {
@@ -226,21 +232,25 @@ fn ipv6(bytes: &[u8]) -> Result<Ip> {
     })
 }
 
+/// Whether this is the number of an extension header of IPv6 that the filter looks behind.
+const fn is_extension(number: IpNumber) -> bool {
+    matches!(
+        number,
+        IpNumber::IPV6_HEADER_HOP_BY_HOP
+            | IpNumber::IPV6_ROUTE_HEADER
+            | IpNumber::IPV6_DESTINATION_OPTIONS
+            | IpNumber::AUTHENTICATION_HEADER
+            | IpNumber::IPV6_FRAGMENTATION_HEADER
+    )
+}
+
 /// What an IPv6 packet carries behind its extension headers.
 fn behind_extensions(first: IpNumber, payload: &[u8]) -> Result<Content> {
     let (mut next, mut rest) = (first, payload);
     let mut extensions = 0;
     let mut is_first_fragment = false;
     loop {
-        let is_extension = matches!(
-            next,
-            IpNumber::IPV6_HEADER_HOP_BY_HOP
-                | IpNumber::IPV6_ROUTE_HEADER
-                | IpNumber::IPV6_DESTINATION_OPTIONS
-                | IpNumber::AUTHENTICATION_HEADER
-                | IpNumber::IPV6_FRAGMENTATION_HEADER
-        );
-        if !is_extension {
+        if !is_extension(next) {
             break;
         }
         extensions += 1;
@@ -253,7 +263,10 @@ fn behind_extensions(first: IpNumber, payload: &[u8]) -> Result<Content> {
                 let fragment =
                     Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| "fragment header")?;
                 if fragment.fragment_offset().value() != 0 {
-                    return Ok(Content::LaterFragment);
+                    let next = fragment.next_header();
+                    return Ok(Content::LaterFragment {
+                        protocol: (!is_extension(next)).then_some(next.0),
+                    });
                 }
                 is_first_fragment |= fragment.more_fragments();
                 (fragment.next_header(), fragment.slice().len())

@@ -128,6 +128,21 @@ impl Ports {
     }
 }
 
+impl Ports {
+    /// Whether there is no other port.
+    fn are_all(&self) -> bool {
+        let mut ranges = self.ranges.clone();
+        ranges.sort_unstable();
+        let mut missing = 0;
+        for (first, last) in ranges {
+            if u32::from(first) <= missing {
+                missing = missing.max(u32::from(last) + 1);
+            }
+        }
+        missing > u32::from(u16::MAX)
+    }
+}
+
 impl Types {
     fn contain(&self, number: u8) -> bool {
         self.numbers
@@ -167,11 +182,15 @@ impl fmt::Display for Prefix {
 impl Rule {
     /// Whether it is for this packet, come in on this interface.
     pub fn matches(&self, interface: &str, packet: &Ip) -> bool {
+        self.matches_content(packet.content) && self.matches_ends(interface, packet)
+    }
+
+    /// Whether it is for what comes in on this interface, from and to these addresses.
+    pub fn matches_ends(&self, interface: &str, packet: &Ip) -> bool {
         let is_in = |prefixes: &[Prefix], address| {
             prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
         };
         (self.on.is_empty() || self.on.iter().any(|name| name == interface))
-            && self.matches_content(packet.content)
             && is_in(&self.from, packet.source)
             && is_in(&self.to, packet.destination)
     }
@@ -179,7 +198,7 @@ impl Rule {
     fn matches_content(&self, content: Content) -> bool {
         let from_remote = |port| self.remote.as_ref().is_none_or(|ports| ports.contain(port));
         match (&self.what, content) {
-            (_, Content::LaterFragment) => false,
+            (_, Content::LaterFragment { .. }) => false,
             (What::Any, _) => true,
             (
                 What::Tcp(ports) | What::TcpUdp(ports),
@@ -200,6 +219,37 @@ impl Rule {
             | (What::Icmp6(types), Content::Icmp6(message)) => types.contain(message.number),
             (What::Protocol { number, .. }, Content::Other { protocol, .. }) => *number == protocol,
             _ => false,
+        }
+    }
+
+    /// Whether it is for a fragment other than the first of this protocol, if that is known,
+    /// over IPv4 or else IPv6. `None`: that depends on what only the first fragment has.
+    pub fn matches_fragment(&self, protocol: Option<u8>, is_v4: bool) -> Option<bool> {
+        let numbers: &[u8] = match self.what {
+            What::Any => return Some(true),
+            What::Tcp(_) => &[6],
+            What::Udp(_) => &[17],
+            What::TcpUdp(_) => &[6, 17],
+            What::Icmp(_) if is_v4 => &[1],
+            What::Icmp6(_) if !is_v4 => &[58],
+            What::Icmp(_) | What::Icmp6(_) => &[],
+            What::Protocol { number, .. } => return protocol.map(|protocol| protocol == number),
+        };
+        let is_for_all = match &self.what {
+            What::Tcp(ports) | What::Udp(ports) | What::TcpUdp(ports) => {
+                let remote = self.remote.as_ref();
+                ports.are_all() && remote.is_none_or(Ports::are_all)
+            }
+            What::Icmp(types) | What::Icmp6(types) => {
+                (0..=u8::MAX).all(|number| types.contain(number))
+            }
+            What::Protocol { .. } | What::Any => true,
+        };
+        match protocol {
+            _ if numbers.is_empty() => Some(false),
+            None => None,
+            Some(protocol) if !numbers.contains(&protocol) => Some(false),
+            Some(_) => is_for_all.then_some(true),
         }
     }
 

@@ -137,7 +137,9 @@ pub fn judge(policy: &Policy, arrival: &Arrival<'_>) -> Opinion {
 
 fn judge_ip(policy: &Policy, arrival: &Arrival<'_>, ip: &Ip) -> Opinion {
     match ip.content {
-        Content::LaterFragment => return Opinion::either(policy.fragments_pass, "fragment"),
+        Content::LaterFragment { protocol } => {
+            return judge_fragment(policy, arrival, ip, protocol);
+        }
         Content::Tcp { flags, .. } if flags.are_impossible() => return Opinion::drop("bad-flags"),
         _ => {}
     }
@@ -165,6 +167,34 @@ fn judge_ip(policy: &Policy, arrival: &Arrival<'_>, ip: &Ip) -> Opinion {
         },
         (None, None) => Opinion::drop("default"),
     }
+}
+
+/// Judges a fragment other than the first: by the first rule that is for it whatever its
+/// ports, unless one in front of it that may be for it does something else.
+fn judge_fragment(
+    policy: &Policy,
+    arrival: &Arrival<'_>,
+    ip: &Ip,
+    protocol: Option<u8>,
+) -> Opinion {
+    let mut doubted = Vec::new();
+    for (index, rule) in policy.rules.iter().enumerate() {
+        if !rule.matches_ends(arrival.interface, ip) {
+            continue;
+        }
+        match rule.matches_fragment(protocol, ip.source.is_ipv4()) {
+            Some(false) => {}
+            None => doubted.push(rule.action),
+            Some(true) if doubted.iter().any(|&action| action != rule.action) => break,
+            Some(true) => {
+                return Opinion {
+                    rule: Some(index),
+                    ..Opinion::either(rule.action == Action::Allow, "rule")
+                };
+            }
+        }
+    }
+    Opinion::either(policy.fragments_pass, "fragment")
 }
 
 /// Why a packet passes that no rule matches, though it answers nothing.

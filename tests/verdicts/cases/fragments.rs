@@ -231,9 +231,9 @@ fn later(expected: Expected) -> Vec<Case> {
 pub(crate) fn later_fragments() -> Section {
     Section {
         title: "Later fragments, passed",
-        text: "Over IPv4 and IPv6. Ports are never read from a later fragment. Unless the policy \
-               says `drop`, it passes; without the first one, which is judged, the kernel has no \
-               use for it. Nor does it take anything from fragments that overlap: what lies \
+        text: "Over IPv4 and IPv6. Ports are never read from a later fragment, and the usual \
+               rules ask for nothing else. Unless the policy says `drop`, it passes; without \
+               the first one, which is judged, the kernel has no use for it. Nor does it take anything from fragments that overlap: what lies \
                within the bytes it has already it ignores, for any other overlap it discards the \
                packet (`tests/verdicts/stack.rs` proves it of the kernel the tests run on).",
         policies: &[USUAL],
@@ -249,5 +249,138 @@ pub(crate) fn later_fragments_dropped() -> Section {
         policies: &[DROPPED],
         programs: Programs::Ethernet,
         cases: later(drops("fragment")),
+    }
+}
+
+/// Rules that fragments can meet, behind a knob.
+macro_rules! ruled {
+    ($knob:literal) => {
+        concat!(
+            $knob,
+            r#"rule = [
+    { deny = "any", from = ["192.0.2.0/24", "2001:db8:2::/48"] },       # r1
+    { deny = "tcp 23" },                                                # r2
+    { deny = "proto gre" },                                             # r3
+    { deny = "udp any", to = ["10.0.0.9", "fd00::9"] },                 # r4
+    { allow = "any", from = ["198.51.100.0/24", "2001:db8:6::/48"] },   # r5
+    { allow = "udp 443" },                                              # r6
+    { allow = "icmp any" },                                             # r7
+    { deny = "udp any", from = ["203.0.113.0/24", "2001:db8:3::/48"] }, # r8
+    { allow = "tcp any", remote_ports = [443] },                        # r9
+]"#
+        )
+    };
+}
+
+/// What becomes of later fragments under rules; `open` is what they leave open.
+fn under_rules(open: Expected) -> Vec<Case> {
+    let from = |v4: [u8; 4], v6: [u16; 8]| {
+        move |packet: Packet, version| match version {
+            V4 => packet.source(v4).fragment(2, true),
+            V6 => packet.source(v6).fragment(2, true),
+        }
+    };
+    let denied_peer = from([192, 0, 2, 7], [0x2001, 0xdb8, 2, 0, 0, 0, 0, 7]);
+    let allowed_peer = from([198, 51, 100, 7], [0x2001, 0xdb8, 6, 0, 0, 0, 0, 7]);
+    let doubtful_peer = from([203, 0, 113, 7], [0x2001, 0xdb8, 3, 0, 0, 0, 0, 7]);
+    let anybody = |packet: Packet, _: Version| packet.fragment(2, true);
+    let of = |version, protocol: u8| packet(version, IpNumber(protocol), &[0; 16]);
+    let (gre, esp) = (47, 50);
+    let extensions = || [0, 43, 44, 51, 60].into_iter();
+    vec![
+        case(
+            "each of the 256 protocols from the denied peer",
+            (0..=u8::MAX)
+                .flat_map(|number| both(|version| denied_peer(of(version, number), version))),
+            denied("r1"),
+        ),
+        case(
+            "UDP and ESP from the allowed peer",
+            both(|version| allowed_peer(udp(version, 443), version))
+                .into_iter()
+                .chain(both(|version| allowed_peer(of(version, esp), version))),
+            allowed("r5"),
+        ),
+        case(
+            "TCP from the allowed peer, since r2 may be for it",
+            both(|version| allowed_peer(tcp(version, 443), version)),
+            open,
+        ),
+        case(
+            "IPv6 from the allowed peer, of which only the first fragment tells the protocol",
+            extensions().map(|number| allowed_peer(of(V6, number), V6)),
+            open,
+        ),
+        case(
+            "IPv4 from the allowed peer, of protocols that are headers of IPv6",
+            extensions().map(|number| allowed_peer(of(V4, number), V4)),
+            allowed("r5"),
+        ),
+        case(
+            "GRE from the allowed peer, and from anybody",
+            both(|version| allowed_peer(of(version, gre), version))
+                .into_iter()
+                .chain(both(|version| anybody(of(version, gre), version))),
+            denied("r3"),
+        ),
+        case(
+            "UDP to the denied address",
+            both(|version| {
+                let packet = udp(version, 443);
+                let packet = match version {
+                    V4 => packet.destination([10, 0, 0, 9]),
+                    V6 => packet.destination([0xfd00, 0, 0, 0, 0, 0, 0, 9]),
+                };
+                anybody(packet, version)
+            }),
+            denied("r4"),
+        ),
+        case(
+            "UDP from the peer that r8 denies, since r6 may be for it",
+            both(|version| doubtful_peer(udp(version, 22), version)),
+            open,
+        ),
+        case(
+            "UDP from anybody",
+            both(|version| anybody(udp(version, 443), version)),
+            open,
+        ),
+        case(
+            "TCP from anybody",
+            both(|version| anybody(tcp(version, 443), version)),
+            open,
+        ),
+        case("IPv4, ICMP", [anybody(echo(V4), V4)], allowed("r7")),
+        case("IPv6, ICMPv6", [anybody(echo(V6), V6)], open),
+        case(
+            "ESP, which no rule is for",
+            both(|version| anybody(of(version, esp), version)),
+            open,
+        ),
+    ]
+}
+
+pub(crate) fn later_fragments_under_rules() -> Section {
+    Section {
+        title: "Later fragments under rules",
+        text: "Over IPv4 and IPv6. A later fragment has interface, addresses and protocol, and \
+               the first rule that asks for no more decides. Where a rule in front of it asks \
+               for ports, or for ICMP types, and might decide otherwise, the fragment is left \
+               to the policy's `fragments`. So is what no rule is for. Of IPv6, the protocol \
+               is what the fragment says it is; if that is an extension header, only rules for \
+               `any` are for it.",
+        policies: &[ruled!("")],
+        programs: Programs::Ethernet,
+        cases: under_rules(passes("fragment")),
+    }
+}
+
+pub(crate) fn later_fragments_under_rules_dropped() -> Section {
+    Section {
+        title: "Later fragments under rules, dropped where these leave them open",
+        text: "The same frames.",
+        policies: &[ruled!("fragments = \"drop\"\n")],
+        programs: Programs::Ethernet,
+        cases: under_rules(drops("fragment")),
     }
 }

@@ -238,6 +238,50 @@ fn rules_that_can_never_match_are_named_with_those_in_front() {
 }
 
 #[test]
+fn a_rule_that_needs_no_ports_decides_on_later_fragments() {
+    let mut later = frame(&tcp("10.1.2.3", 80));
+    // The fragment's offset in the IPv4 header.
+    later[14 + 7] = 2;
+    let decides = |texts: &[&str]| {
+        let tables = compiled(&rules(texts));
+        Simulation::of(&tables).judge(&later[..], 2).rule()
+    };
+    for (texts, expected) in [
+        (&["deny any"][..], Some(7)),
+        (&["deny any --from 10.1.0.0/16"], Some(7)),
+        (&["deny any --from 10.2.0.0/16"], None),
+        (&["allow tcp any --on eth0"], Some(7)),
+        (&["allow tcp any --on eth1"], None),
+        (&["allow udp any"], None),
+        // Ports decide …
+        (&["deny tcp 1-65535"], None),
+        (&["deny tcp any --remote-port 443"], None),
+        (&["allow tcp 22", "deny any"], None),
+        (&["allow tcp 22", "deny tcp 23", "deny any"], None),
+        // … or all of them lead to the same.
+        (&["deny tcp 22", "deny any"], Some(8)),
+        (&["deny tcp 22", "deny tcp any"], Some(8)),
+        (&["allow udp 22", "deny any"], Some(8)),
+        (&["allow tcp 22 --from 10.2.0.0/16", "deny any"], Some(8)),
+        (&["allow tcp 22 --on eth1", "deny any"], Some(8)),
+        (&["deny any --from 10.1.2.3", "allow tcp 22"], Some(7)),
+    ] {
+        assert_eq!(decides(texts), expected, "{texts:?}");
+    }
+}
+
+#[test]
+fn rules_for_ports_do_not_multiply_what_fragments_ask() {
+    let ports = (1..=5000).map(|port| format!("allow tcp+udp {port}"));
+    let peers =
+        (0..5000).map(|index| format!("deny any --from 10.{}.{}.0/24", index / 250, index % 250));
+    let texts: Vec<String> = ports.chain(peers).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let tables = compiled(&rules(&texts));
+    assert_eq!((tables.local.len(), tables.edges.len()), (10_000, 5000));
+}
+
+#[test]
 fn a_policy_beyond_the_bounds_is_refused_and_names_the_rules() {
     // Each remote port has another list of prefixes.
     let texts: Vec<String> = (0..800)
