@@ -14,13 +14,16 @@ use etherparse::{
     TcpHeaderSlice, TransportSlice, UdpHeader, UdpHeaderSlice,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
-use xdpfw_common::wire::{
-    Frame, Malformation,
-    ethernet::{self, Payload},
-    ip::Ip,
-    ipv4,
-    tcp::{self, Flags},
-    udp,
+use xdpfw_common::{
+    flows::Conversation,
+    wire::{
+        Frame, Malformation,
+        ethernet::{self, Payload},
+        ip::Ip,
+        ipv4,
+        tcp::{self, Flags},
+        udp,
+    },
 };
 
 /// Source and destination.
@@ -638,4 +641,24 @@ fn impossible_flags_are_those_that_no_stack_sends() {
     }
     let impossible = (0..64).filter(|&bits| Flags::new(bits).are_impossible());
     assert_eq!(impossible.count(), 33);
+}
+
+/// The kernel puts TCP segments together to more than an IP header can say (BIG TCP).
+#[test]
+fn an_aggregate_that_leaves_belongs_to_a_conversation() {
+    let ipv4 = [
+        0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ];
+    let mut ipv6 = vec![0x60, 0, 0, 0, 0, 0, 6, 64];
+    ipv6.extend([0xfd; 32]);
+    let ports = [1, 187, 156, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0];
+    for (ether_type, header) in [([0x08, 0x00], &ipv4[..]), ([0x86, 0xdd], &ipv6)] {
+        let of_len = |len: usize| {
+            let mut frame = [&[0; 12][..], &ether_type, header, &ports].concat();
+            frame.resize(14 + len, 0);
+            Conversation::of_outgoing(&frame[..]).map(|conversation| conversation.local)
+        };
+        assert_eq!(of_len(70_000), Some(443));
+        assert_eq!(of_len(1000), None);
+    }
 }

@@ -23,6 +23,7 @@ struct Knobs {
     has_socket: bool,
     has_ethernet: bool,
     known: Known,
+    is_long: bool,
 }
 
 impl From<[u8; 2]> for Knobs {
@@ -56,6 +57,7 @@ impl From<[u8; 2]> for Knobs {
                 2 => Known::PickedUp,
                 _ => Known::Opened,
             },
+            is_long: bit(12),
         }
     }
 }
@@ -107,7 +109,11 @@ fn compare(input: &[u8]) {
         has_socket,
         has_ethernet,
         known,
+        is_long,
     } = knobs.into();
+    // Longer than any datagram, which the fuzzer would not come upon.
+    let long = [bytes, &[0; 1 << 16]].concat();
+    let bytes = if is_long { &long } else { bytes };
     let arrival = Arrival {
         frame: bytes,
         has_ethernet,

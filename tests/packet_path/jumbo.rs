@@ -1,11 +1,15 @@
 //! Proves that frames larger than a page are filtered in the driver, whole and counted
 //! by their length; and what is said where the filter was not brought up for them.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::{
+    io::Read as _,
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use socket2::{Socket, Type};
 use xdpfw_tests::{
-    Host, Lab, PATIENCE, Sender, Tally, assert_is_one_error, interfaces_up, packets,
+    Host, Lab, PATIENCE, Sender, Tally, assert_is_one_error, ifindex, interfaces_up, packets,
     servers::{self, TcpServer, UdpEcho},
     state, text, xdp_mode,
 };
@@ -62,9 +66,10 @@ fn jumbo_frames_are_filtered_in_the_driver_and_counted_whole() -> Result<()> {
 fn tcp_fills_jumbo_frames() -> Result<()> {
     let lab = jumbo_lab(1)?;
     up_native(&lab.host, &["eth0"])?;
-    let packets = fetch_both_ways(&lab)?;
-    // The kernel gives a driver's program what the wire would carry, not more.
-    assert!(packets >= DOCUMENT as u64 / 9000, "{packets}");
+    for packets in fetch_both_ways(&lab)? {
+        // The kernel gives a driver's program what the wire would carry, not more.
+        assert!(packets >= DOCUMENT as u64 / 9000, "{packets}");
+    }
     Ok(())
 }
 
@@ -72,30 +77,95 @@ fn tcp_fills_jumbo_frames() -> Result<()> {
 fn segments_that_the_wire_would_not_carry_are_filtered_in_the_stack() -> Result<()> {
     let lab = jumbo_lab(1)?;
     lab.host.xdpfw(["up", "eth0", "--mode", "generic"]).ok();
-    let packets = fetch_both_ways(&lab)?;
-    assert!(
-        packets < DOCUMENT as u64 / 9000,
-        "{packets}: no large segments"
-    );
+    for packets in fetch_both_ways(&lab)? {
+        assert!(
+            packets < DOCUMENT as u64 / 9000,
+            "{packets}: no large segments"
+        );
+    }
     Ok(())
+}
+
+/// BIG TCP: the kernel puts more segments together than the length in an IP header can say.
+#[test]
+fn segments_longer_than_any_datagram_are_filtered_in_the_stack() -> Result<()> {
+    let lab = jumbo_lab(1)?;
+    for (host, end) in [
+        (&lab.host, lab.link().near()),
+        (&lab.peer, lab.link().far()),
+    ] {
+        allow_aggregates(host, &end.interface)?;
+    }
+    lab.host.xdpfw(["up", "eth0", "--mode", "generic"]).ok();
+    for packets in fetch_both_ways(&lab)? {
+        assert!(
+            packets < (DOCUMENT / 65_535) as u64,
+            "{packets}: none is longer than 65,535 bytes"
+        );
+    }
+    Ok(())
+}
+
+/// Lets an interface send and receive aggregates of this length, in bytes.
+const AGGREGATE: u32 = 400_000;
+
+/// Lets an interface send and receive long aggregates, as newer versions of `ip` can: by a
+/// message to the kernel (linux/rtnetlink.h).
+fn allow_aggregates(host: &Host, interface: &str) -> Result<()> {
+    /// `IFLA_GSO_MAX_SIZE`, `IFLA_GRO_MAX_SIZE`, and the same for IPv4 (linux/if_link.h).
+    const ATTRIBUTES: [u16; 4] = [41, 58, 63, 64];
+    const RTM_NEWLINK: u16 = 16;
+    /// `NLM_F_REQUEST | NLM_F_ACK`.
+    const FLAGS: u16 = 5;
+    let index = u32::try_from(ifindex(host, interface)?)?;
+    let mut rest = Vec::new();
+    rest.extend(RTM_NEWLINK.to_ne_bytes());
+    rest.extend(FLAGS.to_ne_bytes());
+    rest.extend([0; 8]);
+    // `struct ifinfomsg`.
+    rest.extend([0; 4]);
+    rest.extend(index.to_ne_bytes());
+    rest.extend([0; 8]);
+    for attribute in ATTRIBUTES {
+        rest.extend(8_u16.to_ne_bytes());
+        rest.extend(attribute.to_ne_bytes());
+        rest.extend(AGGREGATE.to_ne_bytes());
+    }
+    let len = (rest.len() + 4) as u32;
+    let message = [&len.to_ne_bytes()[..], &rest].concat();
+    host.enter(|| {
+        let (domain, protocol) = (libc::AF_NETLINK.into(), libc::NETLINK_ROUTE.into());
+        let mut socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+        socket.send(&message)?;
+        let mut answer = [0; 64];
+        let len = socket.read(&mut answer)?;
+        // Behind the header of the answer is an error, or 0.
+        ensure!(
+            len >= 20 && answer[16..20] == [0; 4],
+            "{interface}: {:?}",
+            &answer[..len]
+        );
+        Ok(())
+    })
 }
 
 /// Length of what is fetched, in bytes.
 const DOCUMENT: usize = 4 << 20;
 
 /// Fetches a document from the host and one from its peer, over both families, and
-/// claims that all packets are counted; how many held one document.
+/// claims that all packets are counted; in how many each came to the host.
 #[track_caller]
-fn fetch_both_ways(lab: &Lab) -> Result<u64> {
+fn fetch_both_ways(lab: &Lab) -> Result<[u64; 2]> {
     lab.host.xdpfw(["allow", "tcp", "80"]).ok();
     let document = "x".repeat(DOCUMENT);
     let any = (Ipv6Addr::UNSPECIFIED, 80).into();
     let (near, far) = (lab.link().near(), lab.link().far());
-    let mut packets = 0;
-    for (near, far) in [
+    let mut came_in = [0; 2];
+    let ends = [
         (IpAddr::from(near.address), IpAddr::from(far.address)),
         (near.address6.into(), far.address6.into()),
-    ] {
+    ];
+    for (came_in, (near, far)) in came_in.iter_mut().zip(ends) {
         for (server, client, to, counter) in [
             (&lab.host, &lab.peer, near, "pass rule"),
             (&lab.peer, &lab.host, far, "pass reply"),
@@ -106,7 +176,7 @@ fn fetch_both_ways(lab: &Lab) -> Result<u64> {
             assert!(text == document, "{to}: {} bytes", text.len());
             let (after, now) = Tally::settled(&lab.host, "eth0")?;
             let moved = after.since(&before);
-            packets = moved.packets(counter);
+            let packets = moved.packets(counter);
             assert_eq!(moved.judged(), packets + moved.mld(), "{moved:?}");
             assert_eq!(now.rx_packets - received.rx_packets, moved.judged(), "{to}");
             // Whether a device counts its header depends on the way that packets take.
@@ -116,10 +186,11 @@ fn fetch_both_ways(lab: &Lab) -> Result<u64> {
                 counted == bytes || counted == bytes + headers,
                 "{to}: {counted} bytes counted, {bytes} received, {headers} of headers"
             );
+            // The last is the host's own request, so the document comes in.
+            *came_in = packets;
         }
     }
-    // The last was the host's own request, so the document came in.
-    Ok(packets)
+    Ok(came_in)
 }
 
 #[test]

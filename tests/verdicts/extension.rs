@@ -41,6 +41,14 @@ impl Extension {
         header
     }
 
+    /// Hop-by-hop options that say how long a jumbogram is behind the IPv6 header (RFC 2675).
+    pub(crate) fn jumbo(len: u32) -> Self {
+        let mut header = Self::new(HOP_BY_HOP, 0);
+        header.bytes[2..4].copy_from_slice(&[0xc2, 4]);
+        header.bytes[4..].copy_from_slice(&len.to_be_bytes());
+        header
+    }
+
     /// The shortest one with this number.
     pub(crate) fn shortest(number: IpNumber) -> Self {
         match number {

@@ -23,6 +23,8 @@ pub(crate) enum Programs {
     /// As bare packets, as tunnels have them: the dispatcher that knows of this. The
     /// generation's program learns it from there.
     Bare,
+    /// As Ethernet frames in several buffers, by the programs that take them so.
+    Jumbo,
 }
 
 /// A program that is run on frames, and what another program has left in front of them.
@@ -49,7 +51,12 @@ pub(crate) struct Filter {
 
 impl Filter {
     pub(crate) fn with(policy: &str, programs: Programs) -> Result<Self> {
-        let lab = Lab::new()?.filtered(policy);
+        let lab = Lab::new()?;
+        if programs == Programs::Jumbo {
+            let end = &lab.link().near().interface;
+            lab.host.run("ip", ["link", "set", end, "mtu", "9000"])?;
+        }
+        let lab = lab.filtered(policy);
         let pins = lab
             .host
             .pins()
@@ -60,14 +67,14 @@ impl Filter {
         let only = generation.next().context("no generation")??.path();
         ensure!(generation.next().is_none(), "more than one generation");
         let dispatcher = match programs {
-            Programs::Ethernet => pins.join("dispatcher"),
+            Programs::Ethernet | Programs::Jumbo => pins.join("dispatcher"),
             Programs::Bare => pins.join("dispatcher_l3"),
         };
         let mut entries = Vec::from(metadata().map(|metadata| Entry {
             program: dispatcher.clone(),
             metadata,
         }));
-        if programs == Programs::Ethernet {
+        if programs != Programs::Bare {
             // Only dispatchers call it, so it believes the metadata it is given.
             entries.push(Entry {
                 program: only.join("program"),

@@ -47,6 +47,7 @@ mod conformance {
         ethernet: vlan_tags not_ip no_link_layer;
         ipv4: ipv4_header ipv4_options;
         ipv6: ipv6_header mapped_addresses mapped_addresses_denied;
+        aggregates: aggregates;
         extensions: extension_chains broken_extensions;
         truncated: cut_frames short_packets;
         transport: tcp_header udp_length;

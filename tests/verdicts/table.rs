@@ -135,7 +135,9 @@ impl Section {
             if case.expected.detail.is_some() {
                 for frame in &case.frames {
                     let outcome = match self.programs {
-                        Programs::Ethernet => verdict::judge(&frame[..], &Nowhere),
+                        Programs::Ethernet | Programs::Jumbo => {
+                            verdict::judge(&frame[..], &Nowhere)
+                        }
                         Programs::Bare => verdict::judge(&Bare(frame), &Nowhere),
                     };
                     let detail = outcome.malformation().map(Malformation::as_str);

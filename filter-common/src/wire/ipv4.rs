@@ -1,6 +1,6 @@
 //! Reads IPv4 headers (RFC 791): the addresses, and where the transport header starts.
 
-use network_types::ip::Ipv4Hdr;
+use network_types::ip::{IpProto, Ipv4Hdr};
 
 use super::{
     Frame, Malformation,
@@ -9,6 +9,8 @@ use super::{
 
 /// Version 4 and the shortest header, five words, in the first byte.
 const SHORTEST: u8 = 0x45;
+/// The longest packet whose total length can be said, in bytes.
+const MAX_LEN: usize = u16::MAX as usize;
 /// Header lengths there are beyond the shortest: up to fifteen words.
 const LONGER: u8 = 10;
 /// The fragment offset, without the flags, in network byte order.
@@ -29,11 +31,11 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
         });
     }
     let header_len = usize::from(header.ihl());
-    let total_len = usize::from(u16::from_be_bytes(header.tot_len));
-    if total_len < header_len || offset + total_len > frame.len() {
-        return Err(Malformation::Ipv4TotalLength);
-    }
     let fragment = u16::from_ne_bytes(header.frags);
+    let mut total_len = usize::from(u16::from_be_bytes(header.tot_len));
+    if total_len < header_len || offset + total_len > frame.len() {
+        total_len = aggregate(frame, offset, header)?;
+    }
     let len = total_len - header_len;
     Ok(Ip {
         addresses: Addresses::of_ipv4(header),
@@ -46,4 +48,23 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
             fragment,
         },
     })
+}
+
+/// Length of a TCP segment that the kernel itself has put together of many (BIG TCP): where it
+/// is more than the total length can say, that is 0, and the kernel takes the frame's (`iph_totlen`
+/// in include/linux/ip.h).
+#[cold]
+#[inline(always)]
+fn aggregate<F: Frame + ?Sized>(
+    frame: &F,
+    offset: usize,
+    header: &Ipv4Hdr,
+) -> Result<usize, Malformation> {
+    let len = frame.len() - offset;
+    let is_whole = u16::from_ne_bytes(header.frags) & Payload::FRAGMENT == 0;
+    if header.tot_len == [0; 2] && len > MAX_LEN && header.proto == IpProto::Tcp as u8 && is_whole {
+        Ok(len)
+    } else {
+        Err(Malformation::Ipv4TotalLength)
+    }
 }

@@ -11,6 +11,9 @@ use super::{
 /// Most extension headers that a packet may have.
 pub const MAX_HEADERS: usize = 8;
 
+/// The longest payload whose length can be said, in bytes.
+const MAX_PAYLOAD: usize = u16::MAX as usize;
+
 /// Protocol numbers of the extension headers that are looked behind (IANA, "IPv6
 /// Extension Header Types").
 pub(crate) mod extension {
@@ -32,8 +35,10 @@ const MORE_FRAGMENTS: u16 = 1;
 
 /// Reads the IPv6 header at `offset`, and all extension headers.
 ///
-/// A payload length of 0 is an empty payload: the jumbograms for which it stands
-/// (RFC 2675) are longer than any frame.
+/// A payload length of 0 is an empty payload, unless the frame is longer than any other could
+/// say. Then it is all of the frame: a jumbogram (RFC 2675), which is what the kernel makes of TCP
+/// segments that it has put together of many (BIG TCP), before Linux 7.0 or so with the option
+/// that says the length (`ipv6_hop_jumbo` in net/ipv6/exthdrs.c), which is not read here.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malformation> {
     let header = frame
@@ -42,10 +47,13 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
     if header.vcf[0] >> 4 != 6 {
         return Err(Malformation::Ipv6Version);
     }
-    let len = usize::from(u16::from_be_bytes(header.payload_len));
+    let mut len = usize::from(u16::from_be_bytes(header.payload_len));
     let start = offset + Ipv6Hdr::LEN;
     if start + len > frame.len() {
         return Err(Malformation::Ipv6PayloadLength);
+    }
+    if len == 0 && frame.len() - start > MAX_PAYLOAD {
+        len = frame.len() - start;
     }
     let mut ip = Ip {
         addresses: Addresses::of_ipv6(header),

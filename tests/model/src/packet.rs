@@ -12,6 +12,8 @@ use etherparse::{
 const MAX_TAGS: usize = 2;
 /// Extension headers that the filter looks behind.
 const MAX_EXTENSIONS: usize = 8;
+/// The most that the length in an IP header can say.
+const LONGEST: usize = 65_535;
 /// Length of the shortest TCP header, in bytes.
 const TCP: usize = 20;
 /// Length of the longest TCP header, in bytes.
@@ -194,8 +196,16 @@ impl Packet {
 
 fn ipv4(bytes: &[u8]) -> Result<Ip> {
     let header = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| "IPv4 header")?;
+    let is_fragment = header.more_fragments() || header.fragments_offset().value() != 0;
+    let end = match header.total_len() {
+        // Put together by the host itself, and too long to say.
+        0 if bytes.len() > LONGEST && header.protocol() == IpNumber::TCP && !is_fragment => {
+            bytes.len()
+        }
+        len => len.into(),
+    };
     let payload = bytes
-        .get(header.slice().len()..usize::from(header.total_len()))
+        .get(header.slice().len()..end)
         .ok_or("IPv4 total length")?;
     let is_later = header.fragments_offset().value() != 0;
     let content = if is_later {
@@ -221,9 +231,12 @@ fn ipv4(bytes: &[u8]) -> Result<Ip> {
 
 fn ipv6(bytes: &[u8]) -> Result<Ip> {
     let header = Ipv6HeaderSlice::from_slice(bytes).map_err(|_| "IPv6 header")?;
-    let payload = bytes[header.slice().len()..]
-        .get(..usize::from(header.payload_length()))
-        .ok_or("IPv6 payload length")?;
+    let rest = &bytes[header.slice().len()..];
+    let payload = match header.payload_length() {
+        // The same.
+        0 if rest.len() > LONGEST => rest,
+        len => rest.get(..len.into()).ok_or("IPv6 payload length")?,
+    };
     Ok(Ip {
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),

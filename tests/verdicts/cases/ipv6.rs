@@ -19,7 +19,7 @@ pub(crate) fn ipv6_header() -> Section {
     Section {
         title: "IPv6 header",
         text: "TCP to the open port, with 20 bytes of payload. A payload length of 0 is an empty \
-               payload: no frame is long enough for the jumbograms for which it stands.",
+               payload, but for [frames longer than any datagram](#longer-than-any-datagram-big-tcp).",
         policies: &[USUAL],
         programs: Programs::Ethernet,
         cases: vec![

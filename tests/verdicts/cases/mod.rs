@@ -1,5 +1,6 @@
 //! The cases of docs/CONFORMANCE.md, one file per subject.
 
+pub(crate) mod aggregates;
 pub(crate) mod ethernet;
 pub(crate) mod extensions;
 pub(crate) mod flags;

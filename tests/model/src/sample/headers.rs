@@ -81,7 +81,7 @@ pub(super) fn ipv4(
         _ => 0,
     };
     let header = 20 + options.len();
-    let total = (header + payload.bytes.len()) as u16;
+    let total = said(random, header + payload.bytes.len());
     let frame = &mut draft.bytes;
     frame.extend([0x40 | (header / 4) as u8, random.random()]);
     frame.extend(total.to_be_bytes());
@@ -150,10 +150,11 @@ pub(super) fn ipv6(
             }
         }
     }
+    let len = said(random, chain.len() + payload.bytes.len());
     let frame = &mut draft.bytes;
     frame.push(0x60 | random.random_range(0..16));
     frame.extend(bytes(random, 3));
-    frame.extend(((chain.len() + payload.bytes.len()) as u16).to_be_bytes());
+    frame.extend(len.to_be_bytes());
     frame.extend([kinds.first().copied().unwrap_or(payload.protocol), 64]);
     frame.extend(source.octets());
     frame.extend(destination.octets());
@@ -163,6 +164,15 @@ pub(super) fn ipv6(
         .collect();
     draft.bytes.extend(chain);
     finish(random, draft, payload);
+}
+
+/// A length, as an IP header says it: 0 where it is too long, mostly.
+fn said(random: &mut Random, len: usize) -> u16 {
+    match u16::try_from(len) {
+        Ok(len) => len,
+        Err(_) if chance(random, 10) => random.random(),
+        Err(_) => 0,
+    }
 }
 
 fn finish(random: &mut Random, draft: &mut Draft, payload: &Payload) {
@@ -257,7 +267,11 @@ impl Payload {
         if matches!(self.protocol, 0 | 43 | 44 | 51 | 60) {
             self.protocol = 47;
         }
-        let more = random.random_range(1400..8000);
+        let more = match chance(random, 10) {
+            // More than any datagram has, and no more than a test run takes.
+            true => random.random_range(65_400..68_000),
+            false => random.random_range(1400..8000),
+        };
         self.bytes.extend(bytes(random, more));
         if self.protocol == 17 {
             let len = self.bytes.len() as u16;
