@@ -90,8 +90,10 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
     Ok(ip)
 }
 
+/// Whether this is the protocol number of an extension header that is looked behind, so that no
+/// IPv6 packet is judged by it.
 #[inline(always)]
-pub(super) const fn is_extension(protocol: u8) -> bool {
+pub const fn is_extension(protocol: u8) -> bool {
     use extension::{AH, DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING};
     matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AH | DESTINATION)
 }

@@ -7,7 +7,7 @@ use super::{
     unreachable,
 };
 use crate::{
-    policy::{Policy, Rule, RuleId},
+    policy::{Match, Policy, Protocol, Rule, RuleId},
     ports::PortRange,
 };
 
@@ -23,6 +23,8 @@ pub enum Warning {
         /// The interfaces that the policy is for.
         interfaces: Vec<String>,
     },
+    /// A rule for AH is for IPv4 alone.
+    AhOverIpv4(RuleId),
     /// A rule denies IPv6 neighbour discovery to all of the link.
     NeighboursDenied(RuleId),
     /// Rules can never match.
@@ -32,6 +34,7 @@ pub enum Warning {
 /// What is new with a rule that was just added.
 pub fn of_rule(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> Vec<Warning> {
     let mut warnings = foreign_interfaces(policy, [rule]);
+    warnings.extend(ah_over_ipv4([rule]));
     if denies_neighbours(policy) == Some(rule.id) {
         warnings.push(Warning::NeighboursDenied(rule.id));
     }
@@ -50,6 +53,7 @@ pub fn of_removal(before: &Policy, after: &Policy) -> Vec<Warning> {
 /// Everything in a policy.
 pub fn of_policy(policy: &Policy, ephemeral: PortRange) -> Vec<Warning> {
     let mut warnings = foreign_interfaces(policy, &policy.rules);
+    warnings.extend(ah_over_ipv4(&policy.rules));
     warnings.extend(denies_neighbours(policy).map(Warning::NeighboursDenied));
     warnings.extend(not_empty(unreachable(policy, ephemeral)));
     warnings
@@ -83,6 +87,15 @@ fn foreign_interfaces<'a>(
         }
     }
     warnings
+}
+
+/// The rules for AH that say nothing about addresses of IPv4.
+fn ah_over_ipv4<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Vec<Warning> {
+    let is_unsaid = |matching: &Match| matching.from.is_empty() && matching.to.is_empty();
+    let rules = rules
+        .into_iter()
+        .filter(|rule| rule.matches.protocol == Protocol::AH && is_unsaid(&rule.matches));
+    rules.map(|rule| Warning::AhOverIpv4(rule.id)).collect()
 }
 
 /// The rule that denies neighbour discovery to all of the link.
@@ -119,6 +132,17 @@ mod tests {
 
     fn denies(lines: &[&str], interfaces: &[&str]) -> Option<u32> {
         denies_neighbours(&policy(lines, interfaces)).map(|id| id.0)
+    }
+
+    #[test]
+    fn a_rule_for_ah_is_for_ipv4_and_says_so() {
+        let lines = [
+            "deny proto ah from 192.0.2.0/24",
+            "allow proto ah",
+            "allow proto esp",
+        ];
+        let warnings = of_policy(&policy(&lines, &[]), PortRange::ALL);
+        assert_eq!(warnings, [Warning::AhOverIpv4(RuleId(2))]);
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Match {
     pub fn families(&self) -> Families {
         let protocol = Families {
             ipv4: self.protocol != Protocol::Icmp6,
-            ipv6: self.protocol != Protocol::Icmp,
+            ipv6: !self.protocol.is_ipv4_only(),
         };
         protocol
             .and(Families::of(&self.from))
@@ -210,15 +210,18 @@ impl Match {
         }
         for (part, prefixes) in [(Part::From, &self.from), (Part::To, &self.to)] {
             let families = Families::of(prefixes);
-            let (family, other) = match self.protocol {
-                Protocol::Icmp if !families.ipv4 => ("IPv4", Protocol::Icmp6),
-                Protocol::Icmp6 if !families.ipv6 => ("IPv6", Protocol::Icmp),
+            let (family, remedy) = match self.protocol {
+                Protocol::Icmp if !families.ipv4 => ("IPv4", "say icmp6"),
+                Protocol::Icmp6 if !families.ipv6 => ("IPv6", "say icmp"),
+                Protocol::AH if !families.ipv4 => {
+                    ("IPv4", "over IPv6, say the protocol behind it, or any")
+                }
                 _ => continue,
             };
             return Err((
                 part,
                 format!(
-                    "{} is for {family}, and {} is not (say {other})",
+                    "{} is for {family}, and {} is not ({remedy})",
                     self.protocol,
                     PrefixText(&prefixes[0])
                 ),

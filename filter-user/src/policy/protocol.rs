@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xdpfw_common::Transport;
+use xdpfw_common::{Transport, wire::ipv6};
 
 use crate::names::{icmp, protocols};
 
@@ -59,6 +59,20 @@ impl Protocol {
             58 => Self::Icmp6,
             number => Self::Other(number),
         }
+    }
+
+    /// IP authentication (RFC 4302).
+    pub const AH: Self = Self::Other(51);
+
+    /// Whether it is a header of IPv6 that the filter looks behind, and nothing over IPv4: no
+    /// packet is judged by it.
+    pub const fn is_ipv6_header(self) -> bool {
+        matches!(self, Self::Other(number) if ipv6::is_extension(number)) && !self.is_ipv4_only()
+    }
+
+    /// Whether IPv4 packets alone are judged by it. Over IPv6, the filter looks behind AH.
+    pub const fn is_ipv4_only(self) -> bool {
+        matches!(self, Self::Icmp | Self::AH)
     }
 
     /// The transports whose packets it matches, and whose ports a rule for it may name.

@@ -84,10 +84,10 @@ fn by_number(words: &[&str]) -> Result<Protocol, String> {
         ));
     };
     if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
-        return word
+        let number = word
             .parse()
-            .map(Protocol::from_number)
-            .map_err(|_| format!("protocol {word} is out of range (0-255)"));
+            .map_err(|_| format!("protocol {word} is out of range (0-255)"))?;
+        return judged(number);
     }
     let several = match Protocol::from_word(word) {
         Some(Protocol::Any) => Some("any"),
@@ -99,15 +99,29 @@ fn by_number(words: &[&str]) -> Result<Protocol, String> {
             "`proto {word}` is more than one protocol (say `{remedy}`)"
         ));
     }
-    protocols::lookup(word)
-        .map(Protocol::from_number)
-        .ok_or_else(|| {
-            let hint = protocols::suggest(word).map_or_else(
-                || "say for example gre or 47".to_owned(),
-                |name| format!("did you mean `{name}`?"),
-            );
-            format!("`{}` is not a protocol ({hint})", word.escape_debug())
-        })
+    let number = protocols::lookup(word).ok_or_else(|| {
+        let hint = protocols::suggest(word).map_or_else(
+            || "say for example gre or 47".to_owned(),
+            |name| format!("did you mean `{name}`?"),
+        );
+        format!("`{}` is not a protocol ({hint})", word.escape_debug())
+    })?;
+    judged(number)
+}
+
+/// The protocol with this number, if packets are judged by it.
+fn judged(number: u8) -> Result<Protocol, String> {
+    let protocol = Protocol::from_number(number);
+    if !protocol.is_ipv6_header() {
+        return Ok(protocol);
+    }
+    let remedy = match number {
+        44 => "say `fragments = \"drop\"` in the policy file",
+        _ => "say the protocol behind it, or any",
+    };
+    Err(format!(
+        "no packet is judged by {protocol}, a header of IPv6 that the filter looks behind ({remedy})"
+    ))
 }
 
 /// The word in front of others.
@@ -115,8 +129,10 @@ fn protocol_named(word: &str) -> Result<Protocol, String> {
     Protocol::from_word(word).ok_or_else(|| {
         let word = word.escape_debug();
         if let Some(number) = protocols::lookup(&word.to_string()) {
-            let protocol = Protocol::from_number(number);
-            return format!("`{word}` has no ports (say `proto {protocol}`)");
+            return match judged(number) {
+                Ok(protocol) => format!("`{word}` has no ports (say `proto {protocol}`)"),
+                Err(message) => message,
+            };
         }
         format!("`{word}` is not a protocol (say tcp, udp, tcp+udp, icmp, icmp6, proto or any)")
     })
@@ -170,8 +186,12 @@ fn alone(protocol: Protocol) -> Result<Meaning, String> {
 fn unknown(word: &str) -> String {
     let said = word.escape_debug();
     if let Some(number) = protocols::lookup(word) {
-        let protocol = Protocol::from_number(number);
-        return format!("`{said}` is a protocol without ports (say `proto {protocol}`)");
+        return match judged(number) {
+            Ok(protocol) => {
+                format!("`{said}` is a protocol without ports (say `proto {protocol}`)")
+            }
+            Err(message) => message,
+        };
     }
     for family in [icmp::Family::Icmp, icmp::Family::Icmp6] {
         if icmp::lookup(family, word).is_some() {

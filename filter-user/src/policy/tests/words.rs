@@ -101,6 +101,41 @@ fn errors_name_the_word_and_end_with_the_remedy() {
             "proto sctpp",
             "`sctpp` is not a protocol (did you mean `sctp`?)",
         ),
+        (
+            "proto ipv6-route",
+            "no packet is judged by ipv6-route, a header of IPv6 that the filter looks behind (say \
+             the protocol behind it, or any)",
+        ),
+        (
+            "proto 0",
+            "no packet is judged by hopopt, a header of IPv6 that the filter looks behind (say the \
+             protocol behind it, or any)",
+        ),
+        (
+            "proto ipv6-opts",
+            "no packet is judged by ipv6-opts, a header of IPv6 that the filter looks behind (say \
+             the protocol behind it, or any)",
+        ),
+        (
+            "proto 44",
+            "no packet is judged by ipv6-frag, a header of IPv6 that the filter looks behind (say \
+             `fragments = \"drop\"` in the policy file)",
+        ),
+        (
+            "hopopt",
+            "no packet is judged by hopopt, a header of IPv6 that the filter looks behind (say the \
+             protocol behind it, or any)",
+        ),
+        (
+            "ipv6-frag 80",
+            "no packet is judged by ipv6-frag, a header of IPv6 that the filter looks behind (say \
+             `fragments = \"drop\"` in the policy file)",
+        ),
+        (
+            "proto ah --from 2001:db8::/32",
+            "ah is for IPv4, and 2001:db8::/32 is not (over IPv6, say the protocol behind it, or \
+             any)",
+        ),
         ("proto 256", "protocol 256 is out of range (0-255)"),
         (
             "proto gre,esp",
