@@ -97,11 +97,14 @@ reasons! {
     /// Multicast listener discovery (RFC 2710, RFC 3810), without which switches stop
     /// delivering neighbour discovery.
     Mld = 14, Pass, "mld";
-    /// A frame that carries neither IP nor ARP.
-    NonIp = 15, Pass, "non-ip";
+    /// A frame that carries neither IP nor ARP, under `non_ip = "pass"` or because the link
+    /// needs it.
+    NonIpPass = 15, Pass, "non-ip";
     /// Group management of IPv4 (RFC 3376), without which switches stop delivering
     /// multicast.
     Igmp = 16, Pass, "igmp";
+    /// A frame that carries neither IP nor ARP, under `non_ip = "drop"`.
+    NonIpDrop = 17, Drop, "non-ip";
 }
 
 impl Reason {

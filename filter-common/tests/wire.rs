@@ -60,7 +60,7 @@ fn view(frame: &[u8]) -> Result<View, Malformation> {
         Payload::Ipv6(_) => return Ok(View::Ipv6),
         Payload::Arp => return Ok(View::Arp),
         Payload::TooManyTags => return Ok(View::TooManyTags),
-        Payload::Other => return Ok(View::Other),
+        Payload::LinkControl | Payload::Other => return Ok(View::Other),
     };
     let ip = ipv4::parse(frame, offset)?;
     let addresses = addresses(&ip);
@@ -387,6 +387,10 @@ fn ethernet_types_are_told_apart() {
         (&[[0, 8]], Ok(Payload::Other)),
         (&[[8, 1]], Ok(Payload::Other)),
         (&[[0x91, 0]], Ok(Payload::Other)),
+        (&[[0x88, 0xcc]], Ok(Payload::LinkControl)),
+        (&[Q, [0x88, 0x8e]], Ok(Payload::LinkControl)),
+        (&[[0x88, 0x09]], Ok(Payload::LinkControl)),
+        (&[[0, 38]], Ok(Payload::Other)),
         (&[[0, 0]], Ok(Payload::Other)),
         (&[Q], truncated),
         (&[AD, Q], truncated),

@@ -81,6 +81,7 @@ impl Simple {
                     ICMP_ERRORS_RELATED
                 },
                 discovery: 0,
+                drop_non_ip: (!policy.non_ip_pass).into(),
                 listed_kinds: 0,
                 questions: asks,
                 rest: [start; ProtocolKind::ALL.len()],

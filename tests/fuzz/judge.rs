@@ -36,6 +36,7 @@ impl From<[u8; 2]> for Knobs {
                 default_pass: bit(0),
                 fragments_pass: bit(1),
                 dhcp_client: bit(2),
+                non_ip_pass: !bit(13),
                 replies: match word >> 3 & 3 {
                     0 => Replies::Off,
                     1 => Replies::Sockets,

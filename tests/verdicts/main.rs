@@ -44,7 +44,7 @@ mod conformance {
     }
 
     sections! {
-        ethernet: vlan_tags not_ip no_link_layer;
+        ethernet: vlan_tags not_ip not_ip_dropped no_link_layer;
         ipv4: ipv4_header ipv4_options;
         ipv6: ipv6_header mapped_addresses mapped_addresses_denied;
         aggregates: aggregates;

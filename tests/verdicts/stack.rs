@@ -1,5 +1,5 @@
 //! Proves what the filter relies on in the kernel that the tests run on: what it does with
-//! fragments that overlap, and with IPv4 addresses inside IPv6 packets.
+//! fragments that overlap, with IPv4 options, and with IPv4 addresses inside IPv6 packets.
 
 use std::{
     fs,
@@ -104,6 +104,59 @@ fn linux_takes_nothing_from_fragments_that_overlap() -> Result<()> {
         assert_eq!(fragments["packets"], later, "{version}");
         assert_eq!(status["totals"]["dropped"]["packets"], 0, "{version}");
     }
+    Ok(())
+}
+
+/// Options of an IPv4 header, and whether the packet arrives.
+const OPTIONS: [(&str, &[u8], bool); 12] = [
+    ("no operation, and the end", &[1, 1, 1, 0], true),
+    ("record route", &[7, 7, 4, 0, 0, 0, 0, 0], true),
+    ("timestamps", &[68, 8, 5, 0, 0, 0, 0, 0], true),
+    ("router alert", &[148, 4, 0, 0], true),
+    ("one that nobody knows", &[30, 4, 0, 0], true),
+    ("loose source route", &[131, 7, 4, 10, 0, 0, 9, 0], false),
+    (
+        "loose source route, at its end",
+        &[131, 7, 8, 10, 0, 0, 9, 0],
+        false,
+    ),
+    ("strict source route", &[137, 7, 4, 10, 0, 0, 9, 0], false),
+    ("shorter than its own header", &[7, 1, 0, 0], false),
+    ("longer than the header", &[7, 40, 4, 0], false),
+    (
+        "a pointer into its own header",
+        &[7, 7, 3, 0, 0, 0, 0, 0],
+        false,
+    ),
+    ("none", &[], true),
+];
+
+#[test]
+fn linux_takes_no_source_routes_and_no_broken_options() -> Result<()> {
+    let lab = lab()?;
+    let (near, far) = (lab.link().near().address, lab.link().far().address);
+    let any = (Ipv4Addr::UNSPECIFIED, 443);
+    let server = lab.host.enter(|| Ok(UdpSocket::bind(any)?))?;
+    server.set_read_timeout(Some(PATIENCE))?;
+    let client = lab.peer.enter(|| raw(Version::V4))?;
+    for (number, (_, options, _)) in (0..).zip(OPTIONS) {
+        let datagram = datagram(far.into(), near.into(), &[number; DATA])?;
+        let packet = packet(Version::V4, IpNumber::UDP, &datagram).options(options);
+        client.send_to(&packet.bytes(), &SocketAddr::from((near, 0)).into())?;
+    }
+    let mut arrived = Vec::new();
+    while arrived.last() != Some(&(OPTIONS.len() - 1)) {
+        let mut bytes = [0; DATA];
+        let received = server.recv_from(&mut bytes);
+        received.with_context(|| format!("after {arrived:?}"))?;
+        arrived.push(usize::from(bytes[0]));
+    }
+    for (number, (name, _, arrives)) in OPTIONS.into_iter().enumerate() {
+        assert_eq!(arrived.contains(&number), arrives, "{name}");
+    }
+    // The filter had let all of them through.
+    let list = lab.host.xdpfw(["list"]).json();
+    assert_eq!(list["rules"][0]["packets"], OPTIONS.len());
     Ok(())
 }
 

@@ -31,6 +31,9 @@ pub struct Config {
     pub icmp_errors: u32,
     /// 1: answers pass to what this host asked by multicast DNS and SSDP.
     pub discovery: u32,
+    /// 1: frames that are neither IP nor ARP are dropped, but for those without which the link
+    /// ends. 0: they pass.
+    pub drop_non_ip: u32,
     /// [`ProtocolKind::bit`]s of the kinds without ports that [`names::LOCAL`](super::names::LOCAL) has entries of.
     pub listed_kinds: u32,
     /// [`Question::bit`]s of the questions that some node asks.
@@ -64,4 +67,4 @@ pub const DHCP_CLIENTS: [u16; 2] = [68, 546];
 /// The port of DHCP servers over IPv4 (RFC 2131, section 4.1).
 pub const DHCP_SERVER: u16 = 67;
 
-const _: () = assert!(size_of::<Config>() == 32 + 2 * 5 * 16);
+const _: () = assert!(size_of::<Config>() == 36 + 2 * 5 * 16);

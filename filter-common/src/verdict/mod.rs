@@ -158,9 +158,20 @@ pub fn judge_then<F: Frame + ?Sized, H: Host, R>(
         Err(malformation) => return then(Outcome::malformed(malformation)),
         Ok(ethernet::Payload::Arp) => Reason::Arp,
         Ok(ethernet::Payload::TooManyTags) => Reason::VlanDepth,
-        Ok(ethernet::Payload::Other) => Reason::NonIp,
+        Ok(ethernet::Payload::LinkControl) => Reason::NonIpPass,
+        Ok(ethernet::Payload::Other) => non_ip(host),
     };
     then(Outcome::of(reason))
+}
+
+/// Why a frame passes or not that carries neither IP nor what the link needs.
+#[cold]
+#[inline(always)]
+fn non_ip<H: Host>(host: &H) -> Reason {
+    match setting(&host.tables().config().drop_non_ip) {
+        0 => Reason::NonIpPass,
+        _ => Reason::NonIpDrop,
+    }
 }
 
 /// What a frame without a link-layer header carries: its first bits tell.

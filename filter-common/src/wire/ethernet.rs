@@ -21,6 +21,8 @@ pub enum Payload {
     Arp,
     /// Yet another VLAN tag behind [`MAX_VLAN_TAGS`].
     TooManyTags,
+    /// What keeps the link up: EAPOL, LLDP, LACP and the other slow protocols, STP.
+    LinkControl,
     /// Anything else.
     Other,
 }
@@ -35,7 +37,19 @@ mod ether_type {
     pub(super) const VLAN: u16 = EtherType::Ieee8021q as u16;
     pub(super) const IPV6: u16 = EtherType::Ipv6 as u16;
     pub(super) const QINQ: u16 = EtherType::Ieee8021ad as u16;
+    /// Port access (IEEE 802.1X).
+    pub(super) const EAPOL: u16 = 0x888e_u16.to_be();
+    /// Station discovery (IEEE 802.1AB).
+    pub(super) const LLDP: u16 = 0x88cc_u16.to_be();
+    /// Link aggregation and its like (IEEE 802.3, annex 57A).
+    pub(super) const SLOW: u16 = 0x8809_u16.to_be();
+    /// Types begin here; what is below is a length (IEEE 802.3, section 3.2.6).
+    pub(super) const FIRST: u16 = 0x0600;
 }
+
+/// Both access points of the spanning tree protocol in a header for logical link control (IEEE
+/// 802.1D, section 9.2).
+const STP: [u8; 2] = [0x42, 0x42];
 
 #[inline(always)]
 const fn is_tag(ether_type: u16) -> bool {
@@ -66,8 +80,22 @@ pub fn payload<F: Frame + ?Sized>(frame: &F) -> Result<Payload, Malformation> {
         ether_type::IPV4 => Payload::Ipv4(header),
         ether_type::IPV6 => Payload::Ipv6(header),
         ether_type::ARP => Payload::Arp,
+        _ if is_link_control(frame, ether_type, header) => Payload::LinkControl,
         _ => Payload::Other,
     })
+}
+
+/// Whether a frame of this type keeps the link up; `payload` is behind the type.
+#[cold]
+#[inline(always)]
+fn is_link_control<F: Frame + ?Sized>(frame: &F, ether_type: u16, payload: usize) -> bool {
+    match ether_type {
+        ether_type::EAPOL | ether_type::LLDP | ether_type::SLOW => true,
+        length if u16::from_be(length) < ether_type::FIRST => {
+            frame.read::<[u8; 2]>(payload) == Some(&STP)
+        }
+        _ => false,
+    }
 }
 
 #[inline(always)]

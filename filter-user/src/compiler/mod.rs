@@ -33,7 +33,7 @@ use self::{
     prefixes::addresses,
 };
 use crate::{
-    policy::{Action, DefaultAction, Fragments, IcmpErrors, Policy, Replies, Rule, RuleId},
+    policy::{Action, DefaultAction, Fragments, IcmpErrors, NonIp, Policy, Replies, Rule, RuleId},
     ports::{PortRange, PortSet},
 };
 
@@ -275,6 +275,7 @@ fn config(policy: &Policy) -> Config {
             IcmpErrors::Pass => ICMP_ERRORS_PASS,
         },
         discovery: u32::from(policy.discovery),
+        drop_non_ip: u32::from(policy.non_ip == NonIp::Drop),
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

@@ -63,6 +63,7 @@ impl Difference {
             base.fragments.as_str(),
             next.fragments.as_str(),
         );
+        compare("non_ip", base.non_ip.as_str(), next.non_ip.as_str());
         compare("replies", base.replies.as_str(), next.replies.as_str());
         compare(
             "icmp_errors",

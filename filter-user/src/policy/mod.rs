@@ -65,6 +65,16 @@ pub enum IcmpErrors {
     Pass,
 }
 
+/// What happens to frames that carry neither IP nor ARP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonIp {
+    /// They pass.
+    #[default]
+    Pass,
+    /// They are dropped, but for what keeps the link up: EAPOL, LLDP, LACP, STP.
+    Drop,
+}
+
 /// How many flows are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowSizes {
@@ -117,6 +127,7 @@ macro_rules! words {
 
 words!(DefaultAction: Drop = "drop", Pass = "pass");
 words!(Fragments: Pass = "pass", Drop = "drop");
+words!(NonIp: Pass = "pass", Drop = "drop");
 words!(Replies: Flows = "flows", Sockets = "sockets", Off = "off");
 words!(IcmpErrors: Related = "related", Pass = "pass");
 
@@ -132,6 +143,8 @@ pub struct Policy {
     pub default: DefaultAction,
     /// What happens to later fragments.
     pub fragments: Fragments,
+    /// What happens to frames that carry neither IP nor ARP.
+    pub non_ip: NonIp,
     /// What tells answers from other packets.
     pub replies: Replies,
     /// Which ICMP errors pass.
@@ -154,6 +167,7 @@ impl Default for Policy {
             flows: FlowSizes::default(),
             default: DefaultAction::default(),
             fragments: Fragments::default(),
+            non_ip: NonIp::default(),
             replies: Replies::default(),
             icmp_errors: IcmpErrors::default(),
             dhcp_client: true,
@@ -219,6 +233,7 @@ impl Policy {
             flows,
             default,
             fragments,
+            non_ip,
             replies,
             icmp_errors,
             dhcp_client,
@@ -227,6 +242,7 @@ impl Policy {
         } = self;
         *default == other.default
             && *fragments == other.fragments
+            && *non_ip == other.non_ip
             && *answers_from == other.answers_from
             && *flows == other.flows
             && *replies == other.replies

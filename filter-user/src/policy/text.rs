@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{
-    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, Match, MatchSpec, Part, Policy,
+    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, Match, MatchSpec, NonIp, Part, Policy,
     PrefixText, Replies, Rule, RuleId, is_interface_name,
 };
 use crate::ports::PortSpec;
@@ -29,6 +29,8 @@ pub struct PolicyText {
     default: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fragments: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    non_ip: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replies: Option<String>,
     /// What [`PolicyText::replies`] was called before, with values of its own.
@@ -240,6 +242,8 @@ impl PolicyText {
                 .map_err(|message| mistake("default", message))?,
             fragments: word(&self.fragments, Fragments::from_word, "pass or drop")
                 .map_err(|message| mistake("fragments", message))?,
+            non_ip: word(&self.non_ip, NonIp::from_word, "pass or drop")
+                .map_err(|message| mistake("non_ip", message))?,
             replies: self
                 .replies()
                 .map_err(|(key, message)| mistake(key, message))?,
@@ -444,6 +448,7 @@ impl From<&Policy> for PolicyText {
             answers_from: policy.answers_from.clone(),
             default: Some(policy.default.to_string()),
             fragments: Some(policy.fragments.to_string()),
+            non_ip: Some(policy.non_ip.to_string()),
             replies: Some(policy.replies.to_string()),
             udp_replies: None,
             icmp_errors: Some(policy.icmp_errors.to_string()),

@@ -26,7 +26,9 @@ const EIGHT: usize = 8;
 pub enum Packet {
     /// Address resolution.
     Arp,
-    /// Neither IP nor address resolution.
+    /// Neither IP nor address resolution, but what keeps the link up.
+    LinkControl,
+    /// None of these.
     NonIp,
     /// More VLAN tags than the filter looks behind.
     TooManyTags,
@@ -189,6 +191,10 @@ impl Packet {
             EtherType::IPV4 => ipv4(rest).map(Self::Ip),
             EtherType::IPV6 => ipv6(rest).map(Self::Ip),
             EtherType::ARP => Ok(Self::Arp),
+            // Port access, station discovery, link aggregation.
+            EtherType(0x888e | 0x88cc | 0x8809) => Ok(Self::LinkControl),
+            // A length, and the spanning tree behind it.
+            EtherType(..0x0600) if rest.starts_with(&[0x42, 0x42]) => Ok(Self::LinkControl),
             _ => Ok(Self::NonIp),
         }
     }

@@ -16,6 +16,8 @@ pub struct Policy {
     pub default_pass: bool,
     /// Whether later fragments pass.
     pub fragments_pass: bool,
+    /// Whether frames pass that carry neither IP nor ARP, and are not needed by the link.
+    pub non_ip_pass: bool,
     /// What tells answers from other packets.
     pub replies: Replies,
     /// Whether all ICMP errors pass, and not those alone that are about a packet from here.
@@ -319,6 +321,7 @@ impl Policy {
             interfaces: Vec::new(),
             default_pass: false,
             fragments_pass: true,
+            non_ip_pass: true,
             replies: Replies::Flows,
             icmp_errors_pass: false,
             dhcp_client: true,
@@ -333,11 +336,13 @@ impl Policy {
         let word = |pass| if pass { "pass" } else { "drop" };
         let mut toml = format!(
             "version = 1\ninterfaces = {:?}\ndefault = \"{}\"\nfragments = \"{}\"\n\
+             non_ip = \"{}\"\n\
              replies = \"{}\"\nicmp_errors = \"{}\"\ndhcp_client = {}\n\
              discovery = {}\n",
             self.interfaces,
             word(self.default_pass),
             word(self.fragments_pass),
+            word(self.non_ip_pass),
             match self.replies {
                 Replies::Flows => "flows",
                 Replies::Sockets => "sockets",

@@ -121,7 +121,8 @@ impl<'a> Arrival<'a> {
 pub fn judge(policy: &Policy, arrival: &Arrival<'_>) -> Opinion {
     match arrival.packet() {
         Packet::Arp => Opinion::pass("arp"),
-        Packet::NonIp => Opinion::pass("non-ip"),
+        Packet::LinkControl => Opinion::pass("non-ip"),
+        Packet::NonIp => Opinion::either(policy.non_ip_pass, "non-ip"),
         Packet::TooManyTags => Opinion::drop("vlan-depth"),
         Packet::Malformed(_) => Opinion::drop("malformed"),
         Packet::Ip(ip) => Opinion {

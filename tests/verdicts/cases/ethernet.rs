@@ -136,7 +136,8 @@ pub(crate) fn not_ip() -> Section {
     Section {
         title: "What is not IP",
         text: "Rules are about IP; what else there is passes, even under `deny any`, and is \
-               counted. IP inside another protocol is not found: on a host that speaks PPPoE, \
+               counted, unless the policy says [`non_ip = \"drop\"`](#what-is-not-ip-dropped). IP \
+               inside another protocol is not found: on a host that speaks PPPoE, \
                filter `ppp0`, where it comes out. Linux takes MPLS only where `net.mpls.conf` \
                says so, and no IP from 802.3 frames, which have a length in place of the type.",
         policies: &[
@@ -217,6 +218,86 @@ pub(crate) fn not_ip() -> Section {
                 "IPv4 said to be IPv6",
                 [ethernet(EtherType::IPV6, &open)],
                 malformed("ipv6-version"),
+            ),
+        ],
+    }
+}
+
+pub(crate) fn not_ip_dropped() -> Section {
+    let open = tcp(Version::V4, 443).bytes();
+    // Both access points and the kind of a header for logical link control, in a frame that
+    // has its length in place of the type.
+    let logical =
+        |points: [u8; 2]| ethernet(EtherType(38), &[&points[..], &[3], &[0; 35]].concat());
+    let passed = [0x888e, 0x88cc, 0x8809];
+    let is_dropped = |number: &u16| {
+        let judged = [EtherType::IPV4, EtherType::IPV6, EtherType::ARP, Q, AD];
+        !judged.contains(&EtherType(*number)) && !passed.contains(number)
+    };
+    Section {
+        title: "What is not IP, dropped",
+        text: "What the link itself needs passes still: ARP, and by their types EAPOL, LLDP and \
+               LACP, with the other slow protocols, and STP by the header behind the length. All \
+               else is dropped, and IP inside it: PPPoE and MACsec, too, which end then.",
+        policies: &[
+            usual!("non_ip = \"drop\""),
+            "non_ip = \"drop\"\ndefault = \"pass\"",
+        ],
+        programs: Programs::Ethernet,
+        cases: vec![
+            case(
+                "ARP, whole and cut to its type",
+                [&[0; 46][..], &[]].map(|bytes| ethernet(EtherType::ARP, bytes)),
+                passes("arp"),
+            ),
+            case(
+                "EAPOL, LLDP, LACP, with and without anything behind the type",
+                passed.into_iter().flat_map(|number| {
+                    [&[0; 46][..], &[]].map(|bytes| ethernet(EtherType(number), bytes))
+                }),
+                passes("non-ip"),
+            ),
+            case(
+                "each of these behind one VLAN tag and two",
+                [&[Q][..], &[AD, Q]].into_iter().flat_map(|tags| {
+                    passed.map(|number| tagged(tags, EtherType(number), &[0; 46]))
+                }),
+                passes("non-ip"),
+            ),
+            case("STP", [logical([0x42, 0x42])], passes("non-ip")),
+            case(
+                "STP behind each type from 0x0600 on that is dropped",
+                (0x600..=u16::MAX)
+                    .filter(is_dropped)
+                    .map(|number| ethernet(EtherType(number), &[0x42, 0x42, 3])),
+                drops("non-ip"),
+            ),
+            case(
+                "one access point that is not STP's: SNAP, IS-IS, NetBIOS",
+                [
+                    [0x42, 0x43],
+                    [0x43, 0x42],
+                    [0xaa, 0xaa],
+                    [0xfe, 0xfe],
+                    [0xf0, 0xf0],
+                ]
+                .map(logical),
+                drops("non-ip"),
+            ),
+            case(
+                "STP cut in its access points",
+                [
+                    ethernet(EtherType(38), &[]),
+                    ethernet(EtherType(38), &[0x42]),
+                ],
+                drops("non-ip"),
+            ),
+            case(
+                "each other type but those of IP and VLAN tags, with IPv4 inside",
+                (0..=u16::MAX)
+                    .filter(is_dropped)
+                    .map(|number| ethernet(EtherType(number), &open)),
+                drops("non-ip"),
             ),
         ],
     }

@@ -112,7 +112,11 @@ pub(crate) fn ipv4_options() -> Section {
     Section {
         title: "IPv4 options",
         text: "Headers of 20, 24 … 60 bytes, each in one frame, their options full of what would \
-               be the open port where the ports are without options.",
+               be the open port where the ports are without options. What options say is left to \
+               the kernel. Linux drops packets with source routes, unless \
+               `net.ipv4.conf.*.accept_source_route` takes them, and those whose options are \
+               broken, about which it sends an ICMP error. Others it delivers, with options that \
+               it knows and that it does not (`tests/verdicts/stack.rs`).",
         policies: &[USUAL],
         programs: Programs::Ethernet,
         cases: vec![

@@ -53,6 +53,7 @@ pub(super) const POLICIES: &[Policy] = &[
     policy("fragments drop", "fragments = \"drop\""),
     policy("replies sockets", "replies = \"sockets\""),
     policy("replies off", "replies = \"off\""),
+    policy("non_ip drop", "non_ip = \"drop\""),
     policy("icmp_errors pass", "icmp_errors = \"pass\""),
     policy("dhcp_client false", "dhcp_client = false"),
     policy("discovery true", "discovery = true"),

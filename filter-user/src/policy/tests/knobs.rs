@@ -1,6 +1,6 @@
 //! What a policy file says besides its rules, and keys that were renamed.
 
-use crate::policy::{FlowSizes, IcmpErrors, PolicyDocument, Replies};
+use crate::policy::{FlowSizes, IcmpErrors, NonIp, PolicyDocument, Replies};
 
 fn document(text: &str) -> Result<PolicyDocument, String> {
     let text = format!("version = 1\n{text}");
@@ -12,15 +12,16 @@ fn answers_are_told_by_flows_unless_the_file_says_otherwise() {
     let policy = document("").unwrap().policy().clone();
     assert_eq!(policy.replies, Replies::Flows);
     assert_eq!(policy.icmp_errors, IcmpErrors::Related);
+    assert_eq!(policy.non_ip, NonIp::Pass);
     let FlowSizes { tcp, other } = policy.flows;
     assert_eq!((tcp, other), (65_536, 65_536));
-    let text =
-        "replies = 'off'\nicmp_errors = 'pass'\nanswers_from = ['eth1']\n[flows]\ntcp = 4096\n";
     assert!(!policy.discovery);
     assert!(document("discovery = true").unwrap().policy().discovery);
+    let text = "replies = 'off'\nicmp_errors = 'pass'\nnon_ip = 'drop'\nanswers_from = ['eth1']\n[flows]\ntcp = 4096\n";
     let policy = document(text).unwrap().policy().clone();
     assert_eq!(policy.replies, Replies::Off);
     assert_eq!(policy.icmp_errors, IcmpErrors::Pass);
+    assert_eq!(policy.non_ip, NonIp::Drop);
     assert_eq!(policy.answers_from, ["eth1"]);
     let FlowSizes { tcp, other } = policy.flows;
     assert_eq!((tcp, other), (4096, 65_536));
@@ -66,6 +67,10 @@ fn mistakes_name_the_value_and_what_would_be_right() {
         (
             "replies = 'bound'",
             "2:11: `bound` is not known (say flows, sockets or off)",
+        ),
+        (
+            "non_ip = 'deny'",
+            "2:10: `deny` is not known (say pass or drop)",
         ),
         (
             "icmp_errors = 'drop'",

@@ -42,7 +42,12 @@ pub(super) fn link(random: &mut Random, draft: &mut Draft) {
     let ether_type: u16 = match random.random_range(0..100) {
         0..2 => 0x0806,
         2 => random.random(),
-        3 => one_of(random, &[0x9100, 0x8847, 0x8863, 0x88cc, 0x0026, 0x05dc]),
+        3 => one_of(
+            random,
+            &[
+                0x9100, 0x8847, 0x8863, 0x88cc, 0x888e, 0x8809, 0x0026, 0x05dc, 0x05ff, 0x0600,
+            ],
+        ),
         // The other family's.
         4 => {
             if draft.is_v4 {
@@ -60,6 +65,12 @@ pub(super) fn link(random: &mut Random, draft: &mut Draft) {
         }
     };
     draft.bytes.extend(ether_type.to_be_bytes());
+    if ether_type <= 0x0600 && chance(random, 50) {
+        // The spanning tree's, or nearly.
+        draft
+            .bytes
+            .extend([0x42, one_of(random, &[0x42, 0x42, 0x43])]);
+    }
     draft.network = draft.bytes.len();
 }
 

@@ -118,6 +118,7 @@ impl Policy {
             interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
             default_pass: chance(random, 25),
             fragments_pass: chance(random, 50),
+            non_ip_pass: chance(random, 60),
             replies,
             icmp_errors_pass: chance(random, 20),
             dhcp_client: chance(random, 50),
