@@ -45,6 +45,12 @@ impl Xdpfw {
         self
     }
 
+    /// Removes an environment variable.
+    pub fn without_env(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.command.env_remove(key);
+        self
+    }
+
     /// What it reads from stdin; by default nothing.
     pub fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
         self.stdin = text.into();

@@ -2,6 +2,7 @@
 
 mod apply;
 mod edit;
+mod in_force;
 mod lockout;
 mod rules;
 mod swap;

@@ -45,9 +45,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     if args.check {
         return check(&read()?, context, printer);
     }
-    let edit = Edit::replace(read)?;
+    let edit = Edit::replace(read, args.force)?;
     let policy = edit.file.policy();
-    let applied = edit.commit(args.force, printer)?;
+    let applied = edit.commit(printer)?;
     let rules = policy.rules.len();
     printer.line(&format!(
         "default {}, {rules} rule{}   {}{}",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, ColorChoice};
 
-use crate::{engine::PolicyFile, output::Verbosity};
+use crate::{engine::PolicyFile, output::Verbosity, system::network_namespace_name};
 
 /// What holds for every command; in help, behind the command's own options.
 #[derive(Debug, Args)]
@@ -23,16 +23,16 @@ pub struct Global {
     /// Also print how it is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// The policy file
+    /// The policy file [default: /etc/xdpfw/policy.toml, in network namespace NAME
+    /// /etc/netns/NAME/xdpfw/policy.toml]
     #[arg(
         long,
         global = true,
         value_name = "FILE",
         env = "XDPFW_POLICY",
-        hide_env_values = true,
-        default_value = "/etc/xdpfw/policy.toml"
+        hide_env_values = true
     )]
-    pub policy: PathBuf,
+    pub policy: Option<PathBuf>,
 }
 
 impl Global {
@@ -50,15 +50,18 @@ impl Global {
 #[derive(Debug)]
 pub struct Context {
     global: Global,
+    policy: PathBuf,
     /// The whole command line, for commands that describe it.
     command_line: fn() -> clap::Command,
 }
 
 impl Context {
     /// With these flags of this command line.
-    pub const fn new(global: Global, command_line: fn() -> clap::Command) -> Self {
+    pub fn new(global: Global, command_line: fn() -> clap::Command) -> Self {
+        let policy = global.policy.clone().unwrap_or_else(default_policy);
         Self {
             global,
+            policy,
             command_line,
         }
     }
@@ -74,16 +77,26 @@ impl Context {
     ///
     /// It cannot be read, or is no policy.
     pub fn policy_file(&self) -> Result<PolicyFile> {
-        Ok(PolicyFile::open(&self.global.policy)?)
+        Ok(PolicyFile::open(&self.policy)?)
     }
 
     /// Where the policy is.
     pub fn policy_path(&self) -> &Path {
-        &self.global.policy
+        &self.policy
     }
 
     /// The whole command line: commands, options and their help.
     pub fn command_line(&self) -> clap::Command {
         (self.command_line)()
     }
+}
+
+/// The policy file that nobody named: each network namespace that has a name has its own, where
+/// `ip netns exec` looks for what is to be in `/etc` (ip-netns(8)).
+fn default_policy() -> PathBuf {
+    let etc = match network_namespace_name() {
+        Some(name) => Path::new("/etc/netns").join(name),
+        None => "/etc".into(),
+    };
+    etc.join("xdpfw/policy.toml")
 }

@@ -15,7 +15,7 @@ pub struct Args {
     /// What happens to what no rule matches
     #[arg(value_enum)]
     action: Word,
-    /// Make the change even if it cuts this SSH session
+    /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
 }
@@ -38,11 +38,11 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         Word::Drop => DefaultAction::Drop,
         Word::Pass => DefaultAction::Pass,
     };
-    let mut edit = Edit::begin(context)?;
+    let mut edit = Edit::begin(context, args.force)?;
     if edit.file.policy().default != default {
         edit.file.set_default(default)?;
     }
-    let applied = edit.commit(args.force, printer)?;
+    let applied = edit.commit(printer)?;
     let note = if applied.changed { "" } else { "already so, " };
     printer.line(&format!("default {default}   {note}{}", describe(&applied)))?;
     Ok(Exit::Done)

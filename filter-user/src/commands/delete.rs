@@ -20,7 +20,7 @@ pub struct Args {
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Make the change even if it cuts this SSH session
+    /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
 }
@@ -44,11 +44,11 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         }
         return Ok(Exit::Done);
     }
-    let mut edit = Edit::begin(context)?;
+    let mut edit = Edit::begin(context, args.force)?;
     let policy = edit.file.policy().clone();
     let ids = named.find(&policy)?;
     edit.file.remove(&ids)?;
-    edit.commit(args.force, printer)?;
+    edit.commit(printer)?;
     for id in ids {
         report(&policy, id, "deleted", printer)?;
     }

@@ -1,39 +1,53 @@
 //! Shared by the commands that change the policy: lock, file, commit.
 
+use std::path::Path;
+
 use anyhow::Result;
 
-use super::{Context, require_root};
+use super::{Context, Exit, Failure, require_root};
 use crate::{
     engine::{Applied, Engine, PolicyFile},
-    output::Printer,
+    output::{Difference, Printer},
 };
 
 /// The policy file and the filter, for one command alone.
 pub(super) struct Edit {
     pub(super) file: PolicyFile,
     engine: Engine,
+    force: bool,
+    /// What the file changed in what is in force before it was edited here.
+    beyond: Option<Difference>,
 }
 
 impl Edit {
-    /// Takes the lock, looks at the kernel, reads the policy file.
-    pub(super) fn begin(context: &Context) -> Result<Self> {
-        Self::replace(|| context.policy_file())
+    /// Takes the lock, looks at the kernel, reads the policy file. An edit would put in force
+    /// whatever is in the file, so that must be what is in force already, unless `force`
+    /// says otherwise.
+    pub(super) fn begin(context: &Context, force: bool) -> Result<Self> {
+        let mut edit = Self::replace(|| context.policy_file(), force)?;
+        edit.beyond = beyond(&edit.engine, &edit.file);
+        if !force {
+            refuse_more(&edit, context)?;
+        }
+        Ok(edit)
     }
 
     /// The same with another policy in place of the file's, which may be beyond
     /// reading.
-    pub(super) fn replace(read: impl FnOnce() -> Result<PolicyFile>) -> Result<Self> {
+    pub(super) fn replace(read: impl FnOnce() -> Result<PolicyFile>, force: bool) -> Result<Self> {
         require_root()?;
         let engine = Engine::exclusive()?;
         Ok(Self {
             file: read()?,
             engine,
+            force,
+            beyond: None,
         })
     }
 
     /// Saves the file and puts its policy in force, if the filter is up.
-    pub(super) fn commit(&self, force: bool, printer: &mut Printer) -> Result<Applied> {
-        let change = self.engine.change(&self.file).guarded(!force);
+    pub(super) fn commit(&self, printer: &mut Printer) -> Result<Applied> {
+        let change = self.engine.change(&self.file).guarded(!self.force);
         let applied = change.commit()?;
         if let Some(summary) = &applied.summary {
             printer.detail(|| summary.clone());
@@ -42,8 +56,59 @@ impl Edit {
         for unrecorded in &applied.unrecorded {
             printer.warning(unrecorded);
         }
+        if let Some(beyond) = &self.beyond {
+            report_more(beyond, printer);
+        }
         Ok(applied)
     }
+}
+
+/// What a policy file changes in what is in force; `None` if nothing, or nothing is up.
+pub(super) fn beyond(engine: &Engine, file: &PolicyFile) -> Option<Difference> {
+    let live = engine.live()?;
+    let difference = Difference::between(&live.generation.record().policy, file.policy());
+    (!difference.is_empty()).then_some(difference)
+}
+
+/// Says what else went in force with a change.
+pub(super) fn report_more(beyond: &Difference, printer: &mut Printer) {
+    printer.note("the policy file was not what was in force; these changes of it are live, too:");
+    for line in beyond.to_string().lines() {
+        printer.note(&format!("  {line}"));
+    }
+}
+
+/// Refuses another file than the one that the rules in force come from.
+pub(super) fn refuse_other_file(engine: &Engine, file: &PolicyFile, path: &Path) -> Result<()> {
+    let Some(origin) = engine.other_origin(file) else {
+        return Ok(());
+    };
+    let message = format!(
+        "the rules in force come from {}, not from {}; say `--policy {0}`, or --force to replace \
+         them",
+        origin.display(),
+        path.display()
+    );
+    Err(Failure::new(Exit::Failed, message).into())
+}
+
+/// Refuses to put more in force than the edit.
+fn refuse_more(edit: &Edit, context: &Context) -> Result<()> {
+    let path = context.policy_path();
+    refuse_other_file(&edit.engine, &edit.file, path)?;
+    let Some(beyond) = &edit.beyond else {
+        return Ok(());
+    };
+    let path = path.display();
+    let (is, remedy) = match edit.file.exists() {
+        true => ("differs from what is in force", "say `xdpfw apply` first"),
+        false => ("is gone", "put it back"),
+    };
+    let message = format!(
+        "{path} {is}, so this would also change {}; {remedy}, or say --force",
+        beyond.in_short()
+    );
+    Err(Failure::new(Exit::Failed, message).into())
 }
 
 /// Where a change took effect, as it follows what was changed: `live on eth0`.

@@ -1,5 +1,7 @@
 //! `xdpfw list`: show the rules, and how many packets each decided.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::{Context, Exit, require_root, warn};
@@ -26,7 +28,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     let (list, shadowed) = match engine.live() {
         Some(live) => {
             let record = live.generation.record();
-            if let Some(warning) = unapplied(context, record) {
+            if let Some(warning) = unapplied(context, &engine, record) {
                 printer.warning(&warning.to_string());
             }
             let shadowed = unreachable(&record.policy, ephemeral_ports());
@@ -52,8 +54,17 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
 }
 
 /// Whether the policy file was edited and not applied, or is no policy any more.
-pub(super) fn unapplied(context: &Context, live: &Record) -> Option<StateWarning> {
+pub(super) fn unapplied(context: &Context, engine: &Engine, live: &Record) -> Option<StateWarning> {
     match context.policy_file() {
+        Ok(file) if engine.other_origin(&file).is_some() => Some(StateWarning {
+            kind: "policy-elsewhere",
+            text: format!(
+                "what is live comes from {}, not from {}",
+                live.origin.as_deref().unwrap_or(Path::new("")).display(),
+                context.policy_path().display()
+            ),
+            remedy: None,
+        }),
         Ok(file) if file.policy().same_verdicts(&live.policy) => None,
         Ok(_) => Some(StateWarning {
             kind: "policy-differs",

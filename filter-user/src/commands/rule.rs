@@ -34,7 +34,7 @@ pub struct Args {
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Make the change even if it cuts this SSH session
+    /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
 }
@@ -77,12 +77,12 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
         }
         return Ok(Exit::Done);
     }
-    let mut edit = Edit::begin(context)?;
+    let mut edit = Edit::begin(context, args.force)?;
     let (rule, exists) = settle(edit.file.policy(), action, matching, before, args)?;
     if !exists {
         edit.file.add(rule.clone(), before)?;
     }
-    let applied = edit.commit(args.force, printer)?;
+    let applied = edit.commit(printer)?;
     let note = if exists {
         format!("already there, {}", describe(&applied))
     } else {

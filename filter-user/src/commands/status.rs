@@ -36,7 +36,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
                 warnings.push(interface_gone());
             }
             warnings.extend(egress(store, &live.attached, &record.policy)?);
-            warnings.extend(unapplied(context, record));
+            warnings.extend(unapplied(context, &engine, record));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),
                 false => None,

@@ -81,7 +81,7 @@ impl Ends {
 fn switch(traced: bool) -> Result<Generation> {
     let engine = Engine::exclusive()?;
     let live = engine.must_be_up()?;
-    let policy = InForce(&live.generation.record().policy);
+    let policy = InForce(live.generation.record());
     let applied = engine.change(&policy).traced(traced).commit()?;
     Ok(applied
         .generation
@@ -198,6 +198,7 @@ mod tests {
             traced: true,
             frags: false,
             clock: Clock::of_tests(),
+            origin: None,
             policy: Policy {
                 rules: vec![Rule {
                     id: RuleId(7),

@@ -3,7 +3,11 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::{Context, Exit, require_root, warn};
+use super::{
+    Context, Exit,
+    edit::{beyond, refuse_other_file, report_more},
+    require_root, warn,
+};
 use crate::{
     analysis,
     datapath::Attached,
@@ -23,7 +27,7 @@ pub struct Args {
     /// Run the program in the driver, or in the network stack
     #[arg(long, value_enum, default_value_t)]
     mode: ModeArg,
-    /// Make the change even if it cuts this SSH session
+    /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
 }
@@ -50,6 +54,10 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     require_root()?;
     let engine = Engine::exclusive()?;
     let mut file = context.policy_file()?;
+    if !args.force {
+        refuse_other_file(&engine, &file, context.policy_path())?;
+    }
+    let beyond = beyond(&engine, &file);
     let attached = engine.live().map_or(&[][..], |live| &live.attached);
     let mode = args.mode.into();
     let join = if args.interfaces.is_empty() {
@@ -66,6 +74,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     let joined = &applied.joined;
     if let Some(summary) = applied.summary {
         printer.detail(|| summary);
+    }
+    if let Some(beyond) = &beyond {
+        report_more(beyond, printer);
     }
     for downgraded in &joined.downgraded {
         printer.warning(downgraded);

@@ -1,7 +1,7 @@
 //! The record of what a generation was made from. It is kept in a map beside the program, so
 //! that the kernel's state explains itself without any file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
@@ -31,6 +31,8 @@ pub struct Record {
     pub frags: bool,
     /// The clock that flows are kept in.
     pub clock: Clock,
+    /// The policy file it came from; `None` if the version that made it did not say.
+    pub origin: Option<PathBuf>,
     /// The policy.
     pub policy: Policy,
     /// What the policy's meaning depended on.
@@ -46,6 +48,8 @@ struct Written {
     traced: bool,
     frags: bool,
     clock: Clock,
+    #[serde(default)]
+    origin: Option<PathBuf>,
     policy: PolicyText,
     ephemeral: (u16, u16),
     interfaces: Vec<(String, u32)>,
@@ -66,6 +70,7 @@ impl Record {
             traced: self.traced,
             frags: self.frags,
             clock: self.clock,
+            origin: self.origin.clone(),
             policy: PolicyText::from(&self.policy),
             ephemeral: (
                 self.environment.ephemeral.first,
@@ -105,6 +110,7 @@ impl Record {
             traced: written.traced,
             frags: written.frags,
             clock: written.clock,
+            origin: written.origin,
             policy,
             environment: Environment {
                 ephemeral: PortRange {

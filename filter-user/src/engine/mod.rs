@@ -15,6 +15,8 @@ mod transaction;
 mod undo;
 mod whole_file;
 
+use std::path::Path;
+
 use anyhow::Result;
 
 pub use self::{
@@ -87,6 +89,13 @@ impl Engine {
     /// Nothing is filtered.
     pub fn must_be_up(&self) -> Result<&Live, Error> {
         self.live.as_ref().ok_or(Error::NotUp)
+    }
+
+    /// The file that the rules in force come from, if it is another one than this.
+    pub fn other_origin(&self, file: &PolicyFile) -> Option<&Path> {
+        let record = self.live.as_ref()?.generation.record();
+        let origin = record.origin.as_deref()?;
+        transaction::is_elsewhere(record, file).then_some(origin)
     }
 
     /// The state in the kernel.

@@ -54,7 +54,7 @@ impl Sample {
         let record = old.record();
         let counters = old.counters()?;
         engine
-            .change(&InForce(&record.policy))
+            .change(&InForce(record))
             .counting(Counting::Anew)
             .traced(record.traced)
             .commit()?;

@@ -83,6 +83,7 @@ mod tests {
             traced: false,
             frags: false,
             clock: Clock::of_tests(),
+            origin: None,
             policy: policy(rules),
             environment: Environment {
                 ephemeral: PortRange {

@@ -9,12 +9,18 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::whole_file;
-use crate::policy::{ParseError, Policy, PolicyDocument};
+use crate::{
+    datapath::Record,
+    policy::{ParseError, Policy, PolicyDocument},
+};
 
 /// A policy, and the place that has to remember it once it is in force.
 pub trait PolicySource {
     /// The policy.
     fn policy(&self) -> &Policy;
+
+    /// The file that this place is; `None` if it is none.
+    fn origin(&self) -> Option<PathBuf>;
 
     /// Whether the place remembers another one.
     fn is_changed(&self) -> bool;
@@ -35,11 +41,15 @@ pub trait PolicySource {
 }
 
 /// The policy that is in force already: nothing has to be remembered.
-pub struct InForce<'a>(pub &'a Policy);
+pub struct InForce<'a>(pub &'a Record);
 
 impl PolicySource for InForce<'_> {
     fn policy(&self) -> &Policy {
-        self.0
+        &self.0.policy
+    }
+
+    fn origin(&self) -> Option<PathBuf> {
+        self.0.origin.clone()
     }
 
     fn is_changed(&self) -> bool {
@@ -109,6 +119,11 @@ impl PolicyFile {
         Self::of(path, saved(path)?, origin, text)
     }
 
+    /// Whether there is a file.
+    pub const fn exists(&self) -> bool {
+        self.saved.is_some()
+    }
+
     fn of(
         path: &Path,
         saved: Option<Vec<u8>>,
@@ -144,6 +159,10 @@ impl DerefMut for PolicyFile {
 impl PolicySource for PolicyFile {
     fn policy(&self) -> &Policy {
         self.document.policy()
+    }
+
+    fn origin(&self) -> Option<PathBuf> {
+        Some(whole_file::real_path(&self.path))
     }
 
     fn is_changed(&self) -> bool {

@@ -135,6 +135,7 @@ impl<'a> Transaction<'a> {
         Ok(self.counting == Counting::Anew
             || self.traced != record.traced
             || !policy.same_verdicts(&record.policy)
+            || is_elsewhere(record, self.source)
             || environment(policy)? != record.environment)
     }
 
@@ -280,12 +281,18 @@ impl<'a> Transaction<'a> {
             traced: self.traced,
             frags,
             clock,
+            origin: self.source.origin(),
             policy: Policy::clone(policy),
             environment,
             slots: slots.of_rules,
         };
         store.build(record, &tables, in_force, sharing)
     }
+}
+
+/// Whether a policy is from another file than the one in force.
+pub(super) fn is_elsewhere(in_force: &Record, source: &dyn PolicySource) -> bool {
+    in_force.origin.is_some() && in_force.origin != source.origin()
 }
 
 /// Fills the flows of a generation that is about to be in force with what its predecessor

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     io::Write as _,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
-    path::Path,
+    path::{self, Path, PathBuf},
 };
 
 /// Who may read the policy: root, and its group.
@@ -36,6 +36,18 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
     written?;
     fs::File::open(directory)?.sync_all()
+}
+
+/// The one path of a file, whatever links lead to it; it need not exist.
+pub(super) fn real_path(path: &Path) -> PathBuf {
+    if let Ok(path) = fs::canonicalize(path) {
+        return path;
+    }
+    let path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (path.parent().map(fs::canonicalize), path.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => path,
+    }
 }
 
 /// Writes a file that must not exist, to the disk.

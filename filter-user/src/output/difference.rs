@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::ITEMS;
 use crate::{
     policy::{FlowSizes, Match, Policy, Rule, RuleId},
-    text::thousands,
+    text::{sentence_list, thousands},
 };
 
 /// How one policy differs from another.
@@ -103,6 +103,13 @@ impl Difference {
             removed,
             changed,
         }
+    }
+
+    /// It in part of a line: `+ r4  allow tcp 22, - r2  deny any and 3 more`.
+    pub fn in_short(&self) -> String {
+        let lines = self.to_string();
+        let lines: Vec<String> = lines.lines().map(|line| line.replace("  ", " ")).collect();
+        sentence_list(&lines, 3)
     }
 
     /// Whether there is none.

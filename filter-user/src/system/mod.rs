@@ -6,7 +6,11 @@ mod published;
 mod sockets;
 mod ssh;
 
-use std::{ffi::OsStr, fs};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::fs::MetadataExt as _,
+};
 
 use anyhow::{Context as _, Result};
 use procfs::process::Process;
@@ -48,6 +52,25 @@ pub fn ephemeral_ports() -> PortRange {
 pub fn network_namespace() -> Result<u64> {
     let own = Process::myself().context("cannot read /proc")?;
     namespace_of(&own, "net").context("cannot tell the network namespace")
+}
+
+/// The name that `ip netns` has for this process's network namespace; `None` in that of init,
+/// and if it has none. Of several names, the first.
+pub fn network_namespace_name() -> Option<OsString> {
+    let number = |path: &str| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let own = number("/proc/self/ns/net")?;
+    if number("/proc/1/ns/net") == Some(own) {
+        return None;
+    }
+    let names = fs::read_dir("/run/netns").ok()?.flatten();
+    let named = names.filter(|entry| {
+        // Not the entry's own metadata: that is of what the namespace is mounted over.
+        fs::metadata(entry.path()).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == own)
+    });
+    named.map(|entry| entry.file_name()).min()
 }
 
 /// The processes that led to this one, its parent first.
