@@ -164,14 +164,89 @@ fn a_rule_for_an_interface_that_comes_later_matches_after_up() -> Result<()> {
     assert!(is_dropped(&lab, 80)? && !is_dropped_on(&lab, 1, 80)?);
     assert!(is_dropped_on(&lab, 1, 81)?);
 
-    // The rule means the name, whatever interface has it.
-    lab.host.run("ip", ["link", "delete", "eth0"])?;
-    rename(&lab.host, "eth1", "eth0")?;
-    lab.host.xdpfw(["up", "eth0"]).ok();
-    assert!(is_dropped_on(&lab, 1, 80)?);
-    rename(&lab.host, "eth0", "eth1")?;
-    lab.host.xdpfw(["up", "eth1"]).ok();
-    assert!(!is_dropped_on(&lab, 1, 80)?);
+    Ok(())
+}
+
+/// Where a rule lets the operator in, no other command may let it go astray.
+#[test]
+fn rules_follow_a_renamed_interface_through_every_command() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    host.xdpfw(["allow", "tcp", "80", "--on", "eth0"]).ok();
+    host.xdpfw(["up", "eth0"]).ok();
+    rename(host, "eth0", "wan0")?;
+    let kinds = || -> Vec<String> {
+        let warnings = host.status()["warnings"].clone();
+        let warnings = warnings.as_array().cloned().unwrap_or_default();
+        let kinds = warnings.iter().filter_map(|one| one["kind"].as_str());
+        kinds.map(str::to_owned).collect()
+    };
+    let renamed = "interface-renamed".to_owned();
+    assert!(kinds().contains(&renamed), "{:?}", kinds());
+    assert!(text(&host.xdpfw(["list"]).output()?.stderr).contains("called wan0 now"));
+    for arguments in [
+        &["stats", "--reset"][..],
+        &["allow", "tcp", "443"],
+        &["allow", "tcp", "443"],
+        &["default", "drop"],
+        &["apply"],
+        &["allow", "tcp", "22", "--force"],
+    ] {
+        host.xdpfw(arguments).ok();
+        assert!(
+            !is_dropped(&lab, 80)? && is_dropped(&lab, 81)?,
+            "{arguments:?}"
+        );
+    }
+
+    // Another one takes the name: the rule stays where it was, until somebody says otherwise.
+    rename(host, "eth1", "eth0")?;
+    host.xdpfw(["stats", "--reset"]).ok();
+    for arguments in [&["allow", "tcp", "23"][..], &["apply"], &["up", "eth0"]] {
+        let said = host.xdpfw(arguments).fails(1);
+        assert_is_one_error(
+            &said,
+            "rules for eth0 are in force for the interface that is called wan0",
+        );
+        assert!(!is_dropped(&lab, 80)?, "{arguments:?}");
+    }
+    assert!(kinds().contains(&renamed), "{:?}", kinds());
+    host.xdpfw(["up", "eth0", "--force"]).ok();
+    assert!(is_dropped(&lab, 80)? && !is_dropped_on(&lab, 1, 80)?);
+    assert!(!kinds().contains(&renamed), "{:?}", kinds());
+    Ok(())
+}
+
+#[test]
+fn commands_that_change_no_rule_keep_the_ephemeral_ports() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    let range = |range| host.sysctl("net/ipv4/ip_local_port_range", range);
+    range("1000 1100")?;
+    host.xdpfw(["allow", "tcp", "ephemeral"]).ok();
+    host.xdpfw(["up", "eth0"]).ok();
+    range("1200 1300")?;
+    for arguments in [
+        &["stats", "--reset"][..],
+        &["allow", "tcp", "ephemeral"],
+        &["default", "drop"],
+    ] {
+        host.xdpfw(arguments).ok();
+        assert!(
+            !is_dropped(&lab, 1000)? && is_dropped(&lab, 1200)?,
+            "{arguments:?}"
+        );
+        let kind = host.status()["warnings"][0]["kind"].clone();
+        assert_eq!(kind, "ephemeral-changed", "{arguments:?}");
+    }
+    let output = host.xdpfw(["allow", "tcp", "22"]).output()?;
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("the ephemeral ports are 1200-1300 now, and were 1000-1100"),
+        "{said}"
+    );
+    assert!(is_dropped(&lab, 1000)? && !is_dropped(&lab, 1200)?);
+    assert_eq!(host.status()["warnings"], json!([]));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Context, Exit, Failure, require_root};
 use crate::{
-    engine::{Applied, Engine, PolicyFile},
+    engine::{Applied, Engine, Facts, PolicyFile, changed_facts},
     output::{Difference, Printer},
 };
 
@@ -15,6 +15,8 @@ pub(super) struct Edit {
     pub(super) file: PolicyFile,
     engine: Engine,
     force: bool,
+    /// Whether the policy is that of the file but for an edit.
+    is_edit: bool,
     /// What the file changed in what is in force before it was edited here.
     beyond: Option<Difference>,
 }
@@ -25,6 +27,7 @@ impl Edit {
     /// says otherwise.
     pub(super) fn begin(context: &Context, force: bool) -> Result<Self> {
         let mut edit = Self::replace(|| context.policy_file(), force)?;
+        edit.is_edit = true;
         edit.beyond = beyond(&edit.engine, &edit.file);
         if !force {
             refuse_more(&edit, context)?;
@@ -41,20 +44,35 @@ impl Edit {
             file: read()?,
             engine,
             force,
+            is_edit: false,
             beyond: None,
         })
     }
 
     /// Saves the file and puts its policy in force, if the filter is up.
     pub(super) fn commit(&self, printer: &mut Printer) -> Result<Applied> {
-        let change = self.engine.change(&self.file).guarded(!self.force);
-        let applied = change.commit()?;
+        let changed = beyond(&self.engine, &self.file);
+        let facts = match self.engine.live() {
+            // Nothing means anything else than before.
+            Some(_) if self.is_edit && changed.is_none() => Facts::Kept,
+            _ if self.force => Facts::Renewed,
+            _ => Facts::Followed,
+        };
+        let followed = match (facts, self.engine.live()) {
+            (Facts::Followed | Facts::Renewed, Some(live)) => changed_facts(live)?,
+            _ => Vec::new(),
+        };
+        let change = self.engine.change(&self.file).facts(facts);
+        let applied = change.guarded(!self.force).commit()?;
         if let Some(summary) = &applied.summary {
             printer.detail(|| summary.clone());
         }
         // Done, but for answers that may be lost in silence.
         for unrecorded in &applied.unrecorded {
             printer.warning(unrecorded);
+        }
+        for fact in &followed {
+            printer.note(&format!("{fact}; the rules go by that now"));
         }
         if let Some(beyond) = &self.beyond {
             report_more(beyond, printer);

@@ -79,7 +79,9 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<engine::Error>() {
         return Some(match error {
-            engine::Error::NotUp | engine::Error::OtherMode { .. } => Exit::Failed,
+            engine::Error::NotUp
+            | engine::Error::OtherMode { .. }
+            | engine::Error::Swapped { .. } => Exit::Failed,
             engine::Error::NoInterface | engine::Error::Loopback => Exit::Usage,
             engine::Error::UnknownInterface { .. }
             | engine::Error::Refused(_)

@@ -7,8 +7,8 @@ use anyhow::Result;
 use super::{Context, Exit, require_root, warn};
 use crate::{
     analysis::{self, unreachable},
-    datapath::{Record, Snapshot},
-    engine::Engine,
+    datapath::{Live, Record, Snapshot},
+    engine::{Engine, changed_facts},
     output::{List, Printer, StateWarning},
     system::ephemeral_ports,
 };
@@ -31,7 +31,10 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             if let Some(warning) = unapplied(context, &engine, record) {
                 printer.warning(&warning.to_string());
             }
-            let shadowed = unreachable(&record.policy, ephemeral_ports());
+            for warning in thawed(live)? {
+                printer.warning(&warning.to_string());
+            }
+            let shadowed = unreachable(&record.policy, record.environment.ephemeral);
             let counters = live.generation.snapshot()?;
             (List::new(&record.policy, &counters, &shadowed), shadowed)
         }
@@ -51,6 +54,17 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     }
     warn(&[analysis::Warning::Unreachable(shadowed)], printer);
     Ok(Exit::Done)
+}
+
+/// The facts of the host that are not any more what the rules were made with.
+pub(super) fn thawed(live: &Live) -> Result<Vec<StateWarning>> {
+    let changes = changed_facts(live)?.into_iter();
+    let warnings = changes.map(|change| StateWarning {
+        kind: change.kind(),
+        text: change.to_string(),
+        remedy: change.remedy().map(str::to_owned),
+    });
+    Ok(warnings.collect())
 }
 
 /// Whether the policy file was edited and not applied, or is no policy any more.

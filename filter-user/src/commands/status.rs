@@ -2,7 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, flows, list::unapplied, require_root};
+use super::{
+    Context, Exit, flows,
+    list::{thawed, unapplied},
+    require_root,
+};
 use crate::{
     datapath::{Attached, Egress, Store},
     engine::{Engine, PolicyFile, PolicySource as _, records_answers},
@@ -36,6 +40,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
                 warnings.push(interface_gone());
             }
             warnings.extend(egress(store, &live.attached, &record.policy)?);
+            warnings.extend(thawed(live)?);
             warnings.extend(unapplied(context, &engine, record));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),

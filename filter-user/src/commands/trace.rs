@@ -12,7 +12,7 @@ use xdpfw_common::abi::{Event, ProtocolKind};
 use super::{Context, Exit, require_root};
 use crate::{
     datapath::{Generation, Record, follow_diagnostics},
-    engine::{Engine, InForce, program_in_force},
+    engine::{Engine, Facts, InForce, program_in_force},
     output::Printer,
 };
 
@@ -82,7 +82,11 @@ fn switch(traced: bool) -> Result<Generation> {
     let engine = Engine::exclusive()?;
     let live = engine.must_be_up()?;
     let policy = InForce(live.generation.record());
-    let applied = engine.change(&policy).traced(traced).commit()?;
+    let applied = engine
+        .change(&policy)
+        .facts(Facts::Kept)
+        .traced(traced)
+        .commit()?;
     Ok(applied
         .generation
         .unwrap_or_else(|| live.generation.clone()))

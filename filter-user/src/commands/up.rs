@@ -11,7 +11,7 @@ use super::{
 use crate::{
     analysis,
     datapath::Attached,
-    engine::{Engine, Join, Joined, ModeWish, PolicyFile},
+    engine::{Engine, Facts, Join, Joined, ModeWish, PolicyFile},
     netlink::{Interface, default_route_interfaces, interfaces},
     output::{Printer, closed_line},
     policy::{DefaultAction, Policy, Replies},
@@ -67,7 +67,12 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         remember(&mut file, join.names())?;
         join
     };
-    let change = engine.change(&file).join(join).guarded(!args.force);
+    let facts = match args.force {
+        true => Facts::Renewed,
+        false => Facts::Followed,
+    };
+    let change = engine.change(&file).join(join).facts(facts);
+    let change = change.guarded(!args.force);
     let applied = change.commit()?;
 
     // Everything is done before anything is printed.

@@ -1,32 +1,220 @@
-//! Reads from this host what the meaning of a policy depends on.
+//! What the meaning of a policy depends on: facts of this host, and how they differ from
+//! those that the policy in force was made with.
+
+use std::{collections::BTreeSet, fmt};
 
 use anyhow::Result;
 
-use crate::{compiler::Environment, netlink::interfaces, policy::Policy, system};
+use super::Error;
+use crate::{
+    compiler::Environment,
+    datapath::Live,
+    netlink::{Interface, interfaces},
+    policy::Policy,
+    ports::{NamedRange, PortRange, PortWord},
+    system,
+};
 
-/// What this policy depends on: the host's ephemeral ports, and the interfaces it names.
+/// Which facts of the host a change goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Facts {
+    /// Those that the generation in force was made with: no rule means anything else after
+    /// the change.
+    Kept,
+    /// Those of now; a rule for an interface that was renamed follows it.
+    #[default]
+    Followed,
+    /// Those of now; where a rule could follow a renamed interface or be for the one that has
+    /// its name now, it is for the latter.
+    Renewed,
+}
+
+/// A fact that is not any more what the policy in force was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FactChange {
+    /// The host hands out other ports to clients, and a rule names these.
+    Ephemeral {
+        /// What they were.
+        before: PortRange,
+        /// What they are.
+        now: PortRange,
+    },
+    /// An interface that a rule names has another name.
+    Renamed {
+        /// The name in the rule.
+        name: String,
+        /// The name it has.
+        now: String,
+    },
+    /// The same, and another interface has the name that is in the rule.
+    Swapped {
+        /// The name in the rule.
+        name: String,
+        /// The name that the interface has by now that the rule was for.
+        now: String,
+    },
+    /// An interface that a rule names came, or came back.
+    Came {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl FactChange {
+    /// What kind it is, in a word that stays.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Ephemeral { .. } => "ephemeral-changed",
+            Self::Renamed { .. } | Self::Swapped { .. } => "interface-renamed",
+            Self::Came { .. } => "interface-came",
+        }
+    }
+
+    /// The command that has the policy in force go by the fact, if one does.
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Ephemeral { .. } | Self::Came { .. } => Some("xdpfw apply"),
+            Self::Renamed { .. } => None,
+            Self::Swapped { .. } => Some("xdpfw apply --force"),
+        }
+    }
+}
+
+impl fmt::Display for FactChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ephemeral { before, now } => write!(
+                f,
+                "the ephemeral ports are {now} now, and were {before} when the rules were put in \
+                 force"
+            ),
+            Self::Renamed { name, now } => write!(
+                f,
+                "rules for {} follow that interface, which is called {} now, until the filter \
+                 goes down; the policy should name it so",
+                name.escape_debug(),
+                now.escape_debug()
+            ),
+            Self::Swapped { name, now } => write!(
+                f,
+                "rules for {} are in force for the interface that is called {} now, and another \
+                 one has the name",
+                name.escape_debug(),
+                now.escape_debug()
+            ),
+            Self::Came { name } => write!(
+                f,
+                "the interface {}, which rules name, came after these were put in force",
+                name.escape_debug()
+            ),
+        }
+    }
+}
+
+/// What a policy depends on: the host's ephemeral ports, and the interfaces it names.
 ///
 /// # Errors
 ///
-/// Netlink does not answer.
-pub(super) fn environment(policy: &Policy) -> Result<Environment> {
+/// Netlink does not answer; or the facts are to be followed, and lead two ways.
+pub(super) fn environment(
+    policy: &Policy,
+    facts: Facts,
+    live: Option<&Live>,
+) -> Result<Environment> {
+    if let (Facts::Kept, Some(live)) = (facts, live) {
+        return Ok(live.generation.record().environment.clone());
+    }
+    let names = named(policy);
+    let known = match names.is_empty() {
+        true => Vec::new(),
+        false => interfaces()?,
+    };
     let mut environment = Environment {
         ephemeral: system::ephemeral_ports(),
         interfaces: Vec::new(),
     };
-    let mut named: Vec<&String> = policy
-        .rules
-        .iter()
-        .flat_map(|rule| &rule.matches.on)
-        .collect();
-    if !named.is_empty() {
-        named.sort_unstable();
-        named.dedup();
-        let known = interfaces()?;
-        let existing = known
-            .into_iter()
-            .filter(|known| named.binary_search(&&known.name).is_ok());
-        environment.interfaces = existing.map(|known| (known.name, known.index)).collect();
+    for name in names {
+        let by_name = known.iter().find(|one| one.name == name);
+        let followed = live.and_then(|live| followed(name, live));
+        let interface = match (by_name, followed) {
+            (Some(by_name), Some(_)) if facts == Facts::Renewed => Some(by_name),
+            (Some(by_name), Some(followed)) if by_name.index != followed.index => {
+                let (name, now) = (name.to_owned(), followed.name.clone());
+                return Err(Error::Swapped { name, now }.into());
+            }
+            (by_name, followed) => followed.or(by_name),
+        };
+        if let Some(interface) = interface {
+            let entry = (name.to_owned(), interface.index);
+            environment.interfaces.push(entry);
+        }
     }
     Ok(environment)
+}
+
+/// The facts of this host that the policy in force depends on and was not made with.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn changed_facts(live: &Live) -> Result<Vec<FactChange>> {
+    let record = live.generation.record();
+    let mut changes = Vec::new();
+    let (before, now) = (record.environment.ephemeral, system::ephemeral_ports());
+    if before != now && names_ephemeral(&record.policy) {
+        changes.push(FactChange::Ephemeral { before, now });
+    }
+    let names = named(&record.policy);
+    if names.is_empty() {
+        return Ok(changes);
+    }
+    let known = interfaces()?;
+    for name in names {
+        let by_name = known.iter().find(|one| one.name == name);
+        let name = || name.to_owned();
+        changes.extend(match (by_name, followed(&name(), live)) {
+            (Some(one), Some(other)) if one.index == other.index => None,
+            (Some(_), Some(other)) => Some(FactChange::Swapped {
+                name: name(),
+                now: other.name.clone(),
+            }),
+            (None, Some(other)) => Some(FactChange::Renamed {
+                name: name(),
+                now: other.name.clone(),
+            }),
+            (Some(one), None) => {
+                let in_force = &record.environment.interfaces;
+                let is_in_force = in_force.contains(&(name(), one.index));
+                (!is_in_force).then(|| FactChange::Came { name: name() })
+            }
+            (None, None) => None,
+        });
+    }
+    Ok(changes)
+}
+
+/// The interface that a name of the policy in force stands for, whatever it is called now: one
+/// that is filtered all the time cannot be another.
+fn followed<'a>(name: &str, live: &'a Live) -> Option<&'a Interface> {
+    let mut in_force = live.generation.record().environment.interfaces.iter();
+    let (_, index) = in_force.find(|(other, _)| other == name)?;
+    let mut attached = live.attached.iter().map(|one| &one.interface);
+    attached.find(|interface| interface.index == *index)
+}
+
+/// The interfaces that the rules of a policy name.
+fn named(policy: &Policy) -> BTreeSet<&str> {
+    let rules = policy.rules.iter();
+    rules
+        .flat_map(|rule| &rule.matches.on)
+        .map(String::as_str)
+        .collect()
+}
+
+fn names_ephemeral(policy: &Policy) -> bool {
+    let ephemeral = PortWord::Named(NamedRange::Ephemeral);
+    policy.rules.iter().any(|rule| {
+        let matches = &rule.matches;
+        matches.local.words().contains(&ephemeral) || matches.remote.words().contains(&ephemeral)
+    })
 }

@@ -52,6 +52,20 @@ pub enum Error {
         /// Why the others are not.
         failures: Vec<String>,
     },
+    /// A rule could follow an interface that was renamed, or be for the one that has its name.
+    #[error(
+        "rules for {} are in force for the interface that is called {} now, and another one has \
+         the name; name them in the policy as they are meant, or say --force: then it is the \
+         other one",
+        name.escape_debug(),
+        now.escape_debug()
+    )]
+    Swapped {
+        /// The name in the rule.
+        name: String,
+        /// What the interface is called now that the rule is in force for.
+        now: String,
+    },
     /// The policy would let the operator's session not be opened again.
     #[error("refused; {}, or say --force", lock_out.remedy)]
     LockedOut {

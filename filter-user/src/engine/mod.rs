@@ -21,6 +21,7 @@ use anyhow::Result;
 
 pub use self::{
     egress::records_answers,
+    environment::{FactChange, Facts, changed_facts},
     error::Error,
     join::{Join, Joined, ModeWish},
     sampling::{Rates, Sample},

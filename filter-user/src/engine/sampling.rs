@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use xdpfw_common::Transport;
 
-use super::{Counting, Engine, InForce};
+use super::{Counting, Engine, Facts, InForce};
 use crate::datapath::Snapshot;
 
 /// The counters at a time.
@@ -55,6 +55,7 @@ impl Sample {
         let counters = old.counters()?;
         engine
             .change(&InForce(record))
+            .facts(Facts::Kept)
             .counting(Counting::Anew)
             .traced(record.traced)
             .commit()?;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{
     Engine, Error, Join, Joined, PolicySource,
     egress::{attach_wanted, detach_unwanted, records_answers},
-    environment::environment,
+    environment::{Facts, environment},
     guard,
     seed::seed,
     slots::Slots,
@@ -43,6 +43,7 @@ pub struct Transaction<'a> {
     counting: Counting,
     traced: bool,
     guarded: bool,
+    facts: Facts,
 }
 
 /// What a change has done.
@@ -71,6 +72,7 @@ impl<'a> Transaction<'a> {
             counting: Counting::On,
             traced: false,
             guarded: false,
+            facts: Facts::Followed,
         }
     }
 
@@ -93,6 +95,11 @@ impl<'a> Transaction<'a> {
     /// Says whether to refuse what would cut the operator's SSH session.
     pub fn guarded(self, guarded: bool) -> Self {
         Self { guarded, ..self }
+    }
+
+    /// Says which facts of the host the policy goes by.
+    pub fn facts(self, facts: Facts) -> Self {
+        Self { facts, ..self }
     }
 
     /// Makes the change.
@@ -136,7 +143,7 @@ impl<'a> Transaction<'a> {
             || self.traced != record.traced
             || !policy.same_verdicts(&record.policy)
             || is_elsewhere(record, self.source)
-            || environment(policy)? != record.environment)
+            || environment(policy, self.facts, Some(live))? != record.environment)
     }
 
     fn check_session(&self, join: Option<&Join>) -> Result<()> {
@@ -214,7 +221,11 @@ impl<'a> Transaction<'a> {
         let before = live.attached.iter().map(|one| one.interface.index);
         let joining = join.iter().flat_map(Join::indices);
         let indices: Vec<u32> = before.chain(joining).collect();
-        let unrecorded = attach_wanted(store, policy, &indices, undo)?;
+        // Where what leaves is recorded goes by names, too.
+        let unrecorded = match self.facts {
+            Facts::Kept => Vec::new(),
+            Facts::Followed | Facts::Renewed => attach_wanted(store, policy, &indices, undo)?,
+        };
         if let Some(candidate) = &candidate {
             let flows = &mut candidate.flows()?;
             take_over(flows, candidate.record(), Some(&live.generation))?;
@@ -230,7 +241,9 @@ impl<'a> Transaction<'a> {
             Some(candidate) => candidate.commit()?,
             None => live.generation.clone(),
         };
-        drop(detach_unwanted(store, policy, &indices));
+        if self.facts != Facts::Kept {
+            drop(detach_unwanted(store, policy, &indices));
+        }
         drop(store.retain(&[generation.record().generation]));
         let mut interfaces: Vec<String> = live
             .attached
@@ -262,7 +275,7 @@ impl<'a> Transaction<'a> {
         store.retain(&[number])?;
         let sharing = in_force.filter(|_| self.counting == Counting::On);
         let slots = Slots::assign(policy, sharing.map(Generation::record));
-        let environment = environment(policy)?;
+        let environment = environment(policy, self.facts, self.engine.live.as_ref())?;
         let tables = compiler::compile(policy, &environment, &slots.of_rules)
             .map_err(|error| Error::TooComplex(error.message(policy)))?;
         if let Some(sharing) = sharing {
