@@ -222,10 +222,10 @@ fn commands_that_change_no_rule_keep_the_ephemeral_ports() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
     let range = |range| host.sysctl("net/ipv4/ip_local_port_range", range);
-    range("1000 1100")?;
+    range("2000 2100")?;
     host.xdpfw(["allow", "tcp", "ephemeral"]).ok();
     host.xdpfw(["up", "eth0"]).ok();
-    range("1200 1300")?;
+    range("2200 2300")?;
     for arguments in [
         &["stats", "--reset"][..],
         &["allow", "tcp", "ephemeral"],
@@ -233,7 +233,7 @@ fn commands_that_change_no_rule_keep_the_ephemeral_ports() -> Result<()> {
     ] {
         host.xdpfw(arguments).ok();
         assert!(
-            !is_dropped(&lab, 1000)? && is_dropped(&lab, 1200)?,
+            !is_dropped(&lab, 2000)? && is_dropped(&lab, 2200)?,
             "{arguments:?}"
         );
         let kind = host.status()["warnings"][0]["kind"].clone();
@@ -242,10 +242,10 @@ fn commands_that_change_no_rule_keep_the_ephemeral_ports() -> Result<()> {
     let output = host.xdpfw(["allow", "tcp", "22"]).output()?;
     let said = text(&output.stderr);
     assert!(
-        said.contains("the ephemeral ports are 1200-1300 now, and were 1000-1100"),
+        said.contains("the ephemeral ports are 2200-2300 now, and were 2000-2100"),
         "{said}"
     );
-    assert!(is_dropped(&lab, 1000)? && !is_dropped(&lab, 1200)?);
+    assert!(is_dropped(&lab, 2000)? && !is_dropped(&lab, 2200)?);
     assert_eq!(host.status()["warnings"], json!([]));
     Ok(())
 }
@@ -480,5 +480,34 @@ fn come_back(lab: &Lab, number: Option<u64>) -> Result<()> {
             ],
         )?;
     }
+    Ok(())
+}
+
+/// Once an interface has a program, the kernel lets none onto those below it.
+#[test]
+fn interfaces_below_others_are_filtered_with_them() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.run("ip", ["link", "add", "br0", "type", "bridge"])?;
+    host.run("ip", ["link", "set", "eth0", "master", "br0"])?;
+    host.run("ip", ["link", "set", "br0", "up"])?;
+    host.xdpfw(["up", "br0"]).ok();
+    for mode in ["auto", "native", "generic"] {
+        let said = host.xdpfw(["up", "eth0", "--mode", mode]).fails(5);
+        assert_is_one_error(
+            &said,
+            "eth0: br0 is above it and has an XDP program already",
+        );
+        let remedy = "say `xdpfw down br0`, then `xdpfw up eth0 br0`\n";
+        assert!(said.ends_with(remedy), "{said}");
+        assert_eq!(interfaces_up(host), ["br0"]);
+    }
+    host.xdpfw(["down"]).ok();
+    // In whatever order they are said, or stand in the policy.
+    host.xdpfw(["up", "br0", "eth0"]).ok();
+    assert_eq!(interfaces_up(host), ["br0", "eth0"]);
+    host.xdpfw(["down"]).ok();
+    host.xdpfw(["up"]).ok();
+    assert_eq!(interfaces_up(host), ["br0", "eth0"]);
     Ok(())
 }

@@ -92,6 +92,7 @@ impl Join {
                 )),
             }
         }
+        lowest_first(&mut join.interfaces);
         join.refuse_other_modes(attached)?;
         Ok(join)
     }
@@ -224,6 +225,18 @@ impl Joined {
     /// Whether one is filtered that was not before.
     pub(super) const fn is_fresh(&self) -> bool {
         self.fresh
+    }
+}
+
+/// Puts each interface behind those below it: once a bridge has a program, the kernel lets none
+/// onto its ports. Else the order stays.
+fn lowest_first(interfaces: &mut Vec<Interface>) {
+    let mut rest = std::mem::take(interfaces);
+    while !rest.is_empty() {
+        let is_lowest = |one: &Interface| !rest.iter().any(|other| one.is_above(other));
+        // There is always one, unless netlink shows a circle.
+        let lowest = rest.iter().position(is_lowest).unwrap_or(0);
+        interfaces.push(rest.remove(lowest));
     }
 }
 

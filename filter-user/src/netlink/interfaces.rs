@@ -86,6 +86,19 @@ pub struct Master {
     pub is_bridge: bool,
 }
 
+impl Interface {
+    /// Whether another interface is one of those that carry this one's packets: a port of this
+    /// bridge, bond, team or VRF, or the parent of this VLAN or macvlan.
+    pub fn is_above(&self, other: &Self) -> bool {
+        // The ends of a veth pair name each other.
+        let is_pair = self.lower == Some(other.index) && other.lower == Some(self.index);
+        let is_port = other
+            .master
+            .is_some_and(|master| master.index == self.index);
+        is_port || self.lower == Some(other.index) && !is_pair
+    }
+}
+
 /// All interfaces of this network namespace.
 ///
 /// # Errors

@@ -20,12 +20,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// What the kernel's answer means. An interface is `joined_late` when the filter
+    /// What the kernel's answer means; `known` are the interfaces beside it. An interface is `joined_late` when the filter
     /// would have been fit for it, had it been brought up with it.
     pub(super) fn of(
         interface: &Interface,
         mode: Mode,
         joined_late: bool,
+        known: &[Interface],
         error: &ProgramError,
     ) -> Self {
         let Interface { name, mtu, .. } = interface;
@@ -45,6 +46,7 @@ impl Refusal {
                 )),
                 false,
             ),
+            (Some(Errno::EXIST), _) => above(interface, known),
             (Some(Errno::OPNOTSUPP), _) if is_native => (
                 interface.driver.as_ref().map_or_else(
                     || "its driver has no native XDP".to_owned(),
@@ -78,6 +80,24 @@ impl Refusal {
             generic_would_do,
         }
     }
+}
+
+/// Why an interface takes no program below one that has a program (`dev_xdp_attach` in
+/// net/core/dev.c), what would help, and that generic mode would not.
+fn above(interface: &Interface, known: &[Interface]) -> (String, Option<String>, bool) {
+    let mut above = known.iter().filter(|other| other.is_above(interface));
+    let Some(above) = above.find(|other| other.xdp.is_some()) else {
+        let why = "an interface above it has an XDP program already".to_owned();
+        return (why, None, false);
+    };
+    let (name, above) = (&interface.name, &above.name);
+    (
+        format!("{above} is above it and has an XDP program already"),
+        Some(format!(
+            "say `xdpfw down {above}`, then `xdpfw up {name} {above}`"
+        )),
+        false,
+    )
 }
 
 impl fmt::Display for Refusal {

@@ -63,7 +63,8 @@ pub(in crate::datapath) fn attach(
         .attach_to_if_index(interface.index, place)
         .map_err(|error| {
             let joined_late = mode == Mode::Native && joined_late();
-            Refusal::of(interface, mode, joined_late, &error)
+            let known = interfaces().unwrap_or_default();
+            Refusal::of(interface, mode, joined_late, &known, &error)
         })?;
     let link: XdpLink = dispatcher.take_link(id)?;
     let Ok(link) = FdLink::try_from(link) else {
