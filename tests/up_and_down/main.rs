@@ -2,5 +2,6 @@
 
 mod egress;
 mod pins;
+mod strays;
 mod unread_output;
 mod up;

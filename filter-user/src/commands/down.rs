@@ -24,8 +24,15 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     let engine = Engine::exclusive()?;
     let store = engine.store();
     let attached = store.attached()?;
+    let mut strays = store.strays()?;
+    // Of a namespace that is there, only those that are named: its operator filters them.
+    strays.retain(|stray| match args.interfaces.as_slice() {
+        [] => stray.is_orphan,
+        names => names.contains(&stray.interface.name),
+    });
     for name in &args.interfaces {
-        if !attached.iter().any(|a| a.interface.name == *name) {
+        let is_stray = strays.iter().any(|stray| stray.interface.name == *name);
+        if !is_stray && !attached.iter().any(|a| a.interface.name == *name) {
             return Err(
                 Failure::new(Exit::Failed, format!("{}: not up", name.escape_debug())).into(),
             );
@@ -44,10 +51,18 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
             Err(error) => failed = Some(failed.unwrap_or(error)),
         }
     }
+    for stray in &strays {
+        match store.detach_stray(stray) {
+            Ok(()) => detached.push(&stray.interface.name),
+            Err(error) => failed = Some(failed.unwrap_or(error)),
+        }
+    }
+    // What remains is removed by the next `up` or `down`.
+    drop(store.sweep());
     if staying.is_empty() && failed.is_none() {
         failed = store.clear().err();
     }
-    if leaving.is_empty() {
+    if leaving.is_empty() && strays.is_empty() {
         printer.note("nothing was up");
     }
     let printed = detached

@@ -41,6 +41,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             }
             warnings.extend(egress(store, &live.attached, &record.policy)?);
             warnings.extend(thawed(live)?);
+            warnings.extend(strays(store)?);
             warnings.extend(unapplied(context, &engine, record));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),
@@ -66,6 +67,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             if warnings.is_empty() && store.link_count()? > 0 {
                 warnings.push(interface_gone());
             }
+            warnings.extend(strays(store)?);
             Status::not_up(file.policy(), warnings)
         }
     };
@@ -143,6 +145,20 @@ fn egress(store: &Store, attached: &[Attached], policy: &Policy) -> Result<Vec<S
         }
     }
     Ok(warnings)
+}
+
+/// The interfaces that run the filter of another network namespace.
+fn strays(store: &Store) -> Result<Vec<StateWarning>> {
+    let strays = store.strays()?.into_iter();
+    let warnings = strays.map(|stray| {
+        let name = stray.interface.name.escape_debug().to_string();
+        StateWarning {
+            kind: "interface-elsewhere",
+            text: format!("{name}: filtered by the rules of another network namespace"),
+            remedy: Some(format!("xdpfw down {name}")),
+        }
+    });
+    Ok(warnings.collect())
 }
 
 fn interface_gone() -> StateWarning {

@@ -63,6 +63,26 @@ pub enum Error {
         /// The interface's name.
         interface: String,
     },
+    /// An interface runs our program, and something is mounted over its pins.
+    #[error(
+        "{interface} is filtered, but another file system hides the filter's pins; say \
+         `umount {}`", path.display()
+    )]
+    MountedOver {
+        /// The interface's name.
+        interface: String,
+        /// Where the pins are.
+        path: PathBuf,
+    },
+    /// It cannot be told which link attaches another namespace's filter to an interface.
+    #[error(
+        "{interface}: has the filter of another network namespace, and it cannot be told by which \
+         link; say `xdpfw down` there"
+    )]
+    NoLinkOfStray {
+        /// The interface's name.
+        interface: String,
+    },
     /// Another command takes too long.
     #[error("another xdpfw command has held the lock for {seconds} s; see `fuser /run/xdpfw/lock`")]
     Busy {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use aya::programs::loaded_programs;
 use xdpfw_common::abi::{ABI_VERSION, names};
 
-use super::{Error, pins::PinDirectory};
+use super::{Error, Stray, pins::PinDirectory, runtime, strays::is_mounted_over};
 use crate::netlink::interfaces;
 
 /// What the names of versions' directories begin with.
@@ -31,13 +31,17 @@ pub(super) fn refuse_other_versions(namespace: &PinDirectory) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to take a filter for none whose pins are elsewhere.
+/// Refuses to take a filter for none whose pins are elsewhere. `found` are those that were.
 ///
 /// # Errors
 ///
 /// An interface runs our program.
-pub(super) fn refuse_hidden_filter() -> Result<()> {
+pub(super) fn refuse_hidden_filter(found: &[Stray]) -> Result<()> {
+    let is_found = |index: u32| found.iter().any(|stray| stray.interface.index == index);
     for interface in interfaces()? {
+        if is_found(interface.index) {
+            continue;
+        }
         let Some((id, _)) = interface.xdp else {
             continue;
         };
@@ -47,6 +51,10 @@ pub(super) fn refuse_hidden_filter() -> Result<()> {
         });
         if ours {
             let interface = interface.name;
+            let path = runtime::pins_path();
+            if is_mounted_over(&path) {
+                return Err(Error::MountedOver { interface, path }.into());
+            }
             return Err(Error::FilteredElsewhere { interface }.into());
         }
     }

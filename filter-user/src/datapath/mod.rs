@@ -36,6 +36,7 @@ mod pins;
 mod record;
 mod runtime;
 mod store;
+mod strays;
 mod syscall;
 mod trace;
 
@@ -52,5 +53,6 @@ pub use self::{
     object::Probe,
     record::Record,
     store::{Candidate, Live, Store},
+    strays::Stray,
     trace::{Events, follow_diagnostics},
 };

@@ -13,7 +13,7 @@ use std::{
         fd::{AsFd, AsRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -85,6 +85,11 @@ pub(super) fn mounted_pins() -> Result<PinDirectory> {
         mount_over(&runtime)
     })?;
     Ok(PinDirectory::new(pins, shown(PINS).into()))
+}
+
+/// Where our bpffs belongs, for messages and to compare.
+pub(super) fn pins_path() -> PathBuf {
+    shown(PINS).into()
 }
 
 fn shown(name: &str) -> String {

@@ -9,7 +9,7 @@ use xdpfw_common::abi::names;
 
 use self::egress::egress_hook;
 use super::{
-    Attached, FlowMaps, Generation, Probe, Record,
+    Attached, FlowMaps, Generation, Probe, Record, Refusal,
     attach::{self, Dispatchers},
     foreign::{refuse_hidden_filter, refuse_other_versions, version},
     frags::delivers_frags,
@@ -17,6 +17,7 @@ use super::{
     object,
     pins::PinDirectory,
     runtime,
+    strays::{self, Stray},
 };
 use crate::{
     compiler::Tables,
@@ -81,16 +82,17 @@ impl Store {
                 Some(own) => own.directory(&version())?,
                 None => None,
             },
-            None => {
-                refuse_hidden_filter()?;
-                None
-            }
+            None => None,
         };
-        Ok(Self {
+        let store = Self {
             root,
             namespace,
             directory,
-        })
+        };
+        if store.directory.is_none() {
+            refuse_hidden_filter(&store.strays()?)?;
+        }
+        Ok(store)
     }
 
     /// The same, with bpffs mounted and the directory made.
@@ -216,6 +218,9 @@ impl Store {
     fn attach_ingress(&self, interface: &Interface, mode: Mode) -> Result<Attached> {
         let directory = self.existing()?;
         let links = directory.make_directory(LINKS)?;
+        if let Some(stray) = self.stray_on(interface)? {
+            return Err(stray.into());
+        }
         attach::attach(DISPATCHERS, directory, &links, interface, mode, || {
             self.is_joined_late(interface)
         })?;
@@ -228,6 +233,16 @@ impl Store {
                     interface.name
                 )
             })
+    }
+
+    /// What is in the way if an interface runs the filter of another namespace.
+    fn stray_on(&self, interface: &Interface) -> Result<Option<Refusal>> {
+        let Some((program, _)) = interface.xdp else {
+            return Ok(None);
+        };
+        let mut strays = self.strays()?.into_iter();
+        let stray = strays.find(|stray| stray.interface.index == interface.index);
+        Ok(stray.map(|_| Refusal::of_stray(interface, program)))
     }
 
     /// Whether native mode would take an interface's large packets, had the filter been
@@ -281,6 +296,40 @@ impl Store {
             own.remove_empty(&version())?;
         }
         root.remove_empty(&self.namespace)
+    }
+
+    /// The interfaces of this namespace that run the filter of another one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn strays(&self) -> Result<Vec<Stray>> {
+        match &self.root {
+            Some(root) => strays::strays(root, &self.namespace, DISPATCHERS),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Detaches the filter of another namespace from an interface of this one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be told what attaches it, or a pin cannot be removed.
+    pub fn detach_stray(&self, stray: &Stray) -> Result<()> {
+        stray.detach(LINKS, &egress_hook(stray.home()))
+    }
+
+    /// Removes what network namespaces left that are gone, unless an interface is still
+    /// filtered by it.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn sweep(&self) -> Result<()> {
+        match &self.root {
+            Some(root) => strays::sweep(root, &self.namespace, LINKS),
+            None => Ok(()),
+        }
     }
 
     /// Forgets links to interfaces that are gone.

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd};
+use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
 use bytemuck::{NoUninit, Pod};
 
 /// The kernel's own error for "this map has no such operation" (`ENOTSUPP` in
@@ -56,6 +56,24 @@ pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     pin.__bindgen_anon_4.pathname = path.as_ptr() as u64;
     pin.__bindgen_anon_4.bpf_fd = object.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut pin).map(drop)
+}
+
+/// The interface that an XDP link is attached to, 0 if it is gone, and the link's program;
+/// `None` if the link is another one.
+pub(super) fn xdp_link(link: &OwnedFd) -> io::Result<Option<(u32, u32)>> {
+    // SAFETY: a struct of plain integers, all of which may be zero.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut get = attributes();
+    get.info.bpf_fd = link.as_raw_fd() as u32;
+    get.info.info_len = size_of::<bpf_link_info>() as u32;
+    get.info.info = std::ptr::from_mut(&mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut get)?;
+    if info.type_ != bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
+        return Ok(None);
+    }
+    // SAFETY: an XDP link has this member, as was just checked.
+    let xdp = unsafe { info.__bindgen_anon_1.xdp };
+    Ok(Some((xdp.ifindex, info.prog_id)))
 }
 
 /// Calls a command that opens something.

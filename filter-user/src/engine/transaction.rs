@@ -162,6 +162,8 @@ impl<'a> Transaction<'a> {
         // was killed.
         self.engine.store.clear()?;
         let store = Store::create()?;
+        // Only litter; what cannot be removed is in nobody's way.
+        drop(store.sweep());
         let mut undo = Undo::default();
         undo.push(|| store.clear());
         let steps = || {

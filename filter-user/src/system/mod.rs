@@ -7,6 +7,7 @@ mod sockets;
 mod ssh;
 
 use std::{
+    collections::HashSet,
     ffi::{OsStr, OsString},
     fs,
     os::unix::fs::MetadataExt as _,
@@ -52,6 +53,24 @@ pub fn ephemeral_ports() -> PortRange {
 pub fn network_namespace() -> Result<u64> {
     let own = Process::myself().context("cannot read /proc")?;
     namespace_of(&own, "net").context("cannot tell the network namespace")
+}
+
+/// The numbers of the network namespaces that processes are in or that `ip netns` keeps. There
+/// may be others, which something else keeps.
+pub fn network_namespaces() -> HashSet<u64> {
+    let in_directory = |path: &str, below: &str| -> Vec<u64> {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| match below {
+            "" => entry.path(),
+            below => entry.path().join(below),
+        });
+        paths
+            .filter_map(|path| Some(fs::metadata(path).ok()?.ino()))
+            .collect()
+    };
+    let mut numbers: HashSet<u64> = in_directory("/proc", "ns/net").into_iter().collect();
+    numbers.extend(in_directory("/run/netns", ""));
+    numbers
 }
 
 /// The name that `ip netns` has for this process's network namespace; `None` in that of init,

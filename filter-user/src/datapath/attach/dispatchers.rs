@@ -40,7 +40,7 @@ impl Dispatchers {
     /// # Errors
     ///
     /// The kernel refuses to tell.
-    pub(super) fn ids(self, directory: &PinDirectory) -> Result<Vec<u32>> {
+    pub(in crate::datapath) fn ids(self, directory: &PinDirectory) -> Result<Vec<u32>> {
         [self.ethernet, self.layer3]
             .into_iter()
             .filter(|pin| directory.has(pin))

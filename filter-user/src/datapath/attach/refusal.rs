@@ -20,6 +20,20 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// An interface runs the filter of another network namespace.
+    pub(in crate::datapath) fn of_stray(interface: &Interface, program: u32) -> Self {
+        let name = &interface.name;
+        Self {
+            interface: name.clone(),
+            why: format!(
+                "another XDP program (id {program}) is attached, the filter of another network \
+                 namespace"
+            ),
+            remedy: Some(format!("say `xdpfw down {name}` first")),
+            generic_would_do: false,
+        }
+    }
+
     /// What the kernel's answer means; `known` are the interfaces beside it. An interface is `joined_late` when the filter
     /// would have been fit for it, had it been brought up with it.
     pub(super) fn of(

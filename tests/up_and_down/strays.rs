@@ -1,0 +1,116 @@
+//! Proves that a filter is found wherever its interface went: in another network namespace,
+//! after the death of its own, or with its pins out of sight.
+
+use std::{path::Path, thread, time::Duration};
+
+use anyhow::Result;
+use xdpfw_tests::{
+    Host, Lab, assert_is_one_error, assert_nothing_is_left, interfaces_up, is_dropped, state, text,
+    xdp,
+};
+
+/// A host whose interface `eth0` runs the filter of a namespace, which is there, or is gone.
+fn moved(is_gone: bool) -> Result<(Lab, Option<Host>)> {
+    let lab = Lab::new()?;
+    let home = Host::new()?;
+    move_to(&lab.host, "eth0", &home)?;
+    home.run("ip", ["link", "set", "eth0", "up"])?;
+    home.xdpfw(["up", "eth0"]).ok();
+    move_to(&home, "eth0", &lab.host)?;
+    lab.host.run("ip", ["link", "set", "eth0", "up"])?;
+    if !is_gone {
+        return Ok((lab, Some(home)));
+    }
+    // As it dies by itself: the pins stay.
+    let name = home.name().to_owned();
+    std::mem::forget(home);
+    lab.host.run("ip", ["netns", "delete", &name])?;
+    Ok((lab, None))
+}
+
+fn move_to(from: &Host, interface: &str, to: &Host) -> Result<()> {
+    from.run("ip", ["link", "set", interface, "netns", to.name()])?;
+    Ok(())
+}
+
+#[test]
+fn a_filter_that_came_with_its_interface_is_shown_and_taken_off() -> Result<()> {
+    for is_gone in [true, false] {
+        let (lab, home) = moved(is_gone)?;
+        let host = &lab.host;
+        assert!(xdp(host, "eth0")?.is_some());
+        let warning = host.status()["warnings"][0].clone();
+        assert_eq!(warning["kind"], "interface-elsewhere");
+        assert_eq!(warning["remedy"], "xdpfw down eth0");
+        let said = host.xdpfw(["up", "eth0"]).fails(5);
+        assert_is_one_error(&said, "eth0: another XDP program");
+        assert!(said.ends_with("; say `xdpfw down eth0` first\n"), "{said}");
+
+        // What the operator of another namespace filters is taken off by name alone.
+        let down = host.xdpfw(["down"]).output()?;
+        assert_eq!(down.status.code(), Some(0), "{down:?}");
+        assert_eq!(xdp(host, "eth0")?.is_none(), is_gone);
+        if !is_gone {
+            assert_eq!(host.xdpfw(["down", "eth0"]).ok(), "eth0: detached\n");
+        }
+        assert_eq!(xdp(host, "eth0")?, None);
+        assert!(
+            host.status()["warnings"]
+                .as_array()
+                .is_some_and(Vec::is_empty)
+        );
+        host.xdpfw(["up", "eth0"]).ok();
+        assert_eq!(interfaces_up(host), ["eth0"]);
+        host.xdpfw(["down"]).ok();
+        assert_nothing_is_left(host, &["eth0"])?;
+        drop(home);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_dead_namespaces_left_is_swept() -> Result<()> {
+    let lab = Lab::new()?;
+    let dead = Lab::new()?;
+    dead.host.xdpfw(["up", "eth0"]).ok();
+    let pins = dead.host.pins();
+    let name = dead.host.name().to_owned();
+    // Its interfaces go with it, the pins stay.
+    std::mem::forget(dead);
+    lab.host.run("ip", ["netns", "delete", &name])?;
+    assert!(pins.exists());
+    // The kernel takes some time to remove a namespace's interfaces.
+    for _ in 0..50 {
+        lab.host.xdpfw(["down"]).ok();
+        if !pins.exists() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{} is still there", pins.display());
+}
+
+/// Whatever hides the pins, no command takes the filter for none.
+#[test]
+fn a_filter_whose_pins_are_hidden_is_not_taken_for_none() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    host.xdpfw(["allow", "tcp", "443"]).ok();
+    host.xdpfw(["up", "eth0"]).ok();
+    let before = state(host, &["eth0", "eth1"])?;
+    for words in ["up eth1", "down", "allow tcp 80", "status", "list", "stats"] {
+        for kind in ["bpf -o mode=0700 bpf", "tmpfs -o mode=0700 tmpfs"] {
+            let script = format!("mount -t {kind} /run/xdpfw/bpf && exec \"$@\" {words}");
+            let output = host.xdpfw([""; 0]).in_private_system(&script).output()?;
+            assert_eq!(output.status.code(), Some(5), "{words}: {output:?}");
+            assert_is_one_error(
+                &text(&output.stderr),
+                "eth0 is filtered, but another file system",
+            );
+            assert!(text(&output.stderr).contains("say `umount /run/xdpfw/bpf`"));
+            assert_eq!(state(host, &["eth0", "eth1"])?, before, "{words}");
+        }
+    }
+    assert!(Path::new("/run/xdpfw/bpf").exists() && is_dropped(&lab, 80)?);
+    Ok(())
+}
