@@ -1,5 +1,5 @@
 //! The host that frames come in on. Its policy has one rule at most, which asks for source
-//! addresses alone.
+//! addresses, of IP or else of Ethernet, alone.
 
 use xdpfw_common::{
     Transport,
@@ -10,7 +10,7 @@ use xdpfw_common::{
     },
     flows::{Memory, Note, Origin, Table, note_time},
     verdict::{Host, Sockets, Tables},
-    wire::{Frame, Header, ip::Addresses},
+    wire::{Frame, Header, ethernet::Mac, ip::Addresses},
 };
 use xdpfw_model::{Action, Known, Policy, Prefix, Replies};
 
@@ -41,6 +41,8 @@ pub struct Simple {
     config: Config,
     /// Sources that the rule is for.
     named: Vec<Prefix>,
+    /// Ethernet addresses that it is for.
+    macs: Vec<Mac>,
     /// What it does.
     action: u32,
     has_socket: bool,
@@ -56,10 +58,11 @@ impl Simple {
     pub fn new(policy: &Policy, has_socket: bool, known: Known) -> Self {
         let rule = policy.rules.first();
         let named = rule.map(|rule| rule.from.clone()).unwrap_or_default();
-        let asks = if named.is_empty() {
-            0
-        } else {
-            Question::Source.bit()
+        let macs = rule.map(|rule| rule.mac.clone()).unwrap_or_default();
+        let asks = match (named.is_empty(), macs.is_empty()) {
+            (false, _) => Question::Source.bit(),
+            (true, false) => Question::Mac.bit(),
+            (true, true) => 0,
         };
         let start = Node {
             asks,
@@ -88,6 +91,7 @@ impl Simple {
                 fragments: [start; ProtocolKind::ALL.len()],
             },
             named,
+            macs,
             action: match rule.map(|rule| rule.action) {
                 Some(Action::Deny) => ACTION_DENY,
                 _ => ACTION_ALLOW,
@@ -130,7 +134,7 @@ impl Tables for Simple {
         let is_dhcp_client = self.config.dhcp_client != 0
             && transport == Transport::Udp
             && DHCP_CLIENTS.contains(&port);
-        self.config.default_pass == 0 && self.named.is_empty() && !is_dhcp_client
+        self.config.default_pass == 0 && self.config.questions == 0 && !is_dhcp_client
     }
 
     fn is_listed(&self, _: Side, _: Transport, _: u16) -> bool {
@@ -156,6 +160,10 @@ impl Tables for Simple {
 
     fn interface_class(&self) -> Option<u32> {
         Some(0)
+    }
+
+    fn mac_class(&self, mac: &Mac) -> u32 {
+        if self.macs.contains(mac) { NAMED } else { 0 }
     }
 
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {

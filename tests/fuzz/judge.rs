@@ -44,7 +44,7 @@ impl From<[u8; 2]> for Knobs {
                 },
                 icmp_errors_pass: bit(9),
                 rules: if bit(7) {
-                    vec![rule(action)]
+                    vec![rule(action, bit(14))]
                 } else {
                     Vec::new()
                 },
@@ -63,8 +63,8 @@ impl From<[u8; 2]> for Knobs {
     }
 }
 
-/// A rule that asks where packets come from.
-fn rule(action: Action) -> Rule {
+/// A rule that asks where packets come from, on the link or before.
+fn rule(action: Action, on_link: bool) -> Rule {
     let v4 = Ipv4Addr::new(10, 0, 0, 0);
     let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
     Rule {
@@ -72,18 +72,25 @@ fn rule(action: Action) -> Rule {
         action,
         what: What::Any,
         remote: None,
-        from: vec![
-            Prefix {
-                address: v4.into(),
-                len: 8,
-            },
-            Prefix {
-                address: v6.into(),
-                len: 32,
-            },
-        ],
+        from: match on_link {
+            true => Vec::new(),
+            false => vec![
+                Prefix {
+                    address: v4.into(),
+                    len: 8,
+                },
+                Prefix {
+                    address: v6.into(),
+                    len: 32,
+                },
+            ],
+        },
         to: Vec::new(),
         on: Vec::new(),
+        mac: match on_link {
+            true => vec![[2, 0, 10, 0, 0, 2]],
+            false => Vec::new(),
+        },
     }
 }
 

@@ -31,6 +31,17 @@ fn packets_without_an_ethernet_header_are_filtered() -> Result<()> {
 
     assert_up(&host, "tun0", &[], "generic XDP (tun)", true)?;
     host.xdpfw(["allow", "tcp", "443"]).ok();
+    let rule = [
+        "allow",
+        "tcp",
+        "80",
+        "--mac",
+        "02:00:0a:00:00:02",
+        "--dry-run",
+    ];
+    let said = text(&host.xdpfw(rule).output()?.stderr);
+    let warning = "tun0: its packets have no MAC address, so r2 never matches there";
+    assert!(said.contains(warning), "{said}");
     for (ethertype, from, to) in FAMILIES {
         let before = Tally::of(&host)?;
         let syn = packets::syn((from, 40_000), (to, 443));

@@ -136,6 +136,22 @@ fn sources_destinations_and_interfaces_decide() -> Result<()> {
 }
 
 #[test]
+fn stations_on_the_link_decide() -> Result<()> {
+    // Each link has its own.
+    let lab = filtered(
+        2,
+        "rule = [{ allow = 'tcp 22', mac = '02:00:0a:00:00:02' }]",
+    )?;
+    for family in Family::ALL {
+        let [one, two] = [0, 1].map(|link| path(&lab, link, family));
+        judge(&lab, &one, &[one.syn(22)], &[("pass rule", 1), ("r1", 1)])?;
+        let closed = [("drop default", 1), ("tcp/22", 1)];
+        judge(&lab, &two, &[two.syn(22)], &closed)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn protocols_icmp_types_and_peers_ports_decide() -> Result<()> {
     let lab = filtered(
         1,

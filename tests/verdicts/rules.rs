@@ -1,14 +1,15 @@
 //! Proves which rule decides, over IPv4 and IPv6.
 
 use anyhow::Result;
-use etherparse::IpNumber;
+use etherparse::{EtherType, IpNumber};
 use xdpfw_tests::packets::flags;
 
 use crate::{
+    filter::{Filter, Programs},
     frame::{
         Packet, REMOTE,
         Version::{self, V4},
-        both, packet, segment, tcp, tcp_from, udp, udp_from,
+        both, echo, packet, segment, tcp, tcp_from, udp, udp_from,
     },
     table::{allowed, case, closed, denied, drops, passes, prove},
 };
@@ -178,4 +179,74 @@ fn rules_come_before_the_dhcp_client() -> Result<()> {
         "dhcp_client = false\nrule = [{ allow = \"udp 68\" }]",
         &[case("allowed", answer(), allowed("r1"))],
     )
+}
+
+/// A frame from another station.
+fn from_station(packet: &Packet, station: u8) -> Vec<u8> {
+    let mut frame = packet.frame();
+    frame[6..12].copy_from_slice(&[2, 0, 10, 0, 0, station]);
+    frame
+}
+
+/// Allows and denies stations on the link, and one of them only from some addresses.
+const STATIONS: &str = r#"
+    rule = [
+        { allow = "tcp 22", mac = ["02:00:0a:00:00:02", "02-00-0A-00-00-03"] },
+        { deny = "any", mac = "02:00:0a:00:00:04" },
+        { allow = "udp 53", from = ["10.0.0.0/8", "fd00::/8"], mac = "02:00:0a:00:00:02" },
+        { allow = "tcp 80" },
+    ]
+"#;
+
+#[test]
+fn stations_on_the_link_are_judged_together_with_all_else() -> Result<()> {
+    let from = |station, make: &dyn Fn(Version) -> Packet| {
+        both(make).map(|packet| from_station(&packet, station))
+    };
+    let later = |version: Version| tcp(version, 22).fragment(2, false);
+    let foreign = |version: Version| match version {
+        V4 => udp(version, 53).source([192, 0, 2, 7]),
+        Version::V6 => udp(version, 53).source([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7]),
+    };
+    let tags = [EtherType::PROVIDER_BRIDGING, EtherType::VLAN_TAGGED_FRAME];
+    prove(
+        STATIONS,
+        &[
+            case("first", from(2, &|v| tcp(v, 22)), allowed("r1")),
+            case("second", from(3, &|v| tcp(v, 22)), allowed("r1")),
+            case("neither", from(5, &|v| tcp(v, 22)), closed("tcp/22")),
+            case(
+                "behind tags",
+                both(|v| tcp(v, 22).tagged(&tags)),
+                allowed("r1"),
+            ),
+            case("another port", from(2, &|v| tcp(v, 23)), closed("tcp/23")),
+            case(
+                "denied",
+                from(4, &|v| tcp(v, 80)),
+                denied("r2").on("tcp/80"),
+            ),
+            case("not denied", from(5, &|v| tcp(v, 80)), allowed("r4")),
+            case("denied fragment", from(4, &later), denied("r2")),
+            case("open fragment", from(2, &later), passes("fragment")),
+            case(
+                "address and station",
+                from(2, &|v| udp(v, 53)),
+                allowed("r3"),
+            ),
+            case("address alone", from(3, &|v| udp(v, 53)), closed("udp/53")),
+            case("station alone", from(2, &foreign), closed("udp/53")),
+            case("denied ping", from(4, &echo), denied("r2")),
+        ],
+    )
+}
+
+#[test]
+fn packets_without_a_link_layer_come_from_no_station() -> Result<()> {
+    let filter = Filter::with(STATIONS, Programs::Bare)?;
+    for (port, expected) in [(22, closed("tcp/22")), (80, allowed("r4"))] {
+        let packets = both(|version| tcp(version, port).bytes());
+        filter.judge(&case("bare", packets, expected))?;
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use xdpfw_common::{
     abi::{Config, EdgeKey, FlowKey, LocalKey, Node, Side},
     flows::NoFlows,
     verdict,
-    wire::{Frame, Header, Malformation, Transport, ip::Addresses},
+    wire::{Frame, Header, Malformation, Transport, ethernet::Mac, ip::Addresses},
 };
 
 use crate::filter::{Filter, Programs};
@@ -234,6 +234,10 @@ impl verdict::Tables for Nowhere {
 
     fn interface_class(&self) -> Option<u32> {
         panic!("asked for the interface's class")
+    }
+
+    fn mac_class(&self, mac: &Mac) -> u32 {
+        panic!("asked for the class of {mac:?}")
     }
 
     fn address_class(&self, side: Side, _: &Addresses<'_>) -> u32 {

@@ -16,6 +16,8 @@ pub mod names {
     /// Hash map ([`LocalKey`](super::LocalKey) → class) of the remote ports that
     /// rules name.
     pub const REMOTE_PORTS: &str = "REMOTE_PORTS";
+    /// Hash map (source MAC → class) of the Ethernet addresses that rules name.
+    pub const MACS: &str = "MACS";
     /// Hash map (interface index → class) of the interfaces that rules name.
     pub const INTERFACES: &str = "INTERFACES";
     /// Tries (prefix → class) of the source addresses that rules name, IPv4 and IPv6.
@@ -168,15 +170,19 @@ pub enum Question {
     Destination = 2,
     /// The source address.
     Source = 3,
+    /// The source of the Ethernet frame. The last, so that who does not know it is asked only
+    /// where everything depends on it.
+    Mac = 4,
 }
 
 impl Question {
     /// Every question, in the order in which they are asked.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Interface,
         Self::RemotePort,
         Self::Destination,
         Self::Source,
+        Self::Mac,
     ];
 
     /// Its bit in [`Node::asks`] and [`Config::questions`](super::Config::questions).

@@ -108,6 +108,9 @@ pub trait Tables {
     /// it is not known.
     fn interface_class(&self) -> Option<u32>;
 
+    /// The class of the source of an Ethernet frame; 0 if it has none.
+    fn mac_class(&self, mac: &ethernet::Mac) -> u32;
+
     /// The class of the source (remote) or destination (local) address; 0 if it has
     /// none.
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32;
@@ -194,16 +197,16 @@ fn judge_ip<F: Frame + ?Sized, H: Host, R>(
     then: impl FnOnce(Outcome) -> R,
 ) -> R {
     if ip.non_initial_fragment {
-        return then(judge_fragment(host, &ip));
+        return then(judge_fragment(frame, host, &ip));
     }
     if ip.protocol == Transport::Tcp.protocol() {
         match tcp::parse(frame, &ip.payload) {
-            Ok(tcp) => judge_tcp(host, &ip, tcp, then),
+            Ok(tcp) => judge_tcp(frame, host, &ip, tcp, then),
             Err(malformation) => then(Outcome::malformed(malformation)),
         }
     } else if ip.protocol == Transport::Udp.protocol() {
         match udp::parse(frame, &ip.payload) {
-            Ok(udp) => judge_udp(host, &ip, udp, then),
+            Ok(udp) => judge_udp(frame, host, &ip, udp, then),
             Err(malformation) => then(Outcome::malformed(malformation)),
         }
     } else {
@@ -232,7 +235,7 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
         }),
         remote: 0,
     };
-    let decision = first_match(host.tables(), &ip.addresses, &fields);
+    let decision = first_match(frame, host.tables(), &ip.addresses, &fields);
     let outcome = if decision.allows() {
         Outcome::decided(decision)
     } else if !decision.is_some() && setting(&host.tables().config().default_pass) != 0 {
@@ -284,8 +287,8 @@ fn passes<F: Frame + ?Sized, H: Host>(
 /// for what is known of it.
 #[cold]
 #[inline(always)]
-fn judge_fragment<H: Host>(host: &H, ip: &Ip<'_>) -> Outcome {
-    let decision = first_match_of_fragment(host.tables(), ip);
+fn judge_fragment<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> Outcome {
+    let decision = first_match_of_fragment(frame, host.tables(), ip);
     if decision.is_some() {
         return Outcome::decided(decision);
     }
@@ -298,7 +301,8 @@ fn judge_fragment<H: Host>(host: &H, ip: &Ip<'_>) -> Outcome {
 
 /// Judges a TCP segment.
 #[inline(always)]
-fn judge_tcp<H: Host, R>(
+fn judge_tcp<F: Frame + ?Sized, H: Host, R>(
+    frame: &F,
     host: &H,
     ip: &Ip<'_>,
     tcp: Tcp<'_>,
@@ -326,12 +330,13 @@ fn judge_tcp<H: Host, R>(
     if is_closed && !may_be_answer(host, note, local) {
         return then(Outcome::of(Reason::DefaultDrop).with(segment()));
     }
-    judge_segment(host, ip, segment(), is_closed, then)
+    judge_segment(frame, host, ip, segment(), is_closed, then)
 }
 
 /// Judges a UDP packet.
 #[inline(always)]
-fn judge_udp<H: Host, R>(
+fn judge_udp<F: Frame + ?Sized, H: Host, R>(
+    frame: &F,
     host: &H,
     ip: &Ip<'_>,
     udp: Udp<'_>,
@@ -349,14 +354,15 @@ fn judge_udp<H: Host, R>(
     if is_closed && !may_be_answer(host, Note::Udp, local) {
         return then(Outcome::of(Reason::DefaultDrop).with(segment));
     }
-    judge_segment(host, ip, segment, is_closed, then)
+    judge_segment(frame, host, ip, segment, is_closed, then)
 }
 
 /// Judges a segment: what a rule allows passes; what else answers something passes, whatever
 /// the rules; the rest is for the rule that denies it, or for the default.
 #[cold]
 #[inline(always)]
-fn judge_segment<H: Host, R>(
+fn judge_segment<F: Frame + ?Sized, H: Host, R>(
+    frame: &F,
     host: &H,
     ip: &Ip<'_>,
     segment: Segment,
@@ -365,7 +371,7 @@ fn judge_segment<H: Host, R>(
 ) -> R {
     let mut decision = Decision::NONE;
     if !is_closed {
-        decision = first_match(host.tables(), &ip.addresses, &segment.into());
+        decision = first_match(frame, host.tables(), &ip.addresses, &segment.into());
         if decision.allows() {
             return then(Outcome::decided(decision).with(segment));
         }

@@ -4,7 +4,10 @@ use crate::{
     abi::{ACTION_ALLOW, EdgeKey, LocalKey, NO_RULE, Node, ProtocolKind, Question, Side},
     flows::{Carries, Packet, kind_of},
     verdict::{Fields, Tables, setting},
-    wire::ip::{Addresses, Ip},
+    wire::{
+        Frame, ethernet,
+        ip::{Addresses, Ip},
+    },
 };
 
 /// The rule that decides, or that none does. Every field always has a value, for the reason
@@ -38,7 +41,7 @@ impl Decision {
 }
 
 /// Whether a packet would be let in by a rule, or by the default. Where that depends on an
-/// interface that is not known, it would not.
+/// interface that is not known, or on the Ethernet address, which is not, it would not.
 #[inline(always)]
 pub fn admits<T: Tables>(tables: &T, packet: &Packet) -> bool {
     let key = &packet.key;
@@ -59,8 +62,9 @@ pub fn admits<T: Tables>(tables: &T, packet: &Packet) -> bool {
         (_, Carries::EchoRequest | Carries::EchoReply) => fields.local = kind.echo_reply(),
         _ => {}
     }
-    let node = last_node(tables, &addresses, &fields, first_node(tables, &fields));
-    let is_known = node.asks & Question::Interface.bit() == 0;
+    let first = first_node(tables, &fields);
+    let node = last_node(None::<&[u8]>, tables, &addresses, &fields, first);
+    let is_known = node.asks & (Question::Interface.bit() | Question::Mac.bit()) == 0;
     is_known
         && match node.slot {
             NO_RULE => setting(&tables.config().default_pass) != 0,
@@ -71,7 +75,11 @@ pub fn admits<T: Tables>(tables: &T, packet: &Packet) -> bool {
 /// Finds the rule for a non-initial fragment, of which ports and ICMP types are not known.
 /// Where these might lead to another decision, there is none.
 #[inline(always)]
-pub(super) fn first_match_of_fragment<T: Tables>(tables: &T, ip: &Ip<'_>) -> Decision {
+pub(super) fn first_match_of_fragment<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    tables: &T,
+    ip: &Ip<'_>,
+) -> Decision {
     let fields = Fields {
         kind: ProtocolKind::Other,
         network: ip.header,
@@ -87,7 +95,7 @@ pub(super) fn first_match_of_fragment<T: Tables>(tables: &T, ip: &Ip<'_>) -> Dec
         ProtocolKind::Other if ip.knows_protocol() => first_node(tables, &fields),
         ProtocolKind::Other => node(unknown),
     };
-    let node = last_node(tables, &ip.addresses, &fields, first);
+    let node = last_node(Some(frame), tables, &ip.addresses, &fields, first);
     Decision {
         slot: node.slot,
         action: node.action,
@@ -96,27 +104,32 @@ pub(super) fn first_match_of_fragment<T: Tables>(tables: &T, ip: &Ip<'_>) -> Dec
 
 /// Finds the rule for a packet.
 #[inline(always)]
-pub(super) fn first_match<T: Tables>(
+pub(super) fn first_match<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
     tables: &T,
     addresses: &Addresses<'_>,
     fields: &Fields,
 ) -> Decision {
-    let node = last_node(tables, addresses, fields, first_node(tables, fields));
+    let first = first_node(tables, fields);
+    let node = last_node(Some(frame), tables, addresses, fields, first);
     Decision {
         slot: node.slot,
         action: node.action,
     }
 }
 
-/// Goes on from the first node, through the questions that the policy asks.
+/// Goes on from the first node, through the questions that the policy asks. The frame may be
+/// unknown.
 #[inline(always)]
-fn last_node<T: Tables>(
+fn last_node<F: Frame + ?Sized, T: Tables>(
+    frame: Option<&F>,
     tables: &T,
     addresses: &Addresses<'_>,
     fields: &Fields,
     node: Node,
 ) -> Node {
     let answers = Answers {
+        frame,
         tables,
         addresses,
         fields,
@@ -124,11 +137,12 @@ fn last_node<T: Tables>(
     };
     // One after the other instead of in a loop, so that each has code of its own, which
     // the verifier removes where no node asks for it.
-    let [first, second, third, fourth] = Question::ALL;
+    let [first, second, third, fourth, fifth] = Question::ALL;
     let node = answers.follow(node, first);
     let node = answers.follow(node, second);
     let node = answers.follow(node, third);
-    answers.follow(node, fourth)
+    let node = answers.follow(node, fourth);
+    answers.follow(node, fifth)
 }
 
 /// The first node for a packet, by its protocol and local port.
@@ -156,7 +170,8 @@ fn node(field: &Node) -> Node {
 }
 
 /// What the questions about a packet are answered from.
-struct Answers<'a, T> {
+struct Answers<'a, F: ?Sized, T> {
+    frame: Option<&'a F>,
     tables: &'a T,
     addresses: &'a Addresses<'a>,
     fields: &'a Fields,
@@ -164,7 +179,7 @@ struct Answers<'a, T> {
     asked: u32,
 }
 
-impl<T: Tables> Answers<'_, T> {
+impl<F: Frame + ?Sized, T: Tables> Answers<'_, F, T> {
     /// The node behind `node` if that asks this question, else `node` itself.
     #[inline(always)]
     fn follow(&self, node: Node, question: Question) -> Node {
@@ -194,6 +209,10 @@ impl<T: Tables> Answers<'_, T> {
             }
             Question::Destination => tables.address_class(Side::Local, self.addresses),
             Question::Source => tables.address_class(Side::Remote, self.addresses),
+            Question::Mac => match ethernet::source(self.frame?) {
+                Some(mac) => tables.mac_class(mac),
+                None => 0,
+            },
         })
     }
 }

@@ -7,6 +7,8 @@ pub const MAX_VLAN_TAGS: usize = 2;
 
 /// Length of a VLAN tag in bytes.
 const TAG_LEN: usize = 4;
+/// Where the source is in the Ethernet header, in bytes.
+const SOURCE_OFFSET: usize = 6;
 /// Where the Ethernet header's type is, in bytes.
 const TYPE_OFFSET: usize = 12;
 
@@ -54,6 +56,19 @@ const STP: [u8; 2] = [0x42, 0x42];
 #[inline(always)]
 const fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, ether_type::VLAN | ether_type::QINQ)
+}
+
+/// An Ethernet address (IEEE 802).
+pub type Mac = [u8; 6];
+
+/// The source of a frame; `None` where there is no Ethernet header.
+#[inline(always)]
+pub fn source<F: Frame + ?Sized>(frame: &F) -> Option<&Mac> {
+    if frame.has_ethernet() {
+        frame.read::<Mac>(SOURCE_OFFSET)
+    } else {
+        None
+    }
 }
 
 /// Finds the network header of `frame`.

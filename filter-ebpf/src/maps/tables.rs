@@ -12,7 +12,7 @@ use xdpfw_common::{
     Transport,
     abi::{Config, EdgeKey, LocalKey, Node, PortBitmaps, ProtocolKind, Side},
     verdict,
-    wire::ip::Addresses,
+    wire::{ethernet::Mac, ip::Addresses},
 };
 
 use crate::ingress::Ingress;
@@ -49,6 +49,9 @@ static REMOTE_PORTS: HashMap<LocalKey, u32> = HashMap::with_max_entries(1, 0);
 
 #[map]
 static INTERFACES: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
+
+#[map]
+static MACS: HashMap<Mac, u32> = HashMap::with_max_entries(1, 0);
 
 #[map]
 static SOURCES4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(1, 0);
@@ -122,6 +125,12 @@ impl<C: Ingress> verdict::Tables for Tables<'_, C> {
         let interface = self.ctx.ingress_interface()?;
         // SAFETY: as above.
         Some(unsafe { INTERFACES.get(interface) }.copied().unwrap_or(0))
+    }
+
+    #[inline(always)]
+    fn mac_class(&self, mac: &Mac) -> u32 {
+        // SAFETY: as above.
+        unsafe { MACS.get(*mac) }.copied().unwrap_or(0)
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //! made.
 
 use crate::{
-    policy::{Action, DefaultAction, Match, Packet, Policy, Rule},
+    policy::{Action, DefaultAction, MacAddress, Match, Packet, Policy, Rule},
     ports::PortRange,
 };
 
@@ -66,14 +66,24 @@ pub(super) fn matches_interface(matching: &Match, interface: Option<&str>) -> Ma
     }
 }
 
-/// Whether a rule matches a packet that is known but for its interface.
+/// Whether a rule matches packets from this MAC address, or one that is not known.
+pub(super) fn matches_mac(matching: &Match, mac: Option<MacAddress>) -> Matches {
+    match mac {
+        _ if matching.mac.is_empty() => Matches::Yes,
+        None => Matches::Perhaps,
+        Some(mac) if matching.mac.contains(&mac) => Matches::Yes,
+        Some(_) => Matches::No,
+    }
+}
+
+/// Whether a rule matches a packet that is known but for its interface and MAC address.
 pub(super) fn matches_packet(
     matching: &Match,
     packet: &Packet<'_>,
     ephemeral: PortRange,
 ) -> Matches {
     if matching.matches_anywhere(packet, ephemeral) {
-        matches_interface(matching, packet.interface)
+        matches_interface(matching, packet.interface).min(matches_mac(matching, packet.mac))
     } else {
         Matches::No
     }

@@ -37,6 +37,7 @@ pub fn lock_out(
         source: session.peer,
         destination: session.server,
         interface,
+        mac: None,
         carries: Carried::Tcp {
             local: port,
             remote: session.remote,
@@ -49,7 +50,10 @@ pub fn lock_out(
             _ => format!("no rule allows tcp {port}"),
         };
         if admits(evaluate(next, Assume::Best, matches)) {
-            why += " on every interface, and which one it uses is not known";
+            why += match interface {
+                None => " on every interface, and which one it uses is not known",
+                Some(_) => " from every MAC address, and which one it has is not known",
+            };
         }
         return Some(LockOut {
             why,

@@ -15,5 +15,5 @@ pub use self::{
     closed::{Closed, listeners_closed},
     lock_out::{LockOut, lock_out},
     unreachable::{Shadowed, unreachable},
-    warnings::{Warning, of_policy, of_removal, of_rule},
+    warnings::{Warning, of_policy, of_removal, of_rule, without_mac},
 };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::evaluate::{Matches, matches_interface};
+use super::evaluate::{Matches, matches_interface, matches_mac};
 use crate::policy::{Match, Protocol};
 
 /// The types of its messages: solicitation and advertisement (RFC 4861).
@@ -63,7 +63,8 @@ impl Discovery<'_> {
             }
         };
         let on = matches_interface(matching, self.interface);
-        protocol.min(from).min(to).min(on)
+        let mac = matches_mac(matching, None);
+        protocol.min(from).min(to).min(on).min(mac)
     }
 }
 

@@ -131,7 +131,8 @@ fn relation(one: &Resolved<'_>, other: &Resolved<'_>) -> Relation {
         ports(&one.remote, &other.remote),
         prefixes(&a.from, &b.from),
         prefixes(&a.to, &b.to),
-        interfaces(&a.on, &b.on),
+        names(&a.on, &b.on),
+        names(&a.mac, &b.mac),
     ]
     .into_iter()
     .fold(Relation::Covers, Relation::min)
@@ -164,7 +165,7 @@ fn prefixes(one: &[IpNet], other: &[IpNet]) -> Relation {
     Relation::of(other.iter().any(meets), other.iter().all(inside))
 }
 
-fn interfaces(one: &[String], other: &[String]) -> Relation {
+fn names<T: PartialEq>(one: &[T], other: &[T]) -> Relation {
     if one.is_empty() {
         return Relation::Covers;
     }

@@ -23,6 +23,13 @@ pub enum Warning {
         /// The interfaces that the policy is for.
         interfaces: Vec<String>,
     },
+    /// A rule asks for MAC addresses, which packets of an interface do not have.
+    NoMac {
+        /// The interface.
+        interface: String,
+        /// The first rule that asks for them.
+        rule: RuleId,
+    },
     /// A rule for AH is for IPv4 alone.
     AhOverIpv4(RuleId),
     /// A rule denies IPv6 neighbour discovery to all of the link.
@@ -89,6 +96,32 @@ fn foreign_interfaces<'a>(
     warnings
 }
 
+/// Rules that ask for MAC addresses on interfaces that are `bare` of a link layer; each
+/// interface once.
+pub fn without_mac<'a>(
+    policy: &Policy,
+    rules: impl IntoIterator<Item = &'a Rule>,
+    bare: &[String],
+) -> Vec<Warning> {
+    let rules: Vec<&Rule> = rules
+        .into_iter()
+        .filter(|rule| !rule.matches.mac.is_empty())
+        .collect();
+    let may_meet = |rule: &Rule, name| match rule.matches.on.as_slice() {
+        [] => policy.interfaces.contains(name),
+        on => on.contains(name),
+    };
+    bare.iter()
+        .filter_map(|name| {
+            let rule = rules.iter().find(|rule| may_meet(rule, name))?;
+            Some(Warning::NoMac {
+                interface: name.clone(),
+                rule: rule.id,
+            })
+        })
+        .collect()
+}
+
 /// The rules for AH that say nothing about addresses of IPv4.
 fn ah_over_ipv4<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Vec<Warning> {
     let is_unsaid = |matching: &Match| matching.from.is_empty() && matching.to.is_empty();
@@ -128,10 +161,31 @@ fn denies_neighbours(policy: &Policy) -> Option<RuleId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::test_policy::policy;
+    use crate::{analysis::test_policy::policy, policy::MacAddress};
 
     fn denies(lines: &[&str], interfaces: &[&str]) -> Option<u32> {
         denies_neighbours(&policy(lines, interfaces)).map(|id| id.0)
+    }
+
+    #[test]
+    fn a_rule_for_mac_addresses_is_in_vain_where_there_are_none() {
+        let mut policy = policy(
+            &["allow tcp 22", "allow tcp 23", "allow tcp 24 on tun1"],
+            &["eth0", "tun0"],
+        );
+        for rule in &mut policy.rules[1..] {
+            rule.matches.mac = vec![MacAddress([2, 0, 0, 0, 0, 1])];
+        }
+        let bare = ["tun0", "tun1", "tun2"].map(str::to_owned);
+        let warning = |interface: &str, rule| Warning::NoMac {
+            interface: interface.to_owned(),
+            rule: RuleId(rule),
+        };
+        assert_eq!(
+            without_mac(&policy, &policy.rules, &bare),
+            [warning("tun0", 2), warning("tun1", 3)]
+        );
+        assert_eq!(without_mac(&policy, &policy.rules[..1], &bare), []);
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub(super) struct MatchOptions {
     /// Only packets that come in by these interfaces
     #[arg(long, value_name = "IFACE,…")]
     on: Option<Vec<String>>,
+    /// Only packets from these MAC addresses, on the local link
+    #[arg(long, value_name = "ADDR,…")]
+    mac: Option<Vec<String>>,
 }
 
 impl MatchOptions {
@@ -39,6 +42,7 @@ impl MatchOptions {
             from: self.from.as_deref().map(strs),
             to: self.to.as_deref().map(strs),
             on: self.on.as_deref().map(strs),
+            mac: self.mac.as_deref().map(strs),
         });
         let stray = |error: &MatchError| match error.part {
             Part::Words => words.iter().find(|word| is_address(word)),
@@ -64,6 +68,7 @@ impl MatchOptions {
             ("--from", &self.from),
             ("--to", &self.to),
             ("--on", &self.on),
+            ("--mac", &self.mac),
         ];
         match options.into_iter().find(|(_, words)| words.is_some()) {
             None => Ok(()),

@@ -26,9 +26,10 @@ pub use self::{
     exit::{Exit, Failure, code_of, is_closed_pipe},
 };
 use crate::{
-    engine,
+    analysis, engine,
+    netlink::{LinkLayer, interfaces},
     output::{Printer, warning_lines},
-    policy::Action,
+    policy::{Action, Policy, Rule},
 };
 
 /// What to do.
@@ -110,6 +111,28 @@ fn require_root() -> Result<()> {
 }
 
 /// Prints what the author of a policy may not have meant.
+/// Warns of rules for MAC addresses on interfaces whose packets have none.
+fn warn_without_mac<'a>(
+    policy: &Policy,
+    rules: impl IntoIterator<Item = &'a Rule> + Clone,
+    printer: &mut Printer,
+) {
+    if rules
+        .clone()
+        .into_iter()
+        .all(|rule| rule.matches.mac.is_empty())
+    {
+        return;
+    }
+    // Who cannot be asked is not warned of.
+    let interfaces = interfaces().unwrap_or_default().into_iter();
+    let bare: Vec<String> = interfaces
+        .filter(|one| one.link_layer == LinkLayer::None)
+        .map(|one| one.name)
+        .collect();
+    warn(&analysis::without_mac(policy, rules, &bare), printer);
+}
+
 fn warn(warnings: &[crate::analysis::Warning], printer: &mut Printer) {
     for line in warning_lines(warnings) {
         printer.warning(&line);

@@ -7,7 +7,7 @@ use super::{
     Context, Exit, Failure,
     edit::{Edit, describe},
     matching::MatchOptions,
-    warn,
+    warn, warn_without_mac,
 };
 use crate::{
     analysis,
@@ -74,6 +74,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
             policy.insert(rule.clone(), before);
             let warnings = analysis::of_rule(&policy, &rule, ephemeral_ports());
             warn(&warnings, printer);
+            warn_without_mac(&policy, [&rule], printer);
         }
         return Ok(Exit::Done);
     }
@@ -93,6 +94,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
     if !exists {
         let warnings = analysis::of_rule(edit.file.policy(), &rule, ephemeral_ports());
         warn(&warnings, printer);
+        warn_without_mac(edit.file.policy(), [&rule], printer);
     }
     Ok(Exit::Done)
 }

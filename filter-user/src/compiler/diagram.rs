@@ -24,6 +24,7 @@ pub(super) struct Dimensions {
     pub(super) remote: [Dimension; 2],
     pub(super) destination: Dimension,
     pub(super) source: Dimension,
+    pub(super) mac: Dimension,
 }
 
 /// A diagram in the making.
@@ -122,6 +123,7 @@ impl<'a> Diagram<'a> {
             Question::RemotePort => &dimensions.remote[transport],
             Question::Destination => &dimensions.destination,
             Question::Source => &dimensions.source,
+            Question::Mac => &dimensions.mac,
         }
     }
 

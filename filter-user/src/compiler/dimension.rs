@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
-    policy::Policy,
+    policy::{MacAddress, Policy},
     ports::{PortRange, PortSet},
 };
 
@@ -147,6 +147,27 @@ pub(super) fn interfaces(policy: &Policy) -> (Vec<(String, u32)>, Dimension) {
         .map(|(name, rules)| (name.to_owned(), classes.class(&rules, ANY_FAMILY)));
     let named = named.collect();
     // There is always another interface.
+    classes.class(&[], ANY_FAMILY);
+    (named, classes.finish())
+}
+
+/// The MAC addresses that rules name, with their classes, and the dimension.
+pub(super) fn macs(policy: &Policy) -> (Vec<([u8; 6], u32)>, Dimension) {
+    let mut classes = Classes::default();
+    let mut rules: BTreeMap<MacAddress, Vec<u32>> = BTreeMap::new();
+    for (index, rule) in (0..).zip(&policy.rules) {
+        for &mac in &rule.matches.mac {
+            let of_mac = rules.entry(mac).or_default();
+            if of_mac.last() != Some(&index) {
+                of_mac.push(index);
+            }
+        }
+    }
+    let named = rules
+        .into_iter()
+        .map(|(mac, rules)| (mac.0, classes.class(&rules, ANY_FAMILY)));
+    let named = named.collect();
+    // There is always another address, or none.
     classes.class(&[], ANY_FAMILY);
     (named, classes.finish())
 }

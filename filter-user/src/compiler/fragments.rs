@@ -60,11 +60,11 @@ impl Builder<'_> {
                     // Of several that differ in their ports alone, the first is enough: a
                     // policy may have thousands.
                     let matching = &rule.rule.matches;
-                    let where_from = (&matching.on, &matching.from, &matching.to);
+                    let where_from = (&matching.on, &matching.mac, &matching.from, &matching.to);
                     if known.insert((rule.rule.action, where_from)) {
                         found.push(Candidate::perhaps(index));
                     }
-                    let anywhere = (&Vec::new(), &Vec::new(), &Vec::new());
+                    let anywhere = (&Vec::new(), &Vec::new(), &Vec::new(), &Vec::new());
                     let is_open = |action| known.contains(&(action, anywhere));
                     if is_open(Action::Allow) && is_open(Action::Deny) {
                         // Whatever follows is in doubt.

@@ -29,7 +29,7 @@ pub use self::prefixes::Prefix;
 use self::{
     builder::Builder,
     diagram::{Diagram, Dimensions, MAX_EDGES},
-    dimension::{ANY_FAMILY, Classes, Dimension, V4, V6, for_each_range, interfaces},
+    dimension::{ANY_FAMILY, Classes, Dimension, V4, V6, for_each_range, interfaces, macs},
     prefixes::addresses,
 };
 use crate::{
@@ -63,6 +63,8 @@ pub struct Tables {
     pub remote: Vec<(LocalKey, u32)>,
     /// Classes of interfaces, by their numbers.
     pub interfaces: Vec<(u32, u32)>,
+    /// Classes of MAC addresses.
+    pub macs: Vec<([u8; 6], u32)>,
     /// Classes of source addresses, IPv4 and IPv6.
     pub sources: [Vec<(Prefix, u32)>; 2],
     /// Classes of destination addresses, IPv4 and IPv6.
@@ -106,7 +108,7 @@ impl TooComplex {
                     .filter_map(|&rule| Some(policy.rules.get(rule)?.id))
                     .collect();
                 format!(
-                    "the rules cross in more than the {MAX_EDGES} combinations supported (simplify the addresses, remote ports or interfaces of {})",
+                    "the rules cross in more than the {MAX_EDGES} combinations supported (simplify the addresses, remote ports, interfaces or MAC addresses of {})",
                     Named(&ids)
                 )
             }
@@ -152,6 +154,7 @@ pub fn compile(
     let source = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.matches.from)));
     let destination = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.matches.to)));
     let (named, interface) = interfaces(policy);
+    let (macs, mac) = macs(policy);
     let mut remote = Vec::new();
     let dimensions = Dimensions {
         interface,
@@ -161,6 +164,7 @@ pub fn compile(
         ],
         destination: destination.dimension,
         source: source.dimension,
+        mac,
     };
     let decisions: Vec<Node> = rules
         .iter()
@@ -184,6 +188,7 @@ pub fn compile(
                     Some((*index, *class))
                 })
                 .collect(),
+            macs,
             sources: source.prefixes,
             destinations: destination.prefixes,
             unreached: Vec::new(),

@@ -8,7 +8,7 @@ use xdpfw_common::{
     abi::{Config, EdgeKey, FlowKey, LocalKey, Node, Side},
     flows::NoFlows,
     verdict::{self, Host, Outcome, Sockets},
-    wire::{Frame, ip::Addresses},
+    wire::{Frame, ethernet::Mac, ip::Addresses},
 };
 
 use super::{Prefix, Tables};
@@ -133,6 +133,12 @@ impl verdict::Tables for Arrival<'_> {
         let mut found = self.simulation.tables.interfaces.iter();
         let found = found.find(|(index, _)| *index == self.interface);
         Some(found.map_or(0, |&(_, class)| class))
+    }
+
+    fn mac_class(&self, mac: &Mac) -> u32 {
+        let mut found = self.simulation.tables.macs.iter();
+        let found = found.find(|(other, _)| other == mac);
+        found.map_or(0, |&(_, class)| class)
     }
 
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {

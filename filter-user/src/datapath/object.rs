@@ -58,7 +58,8 @@ impl Object {
             .map_max_entries(names::LOCAL, entries(tables.local.len())?)
             .map_max_entries(names::EDGES, entries(tables.edges.len())?)
             .map_max_entries(names::REMOTE_PORTS, entries(tables.remote.len())?)
-            .map_max_entries(names::INTERFACES, entries(tables.interfaces.len())?);
+            .map_max_entries(names::INTERFACES, entries(tables.interfaces.len())?)
+            .map_max_entries(names::MACS, entries(tables.macs.len())?);
         let tries = [
             (names::SOURCES, &tables.sources),
             (names::DESTINATIONS, &tables.destinations),
@@ -96,6 +97,7 @@ impl Object {
         object.fill(names::EDGES, &tables.edges, |&key| key)?;
         object.fill(names::REMOTE_PORTS, &tables.remote, |&key| key)?;
         object.fill(names::INTERFACES, &tables.interfaces, |&key| key)?;
+        object.fill(names::MACS, &tables.macs, |&key| key)?;
         object.fill(names::BRIDGE_PORTS, &bridges.ports, |&key| key)?;
         object.fill(names::OWN_ADDRESSES, &bridges.own, |&key| key)?;
         for ([v4, v6], [prefixes4, prefixes6]) in tries {

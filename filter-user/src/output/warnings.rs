@@ -27,6 +27,10 @@ fn lines_of(warning: &Warning) -> Vec<String> {
             "{interface}: {rule} names it, but the policy is for {} (say `xdpfw up {interface}`)",
             sentence_list(interfaces, usize::MAX)
         )],
+        Warning::NoMac { interface, rule } => vec![format!(
+            "{interface}: its packets have no MAC address, so {rule} never matches there (say \
+             `--from`)"
+        )],
         Warning::AhOverIpv4(rule) => vec![format!(
             "{rule} is for IPv4 alone: over IPv6, rules judge what is behind AH (say `--from \
              0.0.0.0/0` if that is meant)"

@@ -6,7 +6,7 @@ use std::fmt;
 use ipnet::IpNet;
 
 use super::{
-    Protocol,
+    MacAddress, Protocol,
     prefix::{self, ItemError, PrefixText},
     words::{self, Meaning},
 };
@@ -33,6 +33,9 @@ pub struct Match {
     pub to: Vec<IpNet>,
     /// The interfaces they come in by; none is every one.
     pub on: Vec<String>,
+    /// The Ethernet addresses they come from, on the link; none is every one, and those of
+    /// packets without a link layer.
+    pub mac: Vec<MacAddress>,
 }
 
 /// The words of a rule, each part as it was given; `None` where it was left out.
@@ -48,6 +51,8 @@ pub struct MatchSpec<'a> {
     pub to: Option<Vec<&'a str>>,
     /// The interfaces.
     pub on: Option<Vec<&'a str>>,
+    /// The MAC addresses.
+    pub mac: Option<Vec<&'a str>>,
 }
 
 /// A part of a rule's words.
@@ -63,6 +68,8 @@ pub enum Part {
     To,
     /// The interfaces.
     On,
+    /// The MAC addresses.
+    Mac,
 }
 
 /// Why words make no rule; its `Display` is one line that ends with the remedy.
@@ -137,6 +144,7 @@ impl Match {
             from: Vec::new(),
             to: Vec::new(),
             on: Vec::new(),
+            mac: Vec::new(),
         }
     }
 
@@ -184,6 +192,10 @@ impl Match {
             on: match &text.on {
                 None => Vec::new(),
                 Some(words) => prefix::parse_interfaces(words).map_err(item_error(Part::On))?,
+            },
+            mac: match &text.mac {
+                None => Vec::new(),
+                Some(words) => prefix::parse_macs(words).map_err(item_error(Part::Mac))?,
             },
         };
         matching
@@ -275,7 +287,7 @@ impl Match {
 impl fmt::Display for Match {
     /// As on the command line: `tcp 443 --remote-port 1024-65535 --from 192.0.2.0/24`.
     ///
-    /// With a precision, `{:.3}`, lists of prefixes and interfaces are cut after so many
+    /// With a precision, `{:.3}`, lists of prefixes, interfaces and MAC addresses are cut after so many
     /// items; that does not read back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = f.precision().unwrap_or(usize::MAX);
@@ -292,6 +304,10 @@ impl fmt::Display for Match {
         if !self.on.is_empty() {
             f.write_str(" --on ")?;
             write_list(f, self.on.iter(), limit)?;
+        }
+        if !self.mac.is_empty() {
+            f.write_str(" --mac ")?;
+            write_list(f, self.mac.iter(), limit)?;
         }
         Ok(())
     }

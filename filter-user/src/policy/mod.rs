@@ -2,6 +2,7 @@
 //! Pure. What it means for packets is decided by the compiler.
 
 mod document;
+mod mac;
 mod matching;
 mod packet;
 mod prefix;
@@ -14,6 +15,7 @@ use std::{collections::HashSet, fmt};
 
 pub use self::{
     document::{EditError, ParseError, PolicyDocument},
+    mac::MacAddress,
     matching::{Families, Match, MatchError, MatchSpec, Part},
     packet::{Carried, Packet},
     prefix::{PrefixText, is_interface_name},

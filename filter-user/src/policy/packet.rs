@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{Match, Policy, Protocol, Rule};
+use super::{MacAddress, Match, Policy, Protocol, Rule};
 use crate::ports::PortRange;
 
 /// A packet on its way in, as far as rules can see it.
@@ -19,6 +19,9 @@ pub struct Packet<'a> {
     /// The interface it comes in by; on one that is not known, no rule with
     /// `--on` matches.
     pub interface: Option<&'a str>,
+    /// The Ethernet address it comes from; where it has none, or it is not known, no rule with
+    /// `--mac` matches.
+    pub mac: Option<MacAddress>,
     /// What it carries.
     pub carries: Carried,
 }
@@ -60,9 +63,10 @@ impl Match {
                 || packet
                     .interface
                     .is_some_and(|name| self.on.iter().any(|on| on == name)))
+            && (self.mac.is_empty() || packet.mac.is_some_and(|mac| self.mac.contains(&mac)))
     }
 
-    /// The same, whatever interface it comes in by.
+    /// The same, whatever interface it comes in by, and from whatever Ethernet address.
     pub fn matches_anywhere(&self, packet: &Packet<'_>, ephemeral: PortRange) -> bool {
         self.matches_carried(packet.carries, ephemeral)
             && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&packet.source)))

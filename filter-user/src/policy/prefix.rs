@@ -1,4 +1,4 @@
-//! The prefixes and interfaces of a rule, as users write them.
+//! The prefixes, interfaces and MAC addresses of a rule, as users write them.
 
 use std::{
     fmt,
@@ -6,6 +6,8 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv4Net};
+
+use super::MacAddress;
 
 /// The word for no restriction.
 const ANY: &str = "any";
@@ -45,6 +47,11 @@ pub(super) fn parse_interfaces(words: &[&str]) -> Result<Vec<String>, ItemError>
             ))
         }
     })
+}
+
+/// Reads a list of MAC addresses; `any` alone is none.
+pub(super) fn parse_macs(words: &[&str]) -> Result<Vec<MacAddress>, ItemError> {
+    list(words, "MAC address", str::parse)
 }
 
 /// Reads items that stand in words of their own or are separated by commas.

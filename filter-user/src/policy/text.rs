@@ -91,6 +91,12 @@ pub struct RuleText {
         skip_serializing_if = "Option::is_none"
     )]
     on: Option<Words>,
+    #[serde(
+        default,
+        deserialize_with = "macs",
+        skip_serializing_if = "Option::is_none"
+    )]
+    mac: Option<Words>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
 }
@@ -124,6 +130,10 @@ fn prefixes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>,
 
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>, D::Error> {
     words(deserializer, "the name of an interface, or a list of them")
+}
+
+fn macs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>, D::Error> {
+    words(deserializer, "a MAC address, or a list of them")
 }
 
 fn words<'de, D: Deserializer<'de>>(
@@ -394,6 +404,7 @@ impl RuleText {
             from: self.from.as_ref().map(Words::as_strs),
             to: self.to.as_ref().map(Words::as_strs),
             on: self.on.as_ref().map(Words::as_strs),
+            mac: self.mac.as_ref().map(Words::as_strs),
             ..MatchSpec::of_words(words)
         })
         .map_err(|error| {
@@ -403,6 +414,7 @@ impl RuleText {
                 Part::From => "from",
                 Part::To => "to",
                 Part::On => "on",
+                Part::Mac => "mac",
             };
             (key, error.item, error.message)
         })?;
@@ -435,6 +447,7 @@ impl From<&Rule> for RuleText {
             from: prefixes(&matching.from),
             to: prefixes(&matching.to),
             on: (!matching.on.is_empty()).then(|| matching.on.iter().collect()),
+            mac: (!matching.mac.is_empty()).then(|| matching.mac.iter().collect()),
             comment: rule.comment.clone(),
         }
     }

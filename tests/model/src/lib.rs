@@ -32,7 +32,7 @@ pub use history::{
     UNANSWERED_AGE,
 };
 pub use packet::{Content, Flags, Ip, Message, Packet, Quote};
-pub use policy::{Action, Policy, Ports, Prefix, Replies, Rule, Types, What};
+pub use policy::{Action, Entry, Mac, Policy, Ports, Prefix, Replies, Rule, Types, What};
 pub use sample::PacketSource;
 pub use verdict::{Arrival, Opinion, Transport, Verdict, judge};
 

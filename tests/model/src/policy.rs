@@ -69,6 +69,20 @@ pub struct Rule {
     pub to: Vec<Prefix>,
     /// Where packets come in; nowhere means anywhere.
     pub on: Vec<String>,
+    /// The Ethernet addresses that packets come from; none means anyone's.
+    pub mac: Vec<Mac>,
+}
+
+/// An Ethernet address.
+pub type Mac = [u8; 6];
+
+/// Where a packet comes in, and from whom on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The name of the interface.
+    pub interface: &'a str,
+    /// The source of its frame, if there is one.
+    pub mac: Option<Mac>,
 }
 
 /// What a rule's packets carry.
@@ -182,17 +196,18 @@ impl fmt::Display for Prefix {
 }
 
 impl Rule {
-    /// Whether it is for this packet, come in on this interface.
-    pub fn matches(&self, interface: &str, packet: &Ip) -> bool {
-        self.matches_content(packet.content) && self.matches_ends(interface, packet)
+    /// Whether it is for this packet.
+    pub fn matches(&self, entry: Entry<'_>, packet: &Ip) -> bool {
+        self.matches_content(packet.content) && self.matches_ends(entry, packet)
     }
 
-    /// Whether it is for what comes in on this interface, from and to these addresses.
-    pub fn matches_ends(&self, interface: &str, packet: &Ip) -> bool {
+    /// Whether it is for what comes in here, from and to these addresses.
+    pub fn matches_ends(&self, entry: Entry<'_>, packet: &Ip) -> bool {
         let is_in = |prefixes: &[Prefix], address| {
             prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
         };
-        (self.on.is_empty() || self.on.iter().any(|name| name == interface))
+        (self.on.is_empty() || self.on.iter().any(|name| name == entry.interface))
+            && (self.mac.is_empty() || entry.mac.is_some_and(|mac| self.mac.contains(&mac)))
             && is_in(&self.from, packet.source)
             && is_in(&self.to, packet.destination)
     }
@@ -289,8 +304,16 @@ impl Rule {
         if !self.on.is_empty() {
             writeln!(toml, "on = {:?}", self.on)?;
         }
+        if !self.mac.is_empty() {
+            let words: Vec<String> = self.mac.iter().map(mac_text).collect();
+            writeln!(toml, "mac = {words:?}")?;
+        }
         Ok(())
     }
+}
+
+fn mac_text(mac: &Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 impl fmt::Display for What {
@@ -308,11 +331,21 @@ impl fmt::Display for What {
 }
 
 impl Policy {
-    /// The first rule for a packet, come in on this interface: its place, and what it does.
-    pub fn decision(&self, interface: &str, packet: &Ip) -> Option<(usize, Action)> {
+    /// The first rule for a packet: its place, and what it does.
+    pub fn decision(&self, entry: Entry<'_>, packet: &Ip) -> Option<(usize, Action)> {
         let mut rules = self.rules.iter().enumerate();
-        let (index, rule) = rules.find(|(_, rule)| rule.matches(interface, packet))?;
+        let (index, rule) = rules.find(|(_, rule)| rule.matches(entry, packet))?;
         Some((index, rule.action))
+    }
+
+    /// The same for a packet of which nobody knows whose frame it is in; `None` also where
+    /// that matters.
+    pub fn decision_from_anyone(&self, interface: &str, packet: &Ip) -> Option<(usize, Action)> {
+        let of = |mac| self.decision(Entry { interface, mac }, packet);
+        let mut named = self.rules.iter().flat_map(|rule| &rule.mac);
+        let decision = of(None);
+        let is_same = named.all(|&mac| of(Some(mac)) == decision);
+        decision.filter(|_| is_same)
     }
 
     /// A policy without rules.

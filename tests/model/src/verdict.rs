@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::{
     conversation::{Conversation, Known, Past},
     packet::{Content, Ip, Message, Packet},
-    policy::{Action, Policy, Replies},
+    policy::{Action, Entry, Policy, Replies},
 };
 
 /// ICMP errors: unreachable, time exceeded, parameter problem.
@@ -107,6 +107,15 @@ impl<'a> Arrival<'a> {
         }
     }
 
+    /// Where it comes in.
+    fn entry(&self) -> Entry<'a> {
+        let source = self.frame.get(6..12).filter(|_| self.has_ethernet);
+        Entry {
+            interface: self.interface,
+            mac: source.and_then(|source| source.try_into().ok()),
+        }
+    }
+
     /// What it is taken for.
     pub fn packet(&self) -> Packet {
         if self.has_ethernet {
@@ -144,7 +153,7 @@ fn judge_ip(policy: &Policy, arrival: &Arrival<'_>, ip: &Ip) -> Opinion {
         Content::Tcp { flags, .. } if flags.are_impossible() => return Opinion::drop("bad-flags"),
         _ => {}
     }
-    let rule = policy.decision(arrival.interface, ip);
+    let rule = policy.decision(arrival.entry(), ip);
     let denied = match rule {
         Some((index, Action::Allow)) => {
             return Opinion {
@@ -180,7 +189,7 @@ fn judge_fragment(
 ) -> Opinion {
     let mut doubted = Vec::new();
     for (index, rule) in policy.rules.iter().enumerate() {
-        if !rule.matches_ends(arrival.interface, ip) {
+        if !rule.matches_ends(arrival.entry(), ip) {
             continue;
         }
         match rule.matches_fragment(protocol, ip.source.is_ipv4()) {
@@ -248,7 +257,7 @@ fn answers(policy: &Policy, arrival: &Arrival<'_>, ip: &Ip, denied: bool) -> Opt
         return None;
     }
     let is_let_in = || {
-        let rule = policy.decision(arrival.interface, &answer);
+        let rule = policy.decision_from_anyone(arrival.interface, &answer);
         matches!(rule, Some((_, Action::Allow)))
     };
     let is_related =

@@ -49,6 +49,10 @@ pub(super) const POLICIES: &[Policy] = &[
         "source prefixes, any",
         "rule = [{ deny = \"any\", from = [\"192.0.2.0/24\", \"2001:db8::/32\"] }]",
     ),
+    policy(
+        "mac",
+        "rule = [{ allow = \"tcp 22\", mac = [\"02:00:0a:00:00:02\"] }]",
+    ),
     policy("default pass", "default = \"pass\""),
     policy("fragments drop", "fragments = \"drop\""),
     policy("replies sockets", "replies = \"sockets\""),
@@ -69,6 +73,7 @@ pub(super) const POLICIES: &[Policy] = &[
             { allow = \"tcp 22\", from = [\"192.0.2.0/24\", \"2001:db8::/32\"] },
             { deny = \"any\", to = [\"192.0.2.1\", \"2001:db8::1\"] },
             { deny = \"any\", from = [\"198.51.100.0/24\"], on = \"tap0\" },
+            { deny = \"any\", mac = [\"02:00:0a:00:00:02\"] },
         ]",
     ),
 ];

@@ -11,6 +11,7 @@ fn tcp(source: &str, local: u16) -> Packet<'static> {
             "198.51.100.1".parse().unwrap()
         },
         interface: Some("eth0"),
+        mac: None,
         carries: Carried::Tcp {
             local,
             remote: 50000,

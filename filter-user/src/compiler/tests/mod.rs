@@ -20,6 +20,8 @@ const EPHEMERAL: PortRange = PortRange {
 /// The interfaces of the host, and one that it has not.
 const INTERFACES: [(&str, u32); 2] = [("eth0", 2), ("eth1", 3)];
 const MISSING: &str = "eth9";
+/// MAC addresses that rules name.
+const MACS: [&str; 2] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
 
 fn environment() -> Environment {
     Environment {
@@ -57,7 +59,8 @@ fn frame(packet: &Packet<'_>) -> Vec<u8> {
         }
         _ => panic!("two families in one packet"),
     };
-    [&[0; 12][..], &header, &payload].concat()
+    let source = packet.mac.map_or([0; 6], |mac| mac.0);
+    [&[0; 6][..], &source, &header, &payload].concat()
 }
 
 fn slots(policy: &Policy) -> Vec<u32> {
@@ -127,6 +130,7 @@ fn rule(index: usize, text: &str) -> Rule {
             Some("from") => &mut matching.from,
             Some("to") => &mut matching.to,
             Some("on") => &mut matching.on,
+            Some("mac") => &mut matching.mac,
             Some(other) => panic!("--{other}"),
         };
         part.get_or_insert_default().push(word);
@@ -222,14 +226,19 @@ fn restrictions() -> impl Strategy<Value = (String, bool, bool)> {
         1 => Just(vec!["eth1", MISSING]),
         1 => Just(vec![MISSING]),
     ];
-    (side(), side(), on)
+    let mac = prop_oneof![
+        6 => Just(vec![]),
+        2 => Just(vec![MACS[0]]),
+        1 => Just(vec![MACS[1], MACS[0]]),
+    ];
+    (side(), side(), on, mac)
         .prop_filter(
             "a packet has one family",
-            |((_, a4, a6), (_, b4, b6), _)| *a4 && *b4 || *a6 && *b6,
+            |((_, a4, a6), (_, b4, b6), ..)| *a4 && *b4 || *a6 && *b6,
         )
-        .prop_map(|((from, a4, a6), (to, b4, b6), on)| {
+        .prop_map(|((from, a4, a6), (to, b4, b6), on, mac)| {
             let mut text = String::new();
-            for (name, words) in [("from", from), ("to", to), ("on", on)] {
+            for (name, words) in [("from", from), ("to", to), ("on", on), ("mac", mac)] {
                 if !words.is_empty() {
                     text.push_str(&format!(" --{name} {}", words.join(" ")));
                 }
@@ -286,8 +295,9 @@ fn packet() -> impl Strategy<Value = Packet<'static>> {
     let address = || prop::sample::select(&ADDRESSES[..]);
     let kinds = (0..6_usize, port(), port(), message());
     let interface = prop::sample::select(&[Some("eth0"), Some("eth1"), None][..]);
-    (kinds, address(), address(), interface).prop_map(
-        |((kind, local, remote, message), source, destination, interface)| {
+    let mac = prop::sample::select(&[Some(MACS[0]), Some(MACS[1]), None][..]);
+    (kinds, address(), address(), interface, mac).prop_map(
+        |((kind, local, remote, message), source, destination, interface, mac)| {
             let source: IpAddr = source.parse().unwrap();
             let destination: IpAddr = destination.parse().unwrap();
             // Of one family.
@@ -316,6 +326,7 @@ fn packet() -> impl Strategy<Value = Packet<'static>> {
                 source,
                 destination,
                 interface,
+                mac: mac.map(|mac| mac.parse().unwrap()),
                 carries: kind,
             }
         },

@@ -16,6 +16,7 @@ fn parse(line: &str) -> Result<Match, String> {
             "--from" => text.from.insert(Vec::new()),
             "--to" => text.to.insert(Vec::new()),
             "--on" => text.on.insert(Vec::new()),
+            "--mac" => text.mac.insert(Vec::new()),
             word => {
                 part.push(word);
                 part

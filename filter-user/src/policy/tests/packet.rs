@@ -22,6 +22,7 @@ fn packet(
         source: source.parse().unwrap(),
         destination: destination.parse().unwrap(),
         interface,
+        mac: None,
         carries,
     }
 }

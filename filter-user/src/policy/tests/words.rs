@@ -228,6 +228,31 @@ fn errors_name_the_word_and_end_with_the_remedy() {
             "icmp6 any --to 192.0.2.1",
             "icmp6 is for IPv6, and 192.0.2.1 is not (say icmp)",
         ),
+        (
+            "any --mac 02:00:00:00:00",
+            "`02:00:00:00:00` is not a MAC address (say for example 02:00:5e:10:00:01)",
+        ),
+        (
+            "any --mac 2:0:0:0:0:1",
+            "`2:0:0:0:0:1` is not a MAC address (say for example 02:00:5e:10:00:01)",
+        ),
+        (
+            "any --mac 02:00:00:00:00:01,02:00:00:00:00:01:02",
+            "`02:00:00:00:00:01:02` is not a MAC address (say for example 02:00:5e:10:00:01)",
+        ),
+        (
+            "any --mac +2:00:00:00:00:01",
+            "`+2:00:00:00:00:01` is not a MAC address (say for example 02:00:5e:10:00:01)",
+        ),
+        (
+            "any --mac ff:ff:ff:ff:ff:ff",
+            "`ff:ff:ff:ff:ff:ff` is the MAC address of a group, and no packet comes from one (say a \
+             station's)",
+        ),
+        (
+            "any --mac",
+            "MAC address list is empty (say any, or leave it out)",
+        ),
         ("any --on eth/0", "`eth/0` is not an interface name"),
         (
             "any --on an-interface-name",
@@ -338,9 +363,10 @@ proptest! {
         from in prop::collection::vec(prefix(), 0..5),
         to in prop::collection::vec(prefix(), 0..5),
         on in prop::collection::vec("[a-z][a-z0-9.-]{0,14}", 0..3),
+        mac in prop::collection::vec("[0-9a-f][02468ace](:[0-9a-f]{2}){5}|[0-9A-F]4(-[0-9A-F]{2}){5}", 0..3),
     ) {
         let mut line = words.to_owned();
-        for (option, items) in [("--from", &from), ("--to", &to), ("--on", &on)] {
+        for (option, items) in [("--from", &from), ("--to", &to), ("--on", &on), ("--mac", &mac)] {
             if !items.is_empty() && items != &["any"] {
                 line += &format!(" {option} {}", items.join(" "));
             }

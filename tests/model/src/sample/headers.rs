@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rand::RngExt as _;
 
-use super::{bytes, chance, one_of, weighted};
+use super::{MACS, bytes, chance, one_of, weighted};
 use crate::Random;
 
 /// A frame in the making, and where its headers are.
@@ -33,7 +33,8 @@ pub(super) struct Payload {
 
 /// The Ethernet header and VLAN tags.
 pub(super) fn link(random: &mut Random, draft: &mut Draft) {
-    draft.bytes = vec![2, 0, 10, 0, 0, 1, 2, 0, 10, 0, 0, 2];
+    draft.bytes = vec![2, 0, 10, 0, 0, 1];
+    draft.bytes.extend(one_of(random, &MACS));
     for _ in 0..weighted(random, &[(80, 0), (9, 1), (8, 2), (3, 3)]) {
         let tag: u16 = one_of(random, &[0x8100, 0x88a8]);
         draft.bytes.extend(tag.to_be_bytes());

@@ -9,7 +9,15 @@ mod policy;
 use rand::{RngExt as _, seq::IndexedRandom as _};
 
 pub use self::packet::PacketSource;
-use crate::Random;
+use crate::{Random, policy::Mac};
+
+/// Ethernet addresses that frames come from, and rules name.
+const MACS: [Mac; 4] = [
+    [2, 0, 10, 0, 0, 2],
+    [2, 0, 10, 0, 0, 3],
+    [2, 0, 10, 0, 1, 2],
+    [0; 6],
+];
 
 /// Whether something that happens so often, in percent, happens now.
 fn chance(random: &mut Random, percent: u32) -> bool {

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rand::{RngExt as _, seq::SliceRandom as _};
 
-use super::{chance, one_of, weighted};
+use super::{MACS, chance, one_of, weighted};
 use crate::{
     Random,
-    policy::{Action, Policy, Ports, Prefix, Replies, Rule, Types, What},
+    policy::{Action, Mac, Policy, Ports, Prefix, Replies, Rule, Types, What},
 };
 
 /// The most rules a random policy has.
@@ -186,6 +186,7 @@ impl Pools {
             from: self.prefixes(random, if is_wide { 70 } else { 35 }),
             to: self.prefixes(random, 20),
             on: self.interfaces(random, 20),
+            mac: self.macs(random, 12),
             what,
         };
         if !rule.is_for(true) && !rule.is_for(false) {
@@ -199,7 +200,8 @@ impl Pools {
         let is_unbound = rule.remote.is_none()
             && rule.from.is_empty()
             && rule.to.is_empty()
-            && rule.on.is_empty();
+            && rule.on.is_empty()
+            && rule.mac.is_empty();
         if is_wide && is_unbound && !chance(random, 5) {
             rule.from = vec![one_of(random, &self.prefixes)];
         }
@@ -278,6 +280,14 @@ impl Pools {
         }
         let count = weighted(random, &[(70, 1), (20, 2), (10, 5)]);
         (0..count).map(|_| one_of(random, &self.prefixes)).collect()
+    }
+
+    fn macs(&self, random: &mut Random, percent: u32) -> Vec<Mac> {
+        if !chance(random, percent) {
+            return Vec::new();
+        }
+        let count = weighted(random, &[(70, 1), (30, 2)]);
+        (0..count).map(|_| one_of(random, &MACS)).collect()
     }
 
     fn interfaces(&self, random: &mut Random, percent: u32) -> Vec<String> {

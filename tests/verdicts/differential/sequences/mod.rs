@@ -250,15 +250,15 @@ impl Run<'_> {
         self.recorder.run(&frame, interface.index, came_in_by)
     }
 
-    /// Whether the same rule lets a packet in wherever it comes in: then none of its kind is
-    /// remembered.
+    /// Whether the same rule lets a packet in wherever it comes in, and from whoever on the
+    /// link: then none of its kind is remembered.
     fn lets_in(&self, ip: &Ip) -> bool {
-        let decision = self.policy.decision(ELSEWHERE, ip);
+        let decision = self.policy.decision_from_anyone(ELSEWHERE, ip);
         let names = self.subject.interface_names();
         matches!(decision, Some((_, Action::Allow)))
             && names
                 .iter()
-                .all(|name| self.policy.decision(name, ip) == decision)
+                .all(|name| self.policy.decision_from_anyone(name, ip) == decision)
     }
 
     /// Whether it is an error about a packet whose answer is let in wherever it comes in.
