@@ -28,7 +28,7 @@ pub struct Payload {
     /// Offset from the start of the frame, behind all IP options and extension headers.
     pub offset: usize,
     /// Length in bytes, by the packet's own account: what follows it in the frame is
-    /// padding.
+    /// padding. Of a packet that is longer than any header can say, as much as one can.
     pub len: usize,
     /// "More fragments" and the fragment offset as an IPv4 header has them: few
     /// packets get as far as asking.

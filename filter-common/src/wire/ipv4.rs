@@ -53,6 +53,9 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<Ip<'_>, Malf
 /// Length of a TCP segment that the kernel itself has put together of many (BIG TCP): where it
 /// is more than the total length can say, that is 0, and the kernel takes the frame's (`iph_totlen`
 /// in include/linux/ip.h).
+///
+/// The longest that can be said stands for all that are longer. No header asks for more, and to
+/// the verifier this is a length like any other, behind which it need not go through all again.
 #[cold]
 #[inline(always)]
 fn aggregate<F: Frame + ?Sized>(
@@ -60,10 +63,13 @@ fn aggregate<F: Frame + ?Sized>(
     offset: usize,
     header: &Ipv4Hdr,
 ) -> Result<usize, Malformation> {
-    let len = frame.len() - offset;
     let is_whole = u16::from_ne_bytes(header.frags) & Payload::FRAGMENT == 0;
-    if header.tot_len == [0; 2] && len > MAX_LEN && header.proto == IpProto::Tcp as u8 && is_whole {
-        Ok(len)
+    if header.tot_len == [0; 2]
+        && frame.len() - offset > MAX_LEN
+        && header.proto == IpProto::Tcp as u8
+        && is_whole
+    {
+        Ok(MAX_LEN)
     } else {
         Err(Malformation::Ipv4TotalLength)
     }

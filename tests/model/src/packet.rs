@@ -205,9 +205,7 @@ fn ipv4(bytes: &[u8]) -> Result<Ip> {
     let is_fragment = header.more_fragments() || header.fragments_offset().value() != 0;
     let end = match header.total_len() {
         // Put together by the host itself, and too long to say.
-        0 if bytes.len() > LONGEST && header.protocol() == IpNumber::TCP && !is_fragment => {
-            bytes.len()
-        }
+        0 if bytes.len() > LONGEST && header.protocol() == IpNumber::TCP && !is_fragment => LONGEST,
         len => len.into(),
     };
     let payload = bytes
@@ -240,7 +238,7 @@ fn ipv6(bytes: &[u8]) -> Result<Ip> {
     let rest = &bytes[header.slice().len()..];
     let payload = match header.payload_length() {
         // The same.
-        0 if rest.len() > LONGEST => rest,
+        0 if rest.len() > LONGEST => &rest[..LONGEST],
         len => rest.get(..len.into()).ok_or("IPv6 payload length")?,
     };
     Ok(Ip {
