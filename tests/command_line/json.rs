@@ -155,7 +155,7 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     let rule = |id, action, protocol, local: &[&str], remote: &[&str], comment: Value| {
         json!({
             "id": id, "action": action, "protocol": protocol, "local_ports": local, "types": [],
-            "remote_ports": remote, "from": [], "to": [], "interfaces": [], "rate": null,
+            "remote_ports": remote, "from": [], "to": [], "interfaces": [], "mac": [], "rate": null,
             "expires": null, "comment": comment, "unreachable": null, "packets": 0, "bytes": 0,
         })
     };
