@@ -17,6 +17,7 @@ mod frags;
 mod host;
 mod ingress;
 mod maps;
+mod probe;
 mod questions;
 mod recorder;
 mod sockets;
@@ -139,6 +140,11 @@ fn judge<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> 
 #[inline(always)]
 fn conclude<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome) -> u32 {
     counters::count(packet, outcome);
+    action(outcome)
+}
+
+#[inline(always)]
+fn action(outcome: &Outcome) -> u32 {
     match outcome.reason().verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,

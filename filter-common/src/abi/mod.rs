@@ -11,6 +11,7 @@ mod counters;
 mod event;
 mod flows;
 mod ports;
+mod probe;
 mod programs;
 mod tables;
 
@@ -30,6 +31,7 @@ pub use self::{
         NOTES_PER_BLOCK, Note, NoteBlock, Origin, Table, flow_counts, flow_table, note_place,
     },
     ports::{PORTS, PortBitmaps, Side},
+    probe::Judged,
     programs::{BARE_MARK, BARE_MARK_CB},
     tables::{
         ACTION_ALLOW, ACTION_DENY, EdgeKey, LocalKey, MAX_RULES, NO_RULE, Node, ProtocolKind,
@@ -47,7 +49,7 @@ pub const ABI_VERSION: u32 = 6;
 pub mod names {
     pub use super::{
         bridges::names::*, config::names::*, event::names::*, flows::names::*, ports::names::*,
-        programs::names::*, tables::names::*,
+        probe::names::*, programs::names::*, tables::names::*,
     };
 }
 

@@ -33,6 +33,7 @@ mod lock;
 mod object;
 mod own_directory;
 mod pins;
+mod probe;
 mod record;
 mod runtime;
 mod store;
@@ -51,6 +52,7 @@ pub use self::{
     generation::Generation,
     lock::Lock,
     object::Probe,
+    probe::PacketProbe,
     record::Record,
     store::{Candidate, Live, Store},
     strays::Stray,

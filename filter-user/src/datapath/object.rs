@@ -158,6 +158,16 @@ impl Object {
         Ok(program.fd()?.try_clone()?)
     }
 
+    /// Loads the program that judges as this object's filter does and counts nothing; with it,
+    /// the map that it writes its verdict to.
+    pub(super) fn load_probe(&mut self) -> Result<(ProgramFd, Map)> {
+        let program = self.program(names::PROBE)?;
+        program.load().map_err(refused)?;
+        let program = program.fd()?.try_clone()?;
+        let judged = self.ebpf.take_map(names::JUDGED).context("no such map")?;
+        Ok((program, judged))
+    }
+
     /// The kernel's handle of a loaded program.
     pub(super) fn program_fd(&mut self, name: &str) -> Result<ProgramFd> {
         Ok(self.program(name)?.fd()?.try_clone()?)

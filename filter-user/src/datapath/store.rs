@@ -9,7 +9,7 @@ use xdpfw_common::abi::names;
 
 use self::egress::egress_hook;
 use super::{
-    Attached, FlowMaps, Generation, Probe, Record, Refusal,
+    Attached, FlowMaps, Generation, PacketProbe, Probe, Record, Refusal,
     attach::{self, Dispatchers},
     foreign::{refuse_hidden_filter, refuse_other_versions, version},
     frags::delivers_frags,
@@ -458,6 +458,15 @@ impl Candidate<'_> {
     /// The kernel refuses.
     pub fn flows(&self) -> Result<FlowMaps> {
         self.built.generation.flows()
+    }
+
+    /// Loads what judges packets as it does, and counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn probe(&mut self) -> Result<PacketProbe> {
+        PacketProbe::of(&mut self.built.object)
     }
 
     /// What it is made from.

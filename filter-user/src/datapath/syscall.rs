@@ -49,6 +49,18 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     open(bpf_cmd::BPF_OBJ_GET, &mut get)
 }
 
+/// Runs a program once on a packet, with this context.
+pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8]) -> io::Result<()> {
+    let mut run = attributes();
+    run.test.prog_fd = program.as_raw_fd() as u32;
+    run.test.data_in = packet.as_ptr() as u64;
+    run.test.data_size_in = u32::try_from(packet.len()).map_err(io::Error::other)?;
+    run.test.ctx_in = context.as_ptr() as u64;
+    run.test.ctx_size_in = u32::try_from(context.len()).map_err(io::Error::other)?;
+    run.test.repeat = 1;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut run).map(drop)
+}
+
 /// Pins a program or link at a path.
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
