@@ -117,6 +117,19 @@ impl Host {
         Ok(process)
     }
 
+    /// The same, with a stdin of its own.
+    pub fn spawn_with(
+        &self,
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
+        stdin: impl Into<std::process::Stdio>,
+    ) -> Result<Process> {
+        let mut process =
+            Process::start(self.command(program).args(arguments).stdin(stdin.into()))?;
+        self.namespace.wait_for(&mut process)?;
+        Ok(process)
+    }
+
     /// Starts a daemon on this host, one of those that `cargo xtask setup` has unpacked. It
     /// has detached itself and serves when this returns, and it ends with the host.
     pub fn start_daemon(

@@ -74,6 +74,7 @@ fn tracked_connections_are_as_their_answers_look() -> Result<()> {
         transport: Transport::Udp,
         remote: far.at(53).into(),
         local: SocketAddr::from((MASK, 5353)),
+        asked: far.at(53).into(),
         answered: true,
         assured: false,
         established: false,

@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 use xdpfw_common::{Transport, abi::DHCP_CLIENTS};
 
-use super::evaluate::{Assume, Decision, Matches, evaluate, matches_interface};
+use super::evaluate::{Decision, Matches, evaluate, matches_interface};
 use crate::{
     policy::{DefaultAction, Match, Policy},
     ports::{PortRange, PortSpec},
@@ -96,9 +96,8 @@ struct Service {
 impl Service {
     /// Whether the default drops what anybody sends to it.
     fn is_closed(&self, policy: &Policy, ephemeral: PortRange) -> bool {
-        evaluate(policy, Assume::Best, |matching| {
-            self.matched_by(matching, ephemeral)
-        }) == Decision::Default(DefaultAction::Drop)
+        evaluate(policy, |matching| self.matched_by(matching, ephemeral))
+            == Decision::Default(DefaultAction::Drop)
     }
 
     /// Whether a rule matches what comes to it, from anywhere by any interface.

@@ -1,10 +1,7 @@
-//! Evaluates rules against partly known packets. The caller says which mistake must not be
-//! made.
+//! Evaluates rules against partly known packets, for warnings: what perhaps gets in counts as
+//! getting in.
 
-use crate::{
-    policy::{Action, DefaultAction, MacAddress, Match, Packet, Policy, Rule},
-    ports::PortRange,
-};
+use crate::policy::{Action, DefaultAction, MacAddress, Match, Policy, Rule};
 
 /// Whether a rule matches partly known packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,15 +12,6 @@ pub(super) enum Matches {
     Perhaps,
     /// All of them.
     Yes,
-}
-
-/// What to take for true of a rule that matches perhaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Assume {
-    /// That it matches if it denies.
-    Worst,
-    /// That it matches if it allows.
-    Best,
 }
 
 /// What becomes of packets.
@@ -37,17 +25,16 @@ pub(super) enum Decision<'a> {
     Default(DefaultAction),
 }
 
-/// What the first rule that matches does with packets.
+/// What the first rule that matches does with packets. One that matches perhaps counts if it
+/// allows.
 pub(super) fn evaluate<'a>(
     policy: &'a Policy,
-    assume: Assume,
     matches: impl Fn(&Match) -> Matches,
 ) -> Decision<'a> {
-    let counts = |rule: &&Rule| match (matches(&rule.matches), assume) {
-        (Matches::No, _) => false,
-        (Matches::Yes, _) => true,
-        (Matches::Perhaps, Assume::Worst) => rule.action == Action::Deny,
-        (Matches::Perhaps, Assume::Best) => rule.action == Action::Allow,
+    let counts = |rule: &&Rule| match matches(&rule.matches) {
+        Matches::No => false,
+        Matches::Yes => true,
+        Matches::Perhaps => rule.action == Action::Allow,
     };
     match policy.rules.iter().find(counts) {
         None => Decision::Default(policy.default),
@@ -73,18 +60,5 @@ pub(super) fn matches_mac(matching: &Match, mac: Option<MacAddress>) -> Matches 
         None => Matches::Perhaps,
         Some(mac) if matching.mac.contains(&mac) => Matches::Yes,
         Some(_) => Matches::No,
-    }
-}
-
-/// Whether a rule matches a packet that is known but for its interface and MAC address.
-pub(super) fn matches_packet(
-    matching: &Match,
-    packet: &Packet<'_>,
-    ephemeral: PortRange,
-) -> Matches {
-    if matching.matches_anywhere(packet, ephemeral) {
-        matches_interface(matching, packet.interface).min(matches_mac(matching, packet.mac))
-    } else {
-        Matches::No
     }
 }

@@ -3,17 +3,19 @@
 
 mod closed;
 mod evaluate;
-mod lock_out;
 mod neighbours;
+mod takes_away;
 mod unreachable;
 mod warnings;
+mod way_in;
 
 #[cfg(test)]
 mod test_policy;
 
 pub use self::{
     closed::{Closed, listeners_closed},
-    lock_out::{LockOut, lock_out},
+    takes_away::takes_away,
     unreachable::{Shadowed, unreachable},
     warnings::{Warning, of_policy, of_removal, of_rule, without_mac},
+    way_in::{Knock, Purpose, connection, tunnel},
 };

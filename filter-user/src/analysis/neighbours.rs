@@ -1,7 +1,7 @@
 //! Evaluates rules against IPv6 neighbour discovery. Without it nobody on the link finds this
 //! host.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
 
@@ -11,33 +11,17 @@ use crate::policy::{Match, Protocol};
 /// The types of its messages: solicitation and advertisement (RFC 4861).
 pub(super) const TYPES: [u8; 2] = [135, 136];
 
-/// Who sends messages of neighbour discovery.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Neighbour {
-    /// A router or any other host on the link, by its link-local address.
-    LinkLocal,
-    /// The host with this address.
-    Known(Ipv6Addr),
-}
-
-/// Messages of neighbour discovery.
+/// Messages of neighbour discovery, from any host on the link by its link-local address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Discovery<'a> {
     /// Their type.
     pub(super) number: u8,
-    /// Who sends them.
-    pub(super) from: Neighbour,
-    /// The address of this host's that they are about, where it is known.
-    pub(super) to: Option<Ipv6Addr>,
     /// The interface they come in by.
     pub(super) interface: Option<&'a str>,
 }
 
 /// Link-local addresses (RFC 4291).
 const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
-
-/// Groups on the link, to which solicitations go (RFC 4291).
-const LINK_GROUPS: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0), 16);
 
 impl Discovery<'_> {
     /// Whether a rule matches them.
@@ -47,34 +31,18 @@ impl Discovery<'_> {
             Protocol::Icmp6 if matching.types.contains(self.number) => Matches::Yes,
             _ => Matches::No,
         };
-        let from = match self.from {
-            _ if matching.from.is_empty() => Matches::Yes,
-            Neighbour::Known(address) => has(&matching.from, address),
-            Neighbour::LinkLocal => covers(&matching.from, LINK_LOCAL),
+        let from = match matching.from.is_empty() {
+            true => Matches::Yes,
+            false => covers(&matching.from, LINK_LOCAL),
         };
-        // Solicitations go to a group or to the address itself.
-        let to = if matching.to.is_empty() {
-            Matches::Yes
-        } else {
-            let groups = covers(&matching.to, LINK_GROUPS);
-            match self.to.map(|address| has(&matching.to, address)) {
-                Some(own) if own == groups => own,
-                _ => Matches::Perhaps,
-            }
+        // They go to a group, or to an address that is not known here.
+        let to = match matching.to.is_empty() {
+            true => Matches::Yes,
+            false => Matches::Perhaps,
         };
         let on = matches_interface(matching, self.interface);
         let mac = matches_mac(matching, None);
         protocol.min(from).min(to).min(on).min(mac)
-    }
-}
-
-/// Whether an address is in one of these prefixes.
-fn has(prefixes: &[IpNet], address: Ipv6Addr) -> Matches {
-    let address = IpAddr::V6(address);
-    if prefixes.iter().any(|net| net.contains(&address)) {
-        Matches::Yes
-    } else {
-        Matches::No
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{
     Shadowed,
-    evaluate::{Assume, Decision, evaluate},
-    neighbours::{self, Discovery, Neighbour},
+    evaluate::{Decision, evaluate},
+    neighbours::{self, Discovery},
     unreachable,
 };
 use crate::{
@@ -140,22 +140,13 @@ fn denies_neighbours(policy: &Policy) -> Option<RuleId> {
     };
     interfaces
         .into_iter()
-        .flat_map(|interface| {
-            neighbours::TYPES.map(|number| Discovery {
-                number,
-                from: Neighbour::LinkLocal,
-                to: None,
-                interface,
-            })
-        })
-        .find_map(|discovery| {
-            match evaluate(policy, Assume::Best, |matching| {
-                discovery.matched_by(matching)
-            }) {
+        .flat_map(|interface| neighbours::TYPES.map(|number| Discovery { number, interface }))
+        .find_map(
+            |discovery| match evaluate(policy, |matching| discovery.matched_by(matching)) {
                 Decision::Denied(rule) => Some(rule.id),
                 _ => None,
-            }
-        })
+            },
+        )
 }
 
 #[cfg(test)]

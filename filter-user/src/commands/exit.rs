@@ -87,7 +87,9 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             | engine::Error::Refused(_)
             | engine::Error::EgressRefused(_)
             | engine::Error::Unfiltered { .. } => Exit::Kernel,
-            engine::Error::LockedOut { .. } => Exit::Lockout,
+            engine::Error::LockedOut { .. } | engine::Error::PerhapsLockedOut { .. } => {
+                Exit::Lockout
+            }
             engine::Error::TooComplex(_) => Exit::Policy,
         });
     }

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::guard::LockOut;
 use crate::{
-    analysis::LockOut,
     datapath::{EgressRefusal, Refusal},
     netlink::Mode,
     text::sentence_list,
@@ -73,6 +73,14 @@ pub enum Error {
         peer: IpAddr,
         /// What would cut the session.
         lock_out: LockOut,
+    },
+    /// Whether the policy would cut the operator's session cannot be told.
+    #[error(
+        "refused; whether this cuts your SSH session cannot be told ({why}); say --force if it does not"
+    )]
+    PerhapsLockedOut {
+        /// What is not known.
+        why: String,
     },
     /// The policy is beyond a fixed bound.
     #[error("{0}")]

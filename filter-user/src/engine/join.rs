@@ -125,12 +125,6 @@ impl Join {
         self.interfaces.iter().map(|one| one.index)
     }
 
-    /// Whether all of them are filtered.
-    pub(super) fn is_filtered_by(&self, attached: &[Attached]) -> bool {
-        let mut interfaces = self.interfaces.iter();
-        interfaces.all(|interface| mode_on(interface, attached).is_some())
-    }
-
     /// Fails if there is none to attach.
     pub(super) fn check_not_empty(&self) -> Result<(), Error> {
         if self.interfaces.is_empty() {

@@ -12,7 +12,7 @@ use super::{
     Engine, Error, Join, Joined, PolicySource,
     egress::{attach_wanted, detach_unwanted, records_answers},
     environment::{Facts, environment},
-    guard,
+    guard::{self, Guard},
     seed::seed,
     slots::Slots,
     undo::Undo,
@@ -123,9 +123,6 @@ impl<'a> Transaction<'a> {
             });
         }
         let needed = self.needs_generation()?;
-        if self.guarded && (needed || join.is_some()) {
-            self.check_session(join.as_ref())?;
-        }
         match &self.engine.live {
             None => self.start(join.unwrap_or_default()),
             Some(_) => self.swap(join, needed),
@@ -146,13 +143,30 @@ impl<'a> Transaction<'a> {
             || environment(policy, self.facts, Some(live))? != record.environment)
     }
 
-    fn check_session(&self, join: Option<&Join>) -> Result<()> {
-        let live = self.engine.live.as_ref().filter(|live| {
-            // On an interface that was not filtered, everything passed.
-            join.is_none_or(|join| join.is_filtered_by(&live.attached))
-        });
-        let in_force = live.map(|live| &live.generation.record().policy);
-        guard::check(self.source.policy(), in_force)
+    /// Refuses what would cut the operator's SSH session. Without a candidate, the generation
+    /// in force stays, and comes to more interfaces.
+    fn check_session(&self, candidate: Option<&mut Candidate<'_>>, joining: &[u32]) -> Result<()> {
+        if !self.guarded {
+            return Ok(());
+        }
+        let live = self.engine.live.as_ref();
+        let attached = live.map_or(&[][..], |live| &live.attached);
+        let before: Vec<u32> = attached.iter().map(|one| one.interface.index).collect();
+        if candidate.is_none() && joining.iter().all(|index| before.contains(index)) {
+            return Ok(());
+        }
+        let guard = Guard::of(&[&before, joining].concat())?;
+        if guard.is_idle() {
+            return Ok(());
+        }
+        match (candidate, live) {
+            (Some(candidate), _) => guard.check(&candidate.probe()?, candidate.record(), live),
+            (None, Some(kept)) => {
+                let record = kept.generation.record();
+                guard.check(&guard::probe_of(record)?, record, live)
+            }
+            (None, None) => Ok(()),
+        }
     }
 
     /// Brings the filter up where nothing was filtered.
@@ -168,13 +182,14 @@ impl<'a> Transaction<'a> {
         undo.push(|| store.clear());
         let steps = || {
             let policy = self.source.policy();
-            let candidate = self.prepare(&store, None)?;
+            let mut candidate = self.prepare(&store, None)?;
+            let indices: Vec<u32> = join.indices().collect();
+            self.check_session(Some(&mut candidate), &indices)?;
             let summary = candidate.summary().to_owned();
             // In force before the first interface asks for it.
             let generation = candidate.commit()?;
             // What is attached is detached with all the rest.
             let mut nothing = Undo::default();
-            let indices: Vec<u32> = join.indices().collect();
             let unrecorded = attach_wanted(&store, policy, &indices, &mut nothing)?;
             take_over(&mut generation.flows()?, generation.record(), None)?;
             let egress = records_answers(policy);
@@ -214,14 +229,15 @@ impl<'a> Transaction<'a> {
         if join.is_some() {
             store.forget_gone()?;
         }
-        let candidate = match needed {
+        let joining: Vec<u32> = join.iter().flat_map(Join::indices).collect();
+        let mut candidate = match needed {
             true => Some(self.prepare(store, Some(&live.generation))?),
             false => None,
         };
+        self.check_session(candidate.as_mut(), &joining)?;
         let summary = candidate.as_ref().map(|one| one.summary().to_owned());
         let policy = self.source.policy();
         let before = live.attached.iter().map(|one| one.interface.index);
-        let joining = join.iter().flat_map(Join::indices);
         let indices: Vec<u32> = before.chain(joining).collect();
         // Where what leaves is recorded goes by names, too.
         let unrecorded = match self.facts {

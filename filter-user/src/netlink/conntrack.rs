@@ -38,6 +38,8 @@ pub struct Tracked {
     pub remote: SocketAddr,
     /// Where answers go to.
     pub local: SocketAddr,
+    /// Where its first packet went to, before any NAT.
+    pub asked: SocketAddr,
     /// Whether an answer has been seen.
     pub answered: bool,
     /// Whether the kernel keeps it when its table is full: enough has been seen both ways.
@@ -124,11 +126,12 @@ fn tracked_of(message: &NetfilterMessage) -> Option<Tracked> {
     let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = &message.inner else {
         return None;
     };
-    let mut ends = None;
+    let (mut ends, mut asked) = (None, None);
     let mut status = Status::empty();
     let mut established = false;
     for attribute in attributes {
         match attribute {
+            ConntrackAttribute::CtaTupleOrig(tuple) => asked = Some(Ends::of(tuple)?.destination),
             ConntrackAttribute::CtaTupleReply(tuple) => ends = Some(Ends::of(tuple)?),
             ConntrackAttribute::CtaStatus(of_it) => status = *of_it,
             ConntrackAttribute::CtaProtoInfo(info) => established = is_established(info),
@@ -144,6 +147,7 @@ fn tracked_of(message: &NetfilterMessage) -> Option<Tracked> {
         transport,
         remote: source,
         local: destination,
+        asked: asked?,
         answered: status.contains(Status::SeenReply),
         assured: status.contains(Status::Assured),
         established,

@@ -17,7 +17,7 @@ pub use self::{
     addresses::{interface_with, own_addresses},
     conntrack::{Tracked, tracked_connections, tracks_connections},
     interfaces::{Interface, LinkLayer, Master, Mode, detach_xdp, interfaces},
-    routes::default_route_interfaces,
+    routes::{default_route_interfaces, route_to},
 };
 
 /// Asks the kernel over a connection of its own; from any thread, also one that drives

@@ -1,6 +1,6 @@
-//! Where packets to the rest of the world leave.
+//! Where packets leave.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
@@ -40,6 +40,29 @@ pub fn default_route_interfaces() -> Result<Vec<u32>> {
     interfaces.sort_unstable();
     interfaces.dedup();
     Ok(interfaces)
+}
+
+/// The interface by which packets leave to an address; `None` if they do not.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn route_to(address: IpAddr) -> Result<Option<u32>> {
+    request(async |handle| {
+        let wanted = match address {
+            IpAddr::V4(address) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(address, 32)
+                .build(),
+            IpAddr::V6(address) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(address, 128)
+                .build(),
+        };
+        let mut routes = handle.route().get(wanted).execute();
+        // An address that nothing leads to is an error to netlink.
+        let route = routes.try_next().await.ok().flatten();
+        Ok(route.and_then(|route| interfaces_of(&route).first().copied()))
+    })
+    .context("cannot ask for a route")
 }
 
 /// Whether a route leads to the rest of the world. VPNs lay two halves, or IPv6's global

@@ -58,19 +58,14 @@ pub enum Carried {
 impl Match {
     /// Whether a packet is meant, on a host with these ephemeral ports.
     pub fn matches(&self, packet: &Packet<'_>, ephemeral: PortRange) -> bool {
-        self.matches_anywhere(packet, ephemeral)
+        self.matches_carried(packet.carries, ephemeral)
+            && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&packet.source)))
+            && (self.to.is_empty() || self.to.iter().any(|net| net.contains(&packet.destination)))
             && (self.on.is_empty()
                 || packet
                     .interface
                     .is_some_and(|name| self.on.iter().any(|on| on == name)))
             && (self.mac.is_empty() || packet.mac.is_some_and(|mac| self.mac.contains(&mac)))
-    }
-
-    /// The same, whatever interface it comes in by, and from whatever Ethernet address.
-    pub fn matches_anywhere(&self, packet: &Packet<'_>, ephemeral: PortRange) -> bool {
-        self.matches_carried(packet.carries, ephemeral)
-            && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&packet.source)))
-            && (self.to.is_empty() || self.to.iter().any(|net| net.contains(&packet.destination)))
     }
 
     fn matches_carried(&self, carries: Carried, ephemeral: PortRange) -> bool {

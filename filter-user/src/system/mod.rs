@@ -2,9 +2,11 @@
 //! runs in; and asks other packet filters which ports they publish.
 
 mod forwarding;
+mod listing;
 mod published;
 mod sockets;
 mod ssh;
+mod wireguard;
 
 use std::{
     collections::HashSet,
@@ -20,7 +22,8 @@ pub use self::{
     forwarding::{Forwarding, forwarding},
     published::published_ports,
     sockets::{Socket, SocketState, sockets},
-    ssh::SshSession,
+    ssh::{Sessions, SshSession},
+    wireguard::{Outside, outside_of},
 };
 use crate::ports::PortRange;
 

@@ -1,10 +1,16 @@
-//! The SSH session that a command runs in.
+//! The SSH session that a command runs in, or those that it may run in.
 
-use std::{ffi::OsStr, net::IpAddr};
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    net::{IpAddr, SocketAddr},
+};
 
-use procfs::process::Process;
+use anyhow::Result;
+use procfs::process::{FDTarget, Process};
+use xdpfw_common::Transport;
 
-use super::{namespace_of, network_namespace, parent_of};
+use super::{Socket, SocketState, namespace_of, network_namespace, parent_of, sockets};
 
 /// An SSH session, from the host's point of view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,28 +27,136 @@ pub struct SshSession {
     pub local: u16,
 }
 
-impl SshSession {
-    /// The session this command runs in, if it does.
+/// The operators' sessions that no command may cut.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// Those that are known.
+    pub known: Vec<SshSession>,
+    /// What says that this command runs in a session, but not in which one.
+    pub unreadable: Option<String>,
+}
+
+impl Sessions {
+    /// The session that this command runs in. Where that is not known, or is over, any session
+    /// may be the operator's: jobs of at(1), run0 and the like are started by a daemon, and the
+    /// environment of tmux is that of whoever started it.
     ///
-    /// sudo and others clear the environment, so the processes that led to this
-    /// one are asked too, as long as they live in the same network namespace.
-    pub fn current() -> Option<Self> {
-        if let Ok(text) = std::env::var(VARIABLE) {
-            return Self::parse(&text);
+    /// # Errors
+    ///
+    /// `/proc` cannot be read.
+    pub fn current() -> Result<Self> {
+        let (known, unreadable) = match of_this_command() {
+            None => (None, None),
+            Some(text) => match SshSession::parse(&text) {
+                None => (None, Some(text)),
+                known => (known, None),
+            },
+        };
+        let sockets = sockets()?;
+        if known.as_ref().is_some_and(|known| known.is_open(&sockets)) {
+            return Ok(Self {
+                known: known.into_iter().collect(),
+                unreadable: None,
+            });
         }
-        let here = network_namespace().ok()?;
-        let mut process = parent_of(&Process::myself().ok()?)?;
-        while namespace_of(&process, "net") == Some(here) {
-            let session = process
-                .environ()
-                .ok()
-                .and_then(|environ| Self::parse(environ.get(OsStr::new(VARIABLE))?.to_str()?));
-            if session.is_some() {
-                return session;
-            }
-            process = parent_of(&process)?;
+        let mut all: Vec<SshSession> = known.into_iter().collect();
+        all.extend(of_all_servers(&sockets)?);
+        all.dedup();
+        Ok(Self {
+            unreadable: unreadable.filter(|_| all.is_empty()),
+            known: all,
+        })
+    }
+}
+
+/// What sshd has told this command.
+///
+/// sudo and others clear the environment, so the processes that led to this one are asked too,
+/// as long as they live in the same network namespace.
+fn of_this_command() -> Option<String> {
+    if let Some(text) = std::env::var_os(VARIABLE) {
+        return Some(text.to_string_lossy().into_owned());
+    }
+    let here = network_namespace().ok()?;
+    let mut process = parent_of(&Process::myself().ok()?)?;
+    while namespace_of(&process, "net") == Some(here) {
+        let environ = process.environ().unwrap_or_default();
+        if let Some(text) = environ.get(OsStr::new(VARIABLE)) {
+            return Some(text.to_string_lossy().into_owned());
         }
-        None
+        process = parent_of(&process)?;
+    }
+    None
+}
+
+/// The connections that programs have open which serve SSH.
+fn of_all_servers(sockets: &[Socket]) -> Result<Vec<SshSession>> {
+    let listening: Vec<u16> = sockets
+        .iter()
+        .filter(|socket| {
+            socket.transport == Transport::Tcp && socket.state == SocketState::Listening
+        })
+        .map(|socket| socket.local.port())
+        .collect();
+    let mut accepted: Vec<&Socket> = sockets
+        .iter()
+        .filter(|socket| {
+            socket.transport == Transport::Tcp
+                && socket.state == SocketState::Connected
+                && listening.contains(&socket.local.port())
+        })
+        .collect();
+    if accepted.is_empty() {
+        // Most hosts without a session need not look through all processes.
+        return Ok(Vec::new());
+    }
+    let mut inodes = HashSet::new();
+    for process in procfs::process::all_processes()? {
+        // Processes come and go meanwhile.
+        let Some(files) = process
+            .ok()
+            .filter(is_ssh_server)
+            .and_then(|process| process.fd().ok())
+        else {
+            continue;
+        };
+        inodes.extend(files.flatten().filter_map(|file| match file.target {
+            FDTarget::Socket(inode) => Some(inode),
+            _ => None,
+        }));
+    }
+    accepted.retain(|socket| inodes.contains(&socket.inode));
+    let sessions = accepted.into_iter().filter_map(|socket| {
+        let remote = socket.remote?;
+        Some(SshSession {
+            peer: remote.ip(),
+            server: socket.local.ip(),
+            zone: None,
+            remote: remote.port(),
+            local: socket.local.port(),
+        })
+    });
+    Ok(sessions.collect())
+}
+
+/// Whether a process is one of OpenSSH's (`sshd`, `sshd-session`) or dropbear's.
+fn is_ssh_server(process: &Process) -> bool {
+    process.stat().is_ok_and(|stat| {
+        ["sshd", "dropbear"]
+            .iter()
+            .any(|name| stat.comm.starts_with(name))
+    })
+}
+
+impl SshSession {
+    /// Whether its connection is open.
+    fn is_open(&self, sockets: &[Socket]) -> bool {
+        sockets.iter().any(|socket| {
+            socket.transport == Transport::Tcp
+                && socket.state == SocketState::Connected
+                && socket.local == SocketAddr::new(self.server, self.local)
+                && socket.remote == Some(SocketAddr::new(self.peer, self.remote))
+        })
     }
 
     /// Reads "client address, client port, server address, server port" (sshd(8)).

@@ -1,0 +1,79 @@
+//! Runs other programs that know what the kernel does not tell, and reads what they list.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::Read as _,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+/// How long a program may take. The largest rule sets of packet filters take a second.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where programs for administrators are, which `su` leaves out of `PATH`.
+const ADMINISTRATORS: &str = "/usr/sbin:/sbin";
+
+/// A program that lists something.
+pub(super) struct Listing {
+    child: Child,
+    output: mpsc::Receiver<Option<String>>,
+}
+
+impl Listing {
+    /// Starts it; `None` if it is not there.
+    pub(super) fn start(program: &str, arguments: &[&str]) -> Option<Self> {
+        let mut path = env::var_os("PATH").unwrap_or_default();
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(OsString::from(ADMINISTRATORS));
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env("PATH", path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut stdout = child.stdout.take()?;
+        let (sender, output) = mpsc::channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            let read = stdout.read_to_string(&mut text);
+            // Nobody listens any more if it took too long.
+            let _ = sender.send(read.is_ok().then_some(text));
+        });
+        Some(Self { child, output })
+    }
+
+    /// What it printed; `None` if it failed or took longer than this.
+    pub(super) fn read(mut self, patience: Duration) -> Option<String> {
+        let text = self.output.recv_timeout(patience).ok().flatten();
+        if text.is_none() {
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait().ok()?;
+        text.filter(|_| status.success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_that_succeeds_in_time_is_read() {
+        let read = |program: &str, arguments: &[&str], patience| {
+            Listing::start(program, arguments)?.read(patience)
+        };
+        let says = ["-c", "echo ports"];
+        let fails = ["-c", "echo ports; exit 1"];
+        assert_eq!(read("sh", &says, PATIENCE).as_deref(), Some("ports\n"));
+        assert_eq!(read("sh", &fails, PATIENCE), None);
+        assert_eq!(read("xdpfw-no-such-program", &[], PATIENCE), None);
+        assert_eq!(read("sleep", &["60"], Duration::from_millis(10)), None);
+    }
+}
