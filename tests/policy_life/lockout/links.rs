@@ -32,6 +32,9 @@ fn the_guard_knows_addresses_and_interfaces() -> Result<()> {
     ] {
         let said = up(&refused)?.fails(6);
         assert!(said.contains("192.0.2.7"), "{refused}: {said}");
+        // An `allow` at the end would not help.
+        let before = said.contains("`xdpfw allow ssh --before r1`");
+        assert_eq!(before, refused.contains("deny"), "{refused}: {said}");
         assert_nothing_is_left(host, &["eth0"])?;
     }
     for passes in [

@@ -128,7 +128,16 @@ impl Subject {
 
     fn apply(&self, policy: &str) -> Result<()> {
         let text = format!("version = 1\ninterfaces = [\"{INTERFACE}\"]\n{policy}");
-        self.xdpfw(&["--quiet", "apply", "-"], &text)
+        // In a session, the kernel must take the probe, too, whatever that says then.
+        let session = "192.0.2.7 51000 192.0.2.1 22";
+        let guarded = self.host.xdpfw(["--quiet", "apply", "-"]).stdin(&*text);
+        let output = guarded.env("SSH_CONNECTION", session).output()?;
+        ensure!(
+            matches!(output.status.code(), Some(0 | 6)),
+            "no probe judges under the policy\n{text}{}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        self.xdpfw(&["--quiet", "apply", "--force", "-"], &text)
             .with_context(|| format!("the policy is\n{text}"))
     }
 

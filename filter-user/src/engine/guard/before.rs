@@ -1,0 +1,88 @@
+//! Asks what is in force before a change.
+
+use std::cell::OnceCell;
+
+use anyhow::Result;
+use xdpfw_common::abi::Judged;
+
+use crate::{
+    analysis::{Knock, Purpose, takes_away},
+    compiler,
+    datapath::{Live, PacketProbe, Record},
+    engine::Error,
+    policy::RuleId,
+};
+
+/// What is in force before a change.
+pub(super) struct Before<'a> {
+    live: Option<&'a Live>,
+    /// Loaded only if it is asked.
+    probe: OnceCell<PacketProbe>,
+}
+
+impl<'a> Before<'a> {
+    /// What is in force; nothing, if the filter is not up.
+    pub(super) const fn of(live: Option<&'a Live>) -> Self {
+        let probe = OnceCell::new();
+        Self { live, probe }
+    }
+
+    /// Whether a packet gets in by an interface.
+    pub(super) fn lets_in(&self, knock: &Knock, index: u32) -> Result<bool> {
+        let Some(live) = self.live.filter(|live| is_filtered(live, index)) else {
+            return Ok(true);
+        };
+        let probe = match self.probe.get() {
+            Some(probe) => probe,
+            None => {
+                let probe = probe_of(live.generation.record())?;
+                self.probe.get_or_init(|| probe)
+            }
+        };
+        Ok(is_served(knock.purpose, &probe.judge(&knock.frame, index)?))
+    }
+
+    /// Whether a rule of the next policy can be named: it is in force, or in the file that is
+    /// about to be.
+    pub(super) fn has(&self, id: RuleId) -> bool {
+        self.live
+            .is_none_or(|live| live.generation.record().policy.rule(id).is_some())
+    }
+
+    /// Whether what is next may keep out what got in.
+    pub(super) fn may_lose(&self, next: &Record, filtered: &[u32]) -> bool {
+        let Some(live) = self.live else {
+            return true;
+        };
+        filtered.iter().any(|index| !is_filtered(live, *index))
+            || takes_away(&live.generation.record().policy, &next.policy)
+    }
+}
+
+/// A probe of a generation that is pinned already.
+///
+/// # Errors
+///
+/// The kernel refuses it.
+pub(in crate::engine) fn probe_of(record: &Record) -> Result<PacketProbe> {
+    let Record {
+        policy,
+        environment,
+        slots,
+        ..
+    } = record;
+    let tables = compiler::compile(policy, environment, slots)
+        .map_err(|error| Error::TooComplex(error.message(policy)))?;
+    PacketProbe::load(record, &tables)
+}
+
+fn is_filtered(live: &Live, index: u32) -> bool {
+    let mut attached = live.attached.iter();
+    attached.any(|one| one.interface.index == index)
+}
+
+pub(super) fn is_served(purpose: Purpose, judged: &Judged) -> bool {
+    judged
+        .reason()
+        .is_some_and(|reason| purpose.is_served_by(reason))
+}

@@ -1,0 +1,181 @@
+//! Refuses a change that would cut the operator's SSH session. The generation that is about to
+//! be in force judges the operator's packets itself; what the rules mean is not told twice.
+
+mod before;
+mod host;
+mod words;
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+
+pub(super) use self::before::probe_of;
+pub use self::words::LockOut;
+use self::{
+    before::{Before, is_served},
+    host::{Host, asked},
+    words::explain,
+};
+use super::Error;
+use crate::{
+    analysis::{Knock, connection, tunnel},
+    datapath::{Live, PacketProbe, Record},
+    netlink::Interface,
+    system::{Outside, Sessions, SshSession, outside_of},
+};
+
+/// The ways in of the operators who must not be cut off.
+#[derive(Debug)]
+pub(super) struct Guard {
+    ways: Vec<Way>,
+    /// Why a way in is not known.
+    doubts: Vec<String>,
+    /// Where the filter is to run.
+    filtered: Vec<u32>,
+}
+
+/// What must get in for an operator, and where.
+#[derive(Debug)]
+struct Way {
+    peer: IpAddr,
+    /// The interfaces by which it may come in.
+    interfaces: Vec<(u32, String)>,
+    knocks: Vec<Knock>,
+}
+
+impl Guard {
+    /// Finds the operators of a filter that is to run on these interfaces.
+    ///
+    /// # Errors
+    ///
+    /// Netlink does not answer, or `/proc` cannot be read.
+    pub(super) fn of(filtered: &[u32]) -> Result<Self> {
+        let mut guard = Self {
+            ways: Vec::new(),
+            doubts: Vec::new(),
+            filtered: filtered.to_vec(),
+        };
+        let sessions = Sessions::current()?;
+        if let Some(text) = sessions.unreadable {
+            guard.doubts.push(format!(
+                "SSH_CONNECTION is `{}`, which names no session",
+                text.escape_debug()
+            ));
+        }
+        if sessions.known.is_empty() {
+            return Ok(guard);
+        }
+        let host = Host::of(filtered)?;
+        for session in &sessions.known {
+            guard.protect(session, &host)?;
+        }
+        Ok(guard)
+    }
+
+    /// Whether there is nobody to cut off.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ways.is_empty() && self.doubts.is_empty()
+    }
+
+    fn protect(&mut self, session: &SshSession, host: &Host) -> Result<()> {
+        let peer = session.peer;
+        if peer.is_loopback() {
+            self.doubts.push(format!(
+                "it comes from {peer}, through a program of this host, and by which way that is \
+                 reached is not known"
+            ));
+            return Ok(());
+        }
+        let from = SocketAddr::new(peer, session.remote);
+        let to = asked(session)?;
+        let mut inside = host.filtered.clone();
+        if let Some(zone) = &session.zone {
+            inside = host.below(zone);
+        } else if let Some(carrier) = host.tunnel_of(session)? {
+            inside.retain(|(index, _)| *index == carrier.index);
+            let outside = outside_of(&carrier.name, peer);
+            self.protect_tunnel(peer, carrier, outside, host)?;
+        }
+        self.ways.push(Way {
+            peer,
+            interfaces: inside,
+            knocks: connection(from, to)?,
+        });
+        Ok(())
+    }
+
+    /// Protects what carries the tunnel that a peer comes by.
+    fn protect_tunnel(
+        &mut self,
+        peer: IpAddr,
+        carrier: &Interface,
+        outside: Option<Outside>,
+        host: &Host,
+    ) -> Result<()> {
+        let name = &carrier.name;
+        let mut others = host.filtered.clone();
+        others.retain(|(index, _)| *index != carrier.index);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let Some(Outside { endpoint, port }) = outside else {
+            self.doubts.push(format!(
+                "it comes from {peer} through the tunnel {name}, and what carries that is not known"
+            ));
+            return Ok(());
+        };
+        for own in host.own_addresses(&others, endpoint.ip()) {
+            self.ways.push(Way {
+                peer,
+                interfaces: others.clone(),
+                knocks: tunnel(endpoint, SocketAddr::new(own, port))?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses the generation that `next` judges for, where what is in force (nothing, where
+    /// an interface was not filtered) lets an operator in.
+    ///
+    /// # Errors
+    ///
+    /// It would lock the operator out, or that cannot be told.
+    pub(super) fn check(
+        &self,
+        next: &PacketProbe,
+        record: &Record,
+        in_force: Option<&Live>,
+    ) -> Result<()> {
+        let before = Before::of(in_force);
+        for way in &self.ways {
+            for knock in &way.knocks {
+                let purpose = knock.purpose;
+                let mut refused = None;
+                let mut served = false;
+                for (index, name) in &way.interfaces {
+                    let judged = next.judge(&knock.frame, *index)?;
+                    if is_served(purpose, &judged) {
+                        served = true;
+                    } else if before.lets_in(knock, *index)? {
+                        refused.get_or_insert((judged, name));
+                    }
+                }
+                if let Some((judged, name)) = refused {
+                    let mut lock_out = explain(purpose, &judged, record, &before);
+                    if served {
+                        lock_out.why +=
+                            &format!(" on {name}, and which interface it uses is not known");
+                    }
+                    let peer = way.peer;
+                    return Err(Error::LockedOut { peer, lock_out }.into());
+                }
+            }
+        }
+        match self.doubts.first() {
+            Some(why) if before.may_lose(record, &self.filtered) => {
+                Err(Error::PerhapsLockedOut { why: why.clone() }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
