@@ -1,5 +1,7 @@
 //! A session in a tunnel needs what carries the tunnel, not a rule for SSH.
 
+use std::{fs, path::PathBuf};
+
 use anyhow::Result;
 use xdpfw_tests::{Lab, assert_nothing_is_left, state};
 
@@ -9,6 +11,15 @@ const KEYS: [&str; 2] = [
     "paU2KJUv5PiFI4Vfgp9yeNsC1AYYk81alcWK/VzU9B0=",
 ];
 
+/// The socket by which wg finds wireguard-go, which ends with its host and leaves it behind.
+struct Left(PathBuf);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 #[test]
 fn wireguard_is_carried_by_its_port() -> Result<()> {
     let lab = Lab::new()?;
@@ -16,6 +27,7 @@ fn wireguard_is_carried_by_its_port() -> Result<()> {
     let endpoint = lab.link().far().at(4000);
     // wg finds wireguard-go by a name in a place that all hosts share.
     let name = &format!("wgl{}", std::process::id());
+    let _left = Left(format!("/run/wireguard/{name}.sock").into());
     let [own, peer] = KEYS;
     let script = format!(
         "wireguard-go {name}\n\
