@@ -40,6 +40,11 @@ fn usage(error: &clap::Error) -> Exit {
             return Exit::Usage;
         }
         _ => {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            if let Some(message) = commands::exact_command(error.kind(), &words) {
+                Printer::new(clap::ColorChoice::Auto, Verbosity::default()).error(&message);
+                return Exit::Usage;
+            }
             let text = error.to_string();
             let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             let first = lines.next().unwrap_or_default();

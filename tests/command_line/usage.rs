@@ -253,7 +253,7 @@ fn without_root_words_and_files_are_judged_all_the_same() -> Result<()> {
     ground.write("wrong.toml", "version = 1\ndefault = \"reject\"\n")?;
     for (arguments, code, said) in [
         (&["allow", "tcp", "99999"][..], 2, "out of range"),
-        (&["stats", "--port", "443"], 2, "tcp/443"),
+        (&["stats", "--port", "icmp/8"], 2, "tcp/443"),
         (
             &["allow", "tcp", "443", "--dry-run", "--policy", "wrong.toml"],
             3,

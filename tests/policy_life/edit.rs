@@ -88,6 +88,61 @@ fn every_edit_keeps_comments_and_order_and_is_in_force_at_once() -> Result<()> {
 }
 
 #[test]
+fn a_rule_said_again_is_moved_and_commented_with_its_remarks() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    fs::write(
+        host.policy(),
+        "version = 1\n\n[[rule]]\nid = \"r1\"\nallow = \"tcp 80\"\n\n\
+         # Keep.\n[[rule]]\nid = \"r2\"\nallow = \"tcp 443\"\n",
+    )?;
+    host.xdpfw(["up", "eth0"]).ok();
+    assert_eq!(verdicts(&lab)?, "443 passes, 80 passes, 8080 is dropped");
+    let peer = lab.link().far().address.to_string();
+    let output = host.xdpfw(["deny", "any", "--from", &peer]).output()?;
+    assert_eq!(
+        text(&output.stderr),
+        "warning: r1 and r2 in front of r3 already allow some of it (say it again with --first)\n"
+    );
+    assert_eq!(verdicts(&lab)?, "443 passes, 80 passes, 8080 is dropped");
+    let said = host.xdpfw(["deny", "any", "--from", &peer, "--first"]).ok();
+    assert_eq!(
+        said,
+        format!("r3  deny any --from {peer}   moved, live on eth0\n")
+    );
+    assert_eq!(
+        verdicts(&lab)?,
+        "443 is dropped, 80 is dropped, 8080 is dropped"
+    );
+    let said = host
+        .xdpfw(["allow", "https", "--before", "r3", "--comment", "-x"])
+        .ok();
+    assert_eq!(
+        said,
+        "r2  allow tcp 443 (https)   moved and commented, live on eth0\n"
+    );
+    assert_eq!(
+        verdicts(&lab)?,
+        "443 passes, 80 is dropped, 8080 is dropped"
+    );
+    assert_eq!(
+        policy_text(host)?,
+        format!(
+            "version = 1\ninterfaces = [\"eth0\"]\n\n\
+             # Keep.\n[[rule]]\nid = \"r2\"\nallow = \"tcp 443\"\ncomment = \"-x\"\n\n\
+             [[rule]]\nid = \"r3\"\ndeny = \"any\"\nfrom = [\"{peer}\"]\n\n\
+             [[rule]]\nid = \"r1\"\nallow = \"tcp 80\"\n"
+        )
+    );
+    host.xdpfw(["delete", "--all"]).ok();
+    assert_eq!(
+        verdicts(&lab)?,
+        "443 is dropped, 80 is dropped, 8080 is dropped"
+    );
+    Ok(())
+}
+
+#[test]
 fn the_first_rule_makes_the_file() -> Result<()> {
     let host = Host::new()?;
     let said = host.xdpfw(["allow", "tcp", "443"]).ok();

@@ -4,7 +4,8 @@ use ipnet::IpNet;
 
 use crate::{
     compiler::{Environment, Resolved, compile},
-    policy::{Match, Policy, Protocol, RuleId},
+    names::icmp::Family,
+    policy::{Match, Policy, Protocol, Rule, RuleId},
     ports::{PortRange, PortSet},
 };
 
@@ -73,6 +74,35 @@ fn in_front<'a>(
     }
 }
 
+/// Whether a rule takes packets of another that stands behind it, and is no exception from it:
+/// narrower in everything, or for a part of its sources.
+pub(super) fn cuts_into(one: &Rule, other: &Rule, ephemeral: PortRange) -> bool {
+    let (a, b) = (&one.matches, &other.matches);
+    let sources = prefixes(&b.from, &a.from);
+    // More pairs than are compared are no reason to say anything.
+    let is_known = [(&a.from, &b.from), (&a.to, &b.to)]
+        .iter()
+        .all(|(one, other)| one.len() * other.len() <= MAX_PAIRS);
+    if !is_known || !may_meet(a, b) {
+        return false;
+    }
+    let (one, other) = (Resolved::of(one, ephemeral), Resolved::of(other, ephemeral));
+    relation(&one, &other) != Relation::Apart
+        && relation(&other, &one) != Relation::Covers
+        && (sources != Relation::Covers || prefixes(&a.from, &b.from) == Relation::Covers)
+}
+
+/// Whether a rule takes all packets of another, from more sources.
+pub(super) fn is_wider(one: &Rule, other: &Rule, ephemeral: PortRange) -> bool {
+    let (a, b) = (&one.matches, &other.matches);
+    may_meet(a, b)
+        && prefixes(&b.from, &a.from) != Relation::Covers
+        && relation(
+            &Resolved::of(one, ephemeral),
+            &Resolved::of(other, ephemeral),
+        ) == Relation::Covers
+}
+
 /// What the packets of one rule are to those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Relation {
@@ -104,6 +134,7 @@ fn may_meet(one: &Match, other: &Match) -> bool {
     one.protocol == Protocol::Any
         || other.protocol == Protocol::Any
         || one.protocol == other.protocol
+        || one.protocol.is_icmp() && other.protocol.is_icmp()
         || share_ports()
 }
 
@@ -114,15 +145,15 @@ fn relation(one: &Resolved<'_>, other: &Resolved<'_>) -> Relation {
         let transports = b.protocol.transports();
         a.protocol == Protocol::Any
             || a.protocol == b.protocol
+            // Their families are compared with their types.
+            || a.protocol.is_icmp() && b.protocol.is_icmp()
             || !transports.is_empty()
                 && b.protocol != Protocol::Any
                 && transports.iter().all(|&t| a.protocol.includes(t))
     });
-    let types = {
-        let both = |message| a.types.contains(message) && b.types.contains(message);
-        let only = |message| !a.types.contains(message) && b.types.contains(message);
-        let mut all = 0..=u8::MAX;
-        Relation::of((0..=u8::MAX).any(both), !all.any(only))
+    let types = match a.protocol.is_icmp() && b.protocol.is_icmp() {
+        true => types(a, b),
+        false => Relation::Covers,
     };
     [
         kind,
@@ -136,6 +167,20 @@ fn relation(one: &Resolved<'_>, other: &Resolved<'_>) -> Relation {
     ]
     .into_iter()
     .fold(Relation::Covers, Relation::min)
+}
+
+fn types(one: &Match, other: &Match) -> Relation {
+    let both = [Family::Icmp, Family::Icmp6];
+    let messages = || {
+        let of = |family| (0..=u8::MAX).map(move |number| (family, number));
+        both.into_iter().flat_map(of)
+    };
+    let ours = |&(family, number): &(Family, u8)| one.matches_type(family, number);
+    let theirs = |&(family, number): &(Family, u8)| other.matches_type(family, number);
+    Relation::of(
+        messages().filter(theirs).any(|message| ours(&message)),
+        messages().filter(theirs).all(|message| ours(&message)),
+    )
 }
 
 fn ports(one: &PortSet, other: &PortSet) -> Relation {

@@ -1,13 +1,15 @@
 //! Finds what is legal in a policy and perhaps not meant.
 
+use ipnet::IpNet;
+
 use super::{
     Shadowed,
     evaluate::{Decision, evaluate},
     neighbours::{self, Discovery},
-    unreachable,
+    unreachable::{self, unreachable},
 };
 use crate::{
-    policy::{Match, Policy, Protocol, Rule, RuleId},
+    policy::{Action, Match, Policy, Protocol, Replies, Rule, RuleId},
     ports::PortRange,
 };
 
@@ -36,6 +38,31 @@ pub enum Warning {
     NeighboursDenied(RuleId),
     /// Rules can never match.
     Unreachable(Vec<Shadowed>),
+    /// A new rule can never match, and would in front of all others.
+    TooLate(Shadowed),
+    /// Rules in front of a new rule let pass some of what it denies.
+    AllowedInFront {
+        /// The rule.
+        rule: RuleId,
+        /// The rules in front of it that allow some of its packets, in their order.
+        by: Vec<RuleId>,
+    },
+    /// A new rule allows some sources what another rule allows all of them, or more.
+    OpenToMore {
+        /// The rule.
+        rule: RuleId,
+        /// The rule that allows more.
+        by: RuleId,
+        /// Where that one lets packets come from; none is everywhere.
+        from: Vec<IpNet>,
+    },
+    /// A rule denies answers to what this host asks, which pass only behind the rules.
+    AnswersDenied {
+        /// The first rule that does.
+        rule: RuleId,
+        /// What tells answers.
+        replies: Replies,
+    },
 }
 
 /// What is new with a rule that was just added.
@@ -45,10 +72,96 @@ pub fn of_rule(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> Vec<Warnin
     if denies_neighbours(policy) == Some(rule.id) {
         warnings.push(Warning::NeighboursDenied(rule.id));
     }
+    if denies_answers(policy, rule, ephemeral) {
+        warnings.push(answers_denied(policy, rule));
+    }
     let mut shadowed = unreachable(policy, ephemeral);
     shadowed.retain(|shadowed| shadowed.rule == rule.id || shadowed.by.contains(&rule.id));
+    let late = shadowed
+        .iter()
+        .position(|shadowed| shadowed.rule == rule.id);
+    let late = late.map(|place| shadowed.remove(place));
+    warnings.extend(match (wider_allow(policy, rule, ephemeral), late) {
+        (Some(wider), _) => Some(Warning::OpenToMore {
+            rule: rule.id,
+            by: wider.id,
+            from: wider.matches.from.clone(),
+        }),
+        (None, Some(late)) if takes_otherwise(policy, rule, &late) => Some(Warning::TooLate(late)),
+        (None, Some(late)) => Some(Warning::Unreachable(vec![late])),
+        (None, None) => allowed_in_front(policy, rule, ephemeral),
+    });
     warnings.extend(not_empty(shadowed));
     warnings
+}
+
+/// Whether a rule that is in vain would do something else than those in front of it.
+fn takes_otherwise(policy: &Policy, rule: &Rule, shadowed: &Shadowed) -> bool {
+    let mut by = shadowed.by.iter().filter_map(|&id| policy.rule(id));
+    by.any(|other| other.action != rule.action)
+}
+
+/// The rules in front that allow some of what a rule denies, without being exceptions of it.
+fn allowed_in_front(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> Option<Warning> {
+    if rule.action != Action::Deny {
+        return None;
+    }
+    let in_front = policy.rules.iter().take_while(|other| other.id != rule.id);
+    let by: Vec<RuleId> = in_front
+        .filter(|other| other.action == Action::Allow)
+        .filter(|other| unreachable::cuts_into(other, rule, ephemeral))
+        .map(|other| other.id)
+        .collect();
+    let rule = rule.id;
+    (!by.is_empty()).then_some(Warning::AllowedInFront { rule, by })
+}
+
+/// A rule that allows all that this one allows, from more sources.
+fn wider_allow<'a>(policy: &'a Policy, rule: &Rule, ephemeral: PortRange) -> Option<&'a Rule> {
+    if rule.action != Action::Allow || rule.matches.from.is_empty() {
+        return None;
+    }
+    policy.rules.iter().find(|other| {
+        other.action == Action::Allow
+            && other.id != rule.id
+            // What allows everything is no older version of this rule.
+            && other.matches.protocol != Protocol::Any
+            && unreachable::is_wider(other, rule, ephemeral)
+    })
+}
+
+/// Whether a rule denies answers to much of what this host asks: those to its ephemeral
+/// ports, from anywhere. With flows, answers pass in front of the rules.
+fn denies_answers(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> bool {
+    let matching = &rule.matches;
+    if policy.replies == Replies::Flows
+        || rule.action != Action::Deny
+        || matching.protocol.transports().is_empty()
+        || !(matching.from.is_empty() && matching.to.is_empty())
+    {
+        return false;
+    }
+    let local = matching.local.resolve(ephemeral);
+    let denied: u32 = local
+        .ranges()
+        .iter()
+        .map(|range| overlap(*range, ephemeral))
+        .sum();
+    // One port in a hundred fails a connection in a hundred; a single service is no range.
+    denied * 100 > overlap(ephemeral, ephemeral)
+}
+
+/// How many ports two ranges have in common.
+fn overlap(one: PortRange, other: PortRange) -> u32 {
+    let (first, last) = (one.first.max(other.first), one.last.min(other.last));
+    (u32::from(last) + 1).saturating_sub(first.into())
+}
+
+const fn answers_denied(policy: &Policy, rule: &Rule) -> Warning {
+    Warning::AnswersDenied {
+        rule: rule.id,
+        replies: policy.replies,
+    }
 }
 
 /// What rules do now that others in front of them are gone.
@@ -62,6 +175,9 @@ pub fn of_policy(policy: &Policy, ephemeral: PortRange) -> Vec<Warning> {
     let mut warnings = foreign_interfaces(policy, &policy.rules);
     warnings.extend(ah_over_ipv4(&policy.rules));
     warnings.extend(denies_neighbours(policy).map(Warning::NeighboursDenied));
+    let mut rules = policy.rules.iter();
+    let denies = rules.find(|rule| denies_answers(policy, rule, ephemeral));
+    warnings.extend(denies.map(|rule| answers_denied(policy, rule)));
     warnings.extend(not_empty(unreachable(policy, ephemeral)));
     warnings
 }
@@ -156,6 +272,120 @@ mod tests {
 
     fn denies(lines: &[&str], interfaces: &[&str]) -> Option<u32> {
         denies_neighbours(&policy(lines, interfaces)).map(|id| id.0)
+    }
+
+    const EPHEMERAL: PortRange = PortRange {
+        first: 32768,
+        last: 60999,
+    };
+
+    /// What is said of the last of these rules.
+    fn said(lines: &[&str], replies: Replies) -> Vec<Warning> {
+        let policy = Policy {
+            replies,
+            ..policy(lines, &[])
+        };
+        of_rule(&policy, policy.rules.last().unwrap(), EPHEMERAL)
+    }
+
+    #[test]
+    fn a_deny_behind_what_allows_its_packets_is_found_and_exceptions_are_not() {
+        for (lines, expected) in [
+            (&["allow tcp 80", "deny any from 192.0.2.1"][..], &[1][..]),
+            (
+                &["allow tcp 80", "allow tcp 22", "deny any from 192.0.2.1"],
+                &[1, 2],
+            ),
+            (
+                &["allow tcp 22 from 10.0.0.0/8", "deny any from 10.1.0.0/16"],
+                &[1],
+            ),
+            (&["allow tcp 1-1000", "deny tcp 500-2000"], &[1]),
+            (&["allow ping", "deny icmp any from 192.0.2.1"], &[1]),
+            (&["allow tcp 22 from 10.0.0.0/8", "deny tcp 22"], &[]),
+            (&["allow any from 10.0.0.0/8", "deny tcp 23"], &[]),
+            (
+                &["allow tcp 22 from 10.0.0.0/8", "deny any from 192.0.2.1"],
+                &[],
+            ),
+            (&["allow udp 53", "deny tcp any from 192.0.2.1"], &[]),
+            (&["allow ping", "deny tcp any from 192.0.2.1"], &[]),
+            (&["deny any from 192.0.2.1", "allow tcp 80"], &[]),
+        ] {
+            let by: Vec<u32> = match said(lines, Replies::Flows).as_slice() {
+                [Warning::AllowedInFront { by, .. }] => by.iter().map(|id| id.0).collect(),
+                [] => Vec::new(),
+                other => panic!("{lines:?}: {other:?}"),
+            };
+            assert_eq!(by, expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_for_some_beside_one_for_more_is_found_wherever_it_stands() {
+        for (lines, expected) in [
+            (&["allow tcp 22", "allow tcp 22 from 10.0.0.0/8"][..], true),
+            (
+                &[
+                    "allow tcp 22 from 10.0.0.0/8",
+                    "allow tcp 22 from 10.1.0.0/16",
+                ],
+                true,
+            ),
+            (
+                &[
+                    "allow tcp 22 from 10.1.0.0/16",
+                    "allow tcp 22 from 10.0.0.0/8",
+                ],
+                false,
+            ),
+            (&["allow tcp 80", "allow tcp 22 from 10.0.0.0/8"], false),
+            (
+                &[
+                    "deny tcp 22 from 10.0.0.0/8",
+                    "allow tcp 22 from 10.1.0.0/16",
+                ],
+                false,
+            ),
+        ] {
+            let said = said(lines, Replies::Flows);
+            let found = matches!(said.as_slice(), [Warning::OpenToMore { .. }]);
+            assert_eq!(found, expected, "{lines:?}: {said:?}");
+        }
+        let policy = policy(&["allow tcp 22 from 10.0.0.0/8", "allow tcp 22"], &[]);
+        let said = of_rule(&policy, &policy.rules[0], EPHEMERAL);
+        assert!(
+            matches!(said.as_slice(), [Warning::OpenToMore { .. }]),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_deny_that_takes_answers_is_found_where_they_pass_behind_the_rules() {
+        for (line, expected) in [
+            ("deny tcp high", true),
+            ("deny udp 1024-65535", true),
+            ("deny udp any", true),
+            ("deny any", true),
+            ("deny tcp 8080", false),
+            ("deny tcp 33060", false),
+            ("deny tcp 1-1023", false),
+            ("deny any from 192.0.2.1", false),
+            ("deny icmp any", false),
+            ("allow udp any", false),
+        ] {
+            for (replies, counts) in [
+                (Replies::Flows, false),
+                (Replies::Sockets, true),
+                (Replies::Off, true),
+            ] {
+                let said = said(&[line], replies);
+                let found = said
+                    .iter()
+                    .any(|one| matches!(one, Warning::AnswersDenied { .. }));
+                assert_eq!(found, expected && counts, "{line} with {replies}");
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub struct Args {
     /// What happens to what no rule matches
     #[arg(value_enum)]
     action: Word,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
@@ -23,8 +26,10 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Word {
     /// It is dropped, unless it answers a connection of this host's
+    #[value(alias = "deny")]
     Drop,
     /// It passes
+    #[value(alias = "allow")]
     Pass,
 }
 
@@ -38,6 +43,14 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         Word::Drop => DefaultAction::Drop,
         Word::Pass => DefaultAction::Pass,
     };
+    if args.dry_run {
+        let note = match context.policy_file()?.policy().default == default {
+            true => "already so (dry run)",
+            false => "dry run, nothing changed",
+        };
+        printer.line(&format!("default {default}   {note}"))?;
+        return Ok(Exit::Done);
+    }
     let mut edit = Edit::begin(context, args.force)?;
     if edit.file.policy().default != default {
         edit.file.set_default(default)?;

@@ -13,8 +13,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Ids (`r3 r4`), or the words of a rule (`allow tcp 443`)
-    #[arg(required = true, value_name = "ID | RULE")]
+    #[arg(required_unless_present = "all", value_name = "ID | RULE")]
     words: Vec<String>,
+    /// Every rule
+    #[arg(long, conflicts_with = "words")]
+    all: bool,
     #[command(flatten)]
     options: MatchOptions,
     /// Print what would change, and change nothing
@@ -49,6 +52,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     let ids = named.find(&policy)?;
     edit.file.remove(&ids)?;
     edit.commit(printer)?;
+    if ids.is_empty() {
+        printer.note("there was no rule");
+    }
     for id in ids {
         report(&policy, id, "deleted", printer)?;
     }
@@ -58,12 +64,17 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
 
 /// Which rules are meant.
 enum Named {
+    All,
     Ids(Vec<RuleId>),
     Words(Action, Match),
 }
 
 impl Named {
     fn parse(args: &Args) -> Result<Self> {
+        if args.all {
+            args.options.refuse()?;
+            return Ok(Self::All);
+        }
         let Some((first, words)) = args.words.split_first() else {
             return Err(Failure::usage("say which rules: `r3 r4`, or `allow tcp 443`").into());
         };
@@ -71,7 +82,7 @@ impl Named {
             return Ok(Self::Words(action, args.options.parse(words)?));
         }
         args.options.refuse()?;
-        let ids = args.words.iter().map(|word| word.parse());
+        let ids = args.words.iter().map(|word| id(word));
         Ok(Self::Ids(
             ids.collect::<Result<_, String>>().map_err(Failure::usage)?,
         ))
@@ -79,6 +90,7 @@ impl Named {
 
     fn find(&self, policy: &Policy) -> Result<Vec<RuleId>> {
         match self {
+            Self::All => Ok(policy.rules.iter().map(|rule| rule.id).collect()),
             Self::Ids(ids) => {
                 if let Some(id) = ids.iter().find(|&&id| policy.rule(id).is_none()) {
                     return Err(missing(&format!("no rule {id}")));
@@ -96,6 +108,17 @@ impl Named {
             },
         }
     }
+}
+
+/// The id that a word is. Numbers are places to users of ufw and iptables.
+fn id(word: &str) -> Result<RuleId, String> {
+    let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    word.parse().map_err(|error: String| match is_number {
+        true => {
+            format!("rules have ids, not numbers (say `xdpfw delete r{word}`; see `xdpfw list`)")
+        }
+        false => error,
+    })
 }
 
 /// The action that the words of a rule begin with.

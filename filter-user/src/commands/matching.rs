@@ -1,12 +1,9 @@
 //! The options that restrict which packets a rule matches. Commands that take a rule's words
 //! share them.
 
-use std::net::IpAddr;
-
 use anyhow::Result;
-use ipnet::IpNet;
 
-use super::Failure;
+use super::{Failure, ufw};
 use crate::policy::{Match, MatchError, MatchSpec, Part};
 
 /// Which packets a rule matches, beside its words.
@@ -36,16 +33,28 @@ impl MatchOptions {
     ///
     /// They make none.
     pub(super) fn parse(&self, words: &[String]) -> Result<Match> {
+        let from_ufw = match ufw::read(words).map_err(Failure::usage)? {
+            // Said twice, it is no rule of ufw's.
+            Some(said) if said.from.is_none() || self.from.is_none() => said,
+            _ => ufw::Said {
+                words: words.to_vec(),
+                ..ufw::Said::default()
+            },
+        };
+        let remote = self.remote_port.clone().or(from_ufw.remote);
+        let from = self.from.clone().or(from_ufw.from);
+        let to = self.to.clone().or(from_ufw.to);
+        let on = self.on.clone().or(from_ufw.on);
         let matching = Match::parse(&MatchSpec {
-            words: strs(words),
-            remote: self.remote_port.as_deref().map(strs),
-            from: self.from.as_deref().map(strs),
-            to: self.to.as_deref().map(strs),
-            on: self.on.as_deref().map(strs),
+            words: strs(&from_ufw.words),
+            remote: remote.as_deref().map(strs),
+            from: from.as_deref().map(strs),
+            to: to.as_deref().map(strs),
+            on: on.as_deref().map(strs),
             mac: self.mac.as_deref().map(strs),
         });
         let stray = |error: &MatchError| match error.part {
-            Part::Words => words.iter().find(|word| is_address(word)),
+            Part::Words => words.iter().find(|word| ufw::is_address(word)),
             _ => None,
         };
         Ok(matching.map_err(|error| match stray(&error) {
@@ -77,10 +86,6 @@ impl MatchOptions {
             }
         }
     }
-}
-
-fn is_address(word: &str) -> bool {
-    word.parse::<IpNet>().is_ok() || word.parse::<IpAddr>().is_ok()
 }
 
 fn strs(words: &[String]) -> Vec<&str> {

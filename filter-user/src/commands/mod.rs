@@ -9,6 +9,7 @@ pub mod down;
 mod edit;
 mod exit;
 pub mod flows;
+mod foreign;
 pub mod list;
 pub mod man;
 mod matching;
@@ -16,6 +17,7 @@ pub mod rule;
 pub mod stats;
 pub mod status;
 pub mod trace;
+mod ufw;
 pub mod up;
 
 use anyhow::Result;
@@ -24,6 +26,7 @@ use clap::Subcommand;
 pub use self::{
     context::{Context, Global},
     exit::{Exit, Failure, code_of, is_closed_pipe},
+    foreign::exact_command,
 };
 use crate::{
     analysis, engine,

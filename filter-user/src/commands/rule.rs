@@ -1,4 +1,4 @@
-//! `xdpfw allow` and `xdpfw deny`: add a rule.
+//! `xdpfw allow` and `xdpfw deny`: add a rule, or move or comment one that stands there.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     analysis,
+    names::services,
     output::{ITEMS, Printer, RuleRow},
-    policy::{Action, Match, Policy, Rule, RuleId},
+    policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId},
     system::ephemeral_ports,
 };
 
@@ -20,17 +21,20 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The packets that the rule matches: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`,
-    /// `icmp echo-request`, `icmp6 any`, `proto gre`, `any`
+    /// `ping`, `icmp echo-request`, `icmp6 any`, `proto gre`, `any`
     #[arg(required = true, value_name = "WHAT")]
     words: Vec<String>,
     #[command(flatten)]
     options: MatchOptions,
-    /// A note about the rule
-    #[arg(long, value_name = "TEXT")]
+    /// A note about the rule; of one that stands there already, the new one
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     comment: Option<String>,
     /// Put the rule in front of this one, instead of at the end
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "first")]
     before: Option<String>,
+    /// Put the rule in front of all others
+    #[arg(long)]
+    first: bool,
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -45,106 +49,185 @@ struct Added {
     schema: &'static str,
     rule: RuleRow,
     added: bool,
+    moved: bool,
+    commented: bool,
     live: Vec<String>,
 }
 
-/// Adds a rule.
+/// Adds a rule. One that says the same is moved or commented, if that is asked for.
 ///
 /// # Errors
 ///
 /// The words make no rule, or the change cannot be made.
 pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     let matching = args.options.parse(&args.words)?;
-    let before = match &args.before {
-        Some(id) => Some(id.parse::<RuleId>().map_err(Failure::usage)?),
-        None => None,
-    };
+    let place = Place::of(args)?;
+    // In `tcp oracle`, `oracle/tcp` and `tcp 80,oracle`, too.
+    let names = args.words.iter().flat_map(|word| word.split(['/', ',']));
+    let comment = args.comment.as_deref();
     if args.dry_run {
-        let file = context.policy_file()?;
-        let (rule, exists) = settle(file.policy(), action, matching, before, args)?;
-        let added = Added::new(&rule, !exists, Vec::new());
-        let note = if exists {
-            "already there (dry run)"
-        } else {
-            "dry run, nothing changed"
+        let mut file = context.policy_file()?;
+        let done = settle(&mut file, action, matching, place, comment)?;
+        let note = match done.is_change() {
+            true => format!("{}dry run, nothing changed", done.note()),
+            false => format!("{}(dry run)", done.note().replace(", ", " ")),
         };
-        added.print(&rule, note, context, printer)?;
-        if !exists {
-            let mut policy = file.policy().clone();
-            policy.insert(rule.clone(), before);
-            let warnings = analysis::of_rule(&policy, &rule, ephemeral_ports());
-            warn(&warnings, printer);
-            warn_without_mac(&policy, [&rule], printer);
-        }
-        return Ok(Exit::Done);
+        return done.report(file.policy(), Vec::new(), &note, names, context, printer);
     }
     let mut edit = Edit::begin(context, args.force)?;
-    let (rule, exists) = settle(edit.file.policy(), action, matching, before, args)?;
-    if !exists {
-        edit.file.add(rule.clone(), before)?;
-    }
+    let done = settle(&mut edit.file, action, matching, place, comment)?;
     let applied = edit.commit(printer)?;
-    let note = if exists {
-        format!("already there, {}", describe(&applied))
-    } else {
-        describe(&applied)
-    };
-    let added = Added::new(&rule, !exists, applied.interfaces);
-    added.print(&rule, &note, context, printer)?;
-    if !exists {
-        let warnings = analysis::of_rule(edit.file.policy(), &rule, ephemeral_ports());
-        warn(&warnings, printer);
-        warn_without_mac(edit.file.policy(), [&rule], printer);
-    }
-    Ok(Exit::Done)
+    let note = format!("{}{}", done.note(), describe(&applied));
+    done.report(
+        edit.file.policy(),
+        applied.interfaces,
+        &note,
+        names,
+        context,
+        printer,
+    )
 }
 
-/// The rule that is to be there, and whether it is.
+/// Where a rule is to stand.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Where it stands, a new one at the end.
+    Unsaid,
+    First,
+    Before(RuleId),
+}
+
+impl Place {
+    fn of(args: &Args) -> Result<Self> {
+        Ok(match &args.before {
+            Some(id) => Self::Before(id.parse().map_err(Failure::usage)?),
+            None if args.first => Self::First,
+            None => Self::Unsaid,
+        })
+    }
+
+    /// The rule in front of which that is; `None` is the end.
+    fn before(self, policy: &Policy) -> Result<Option<RuleId>> {
+        match self {
+            Self::Unsaid => Ok(None),
+            Self::First => Ok(policy.rules.first().map(|rule| rule.id)),
+            Self::Before(id) if policy.rule(id).is_some() => Ok(Some(id)),
+            Self::Before(id) => {
+                Err(Failure::new(Exit::Failed, format!("no rule {id} (see `xdpfw list`)")).into())
+            }
+        }
+    }
+}
+
+/// What has become of the rule.
+struct Done {
+    id: RuleId,
+    added: bool,
+    moved: bool,
+    commented: bool,
+}
+
+/// Makes the policy have the rule, at its place and with its comment.
 fn settle(
-    policy: &Policy,
+    file: &mut PolicyDocument,
     action: Action,
     matching: Match,
-    before: Option<RuleId>,
-    args: &Args,
-) -> Result<(Rule, bool)> {
-    if let Some(id) = before
-        && policy.rule(id).is_none()
-    {
-        return Err(Failure::new(Exit::Failed, format!("no rule {id} (see `xdpfw list`)")).into());
-    }
-    if let Some(rule) = policy.same_rule(action, &matching) {
-        return Ok((rule.clone(), true));
-    }
-    let rule = Rule {
-        id: policy.free_id(),
-        action,
-        matches: matching,
-        comment: args.comment.clone(),
+    place: Place,
+    comment: Option<&str>,
+) -> Result<Done> {
+    let policy = file.policy();
+    let before = place.before(policy)?;
+    let Some(rule) = policy.same_rule(action, &matching) else {
+        let rule = Rule {
+            id: policy.free_id(),
+            action,
+            matches: matching,
+            comment: comment.map(str::to_owned),
+        };
+        let id = rule.id;
+        file.add(rule, before)?;
+        return Ok(Done {
+            id,
+            added: true,
+            moved: false,
+            commented: false,
+        });
     };
-    Ok((rule, false))
+    let id = rule.id;
+    let comment = comment.filter(|&text| rule.comment.as_deref() != Some(text));
+    let follower = policy
+        .rules
+        .iter()
+        .skip_while(|rule| rule.id != id)
+        .nth(1)
+        .map(|rule| rule.id);
+    // In front of itself, or of the one behind it, it stands already.
+    let before = before.filter(|&before| before != id && Some(before) != follower);
+    if let Some(before) = before {
+        file.move_before(id, before)?;
+    }
+    if let Some(text) = comment {
+        file.set_comment(id, text)?;
+    }
+    Ok(Done {
+        id,
+        added: false,
+        moved: before.is_some(),
+        commented: comment.is_some(),
+    })
 }
 
-impl Added {
-    fn new(rule: &Rule, added: bool, live: Vec<String>) -> Self {
-        Self {
-            schema: "xdpfw.rule/1",
-            rule: RuleRow::new(rule, Default::default()),
-            added,
-            live,
+impl Done {
+    const fn is_change(&self) -> bool {
+        self.added || self.moved || self.commented
+    }
+
+    /// What was done, in front of where it took effect.
+    const fn note(&self) -> &'static str {
+        match (self.added, self.moved, self.commented) {
+            (true, _, _) => "",
+            (_, true, true) => "moved and commented, ",
+            (_, true, false) => "moved, ",
+            (_, false, true) => "commented, ",
+            (_, false, false) => "already there, ",
         }
     }
 
-    fn print(
+    /// Prints the rule, and what its author may not have meant.
+    fn report<'n>(
         &self,
-        rule: &Rule,
+        policy: &Policy,
+        live: Vec<String>,
         note: &str,
+        names: impl Iterator<Item = &'n str>,
         context: &Context,
         printer: &mut Printer,
-    ) -> Result<()> {
-        if context.json() {
-            printer.json(self)
-        } else {
-            printer.line(&format!("{}  {rule:.ITEMS$}   {note}", rule.id))
+    ) -> Result<Exit> {
+        let Some(rule) = policy.rule(self.id) else {
+            return Ok(Exit::Done);
+        };
+        let printed = match context.json() {
+            true => printer.json(&Added {
+                schema: "xdpfw.rule/1",
+                rule: RuleRow::new(rule, Default::default()),
+                added: self.added,
+                moved: self.moved,
+                commented: self.commented,
+                live,
+            }),
+            false => printer.line(&format!("{}  {rule:.ITEMS$}   {note}", rule.id)),
+        };
+        for name in names {
+            if let Some((used, registered)) = services::registered_elsewhere(name) {
+                printer.note(&format!(
+                    "`{name}` is {used} here, and {registered} to IANA (say the port if you mean that)"
+                ));
+            }
         }
+        warn(&analysis::of_rule(policy, rule, ephemeral_ports()), printer);
+        if self.added {
+            warn_without_mac(policy, [rule], printer);
+        }
+        printed.map(|()| Exit::Done)
     }
 }

@@ -22,7 +22,7 @@ pub struct Args {
     /// Only the ports with the most drops
     #[arg(long, value_name = "N")]
     top: Option<usize>,
-    /// Only these ports: `tcp/443`, `udp/dns`
+    /// Only these ports: `tcp/443`, `udp/dns`, `443`
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     port: Vec<String>,
     /// Show them every so many seconds
@@ -44,8 +44,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         ports: args
             .port
             .iter()
-            .map(|text| port(text).map_err(Failure::usage))
-            .collect::<Result<_, _>>()?,
+            .map(|text| ports(text).map_err(Failure::usage))
+            .collect::<Result<Vec<_>, _>>()?
+            .concat(),
     };
     if !context.json() && query.ports.is_empty() {
         query.top.get_or_insert(ROWS);
@@ -118,6 +119,18 @@ fn watch(
         printer.begin_frame(context.json())?;
         show(&sample, previous.as_ref(), query, context, printer)?;
         previous = Some(sample);
+    }
+}
+
+/// Reads `tcp/443`, `443/tcp`, `udp/dns`; without a protocol, the port of both.
+fn ports(text: &str) -> Result<Vec<(Transport, u16)>, String> {
+    if text.contains('/') {
+        return Ok(vec![port(text)?]);
+    }
+    let both = Transport::ALL.map(|transport| port(&format!("{transport}/{text}")));
+    match both {
+        [Err(error), Err(_)] => Err(error),
+        both => Ok(both.into_iter().flatten().collect()),
     }
 }
 

@@ -120,7 +120,11 @@ fn hint(policy: &Policy, joined: &Joined, printer: &mut Printer) {
     let closed =
         analysis::listeners_closed(policy, ephemeral_ports(), &sockets, &published_ports());
     if let Some(line) = closed_line(&closed) {
-        printer.note(&line);
+        // Without any rule, they were hardly closed on purpose.
+        match policy.rules.is_empty() {
+            true => printer.warning(&line),
+            false => printer.note(&line),
+        }
     }
     if policy.replies == Replies::Flows
         && let Some(name) = unrecorded_default_route(policy, joined)

@@ -12,7 +12,7 @@ use super::{
     dimension::{ANY_FAMILY, FamilySet, for_each_range},
     places,
 };
-use crate::policy::Protocol;
+use crate::{names::icmp::Family, policy::Protocol};
 
 /// Tables in the making.
 pub(super) struct Builder<'a> {
@@ -92,26 +92,24 @@ impl Builder<'_> {
         kind: ProtocolKind,
         families: FamilySet,
     ) -> Result<(), TooComplex> {
-        let protocol = if matches!(kind, ProtocolKind::Icmp) {
-            Protocol::Icmp
+        let (protocol, family) = if matches!(kind, ProtocolKind::Icmp) {
+            (Protocol::Icmp, Family::Icmp)
         } else {
-            Protocol::Icmp6
+            (Protocol::Icmp6, Family::Icmp6)
         };
-        let is_for =
-            |rule: &Resolved<'_>| [protocol, Protocol::Any].contains(&rule.rule.matches.protocol);
         let rest = self.rest(kind, families, |rule| {
-            is_for(rule) && rule.rule.matches.types.is_any()
+            let matching = &rule.rule.matches;
+            [protocol, Protocol::Any].contains(&matching.protocol) && matching.types.is_any()
         })?;
         if !self
             .rules
             .iter()
-            .any(|rule| rule.rule.matches.protocol == protocol)
+            .any(|rule| [protocol, Protocol::Ping].contains(&rule.rule.matches.protocol))
         {
             return Ok(());
         }
         for message in 0..=u8::MAX {
-            let matching =
-                |rule: &Resolved<'_>| is_for(rule) && rule.rule.matches.types.contains(message);
+            let matching = |rule: &Resolved<'_>| rule.rule.matches.matches_type(family, message);
             self.add_value(kind, u16::from(message), families, rest, matching)?;
         }
         Ok(())

@@ -17,7 +17,9 @@ pub fn closed_line(closed: &Closed) -> Option<String> {
         listening,
         published,
     } = closed;
-    let &(transport, port) = listening.first().or(published.first())?;
+    if closed.is_empty() {
+        return None;
+    }
     let own = listening.len().min(NAMED - published.len().min(PUBLISHED));
     let mut parts = Vec::new();
     if !listening.is_empty() {
@@ -28,9 +30,30 @@ pub fn closed_line(closed: &Closed) -> Option<String> {
         parts.push(format!("published container ports {ports}"));
     }
     let parts = parts.join("; ");
+    let shown = listening
+        .iter()
+        .take(own)
+        .chain(published.iter().take(NAMED - own));
     Some(format!(
-        "closed by the default: {parts} (say `xdpfw allow {transport} {port}`)"
+        "closed by the default: {parts} (say {})",
+        rules(shown.copied())
     ))
+}
+
+/// The commands that open ports: `xdpfw allow tcp 22,80` and `xdpfw allow udp 53`.
+fn rules(ports: impl Iterator<Item = (Transport, u16)> + Clone) -> String {
+    let of = |wanted: Transport| {
+        let ports = ports
+            .clone()
+            .filter(move |&(transport, _)| transport == wanted);
+        let mut ports: Vec<u16> = ports.map(|(_, port)| port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        (!ports.is_empty()).then(|| format!("`xdpfw allow {wanted} {}`", ports.join(",")))
+    };
+    let commands: Vec<String> = Transport::ALL.into_iter().filter_map(of).collect();
+    commands.join(" and ")
 }
 
 /// The first `limit` ports, and how many there are more: `tcp 80, 443, udp 53 and 3 more`.
@@ -76,20 +99,20 @@ mod tests {
                 &[80, 5432][..],
                 &[][..],
                 &[8080][..],
-                "tcp 80, 5432; published container ports tcp 8080 (say `xdpfw allow tcp 80`)",
+                "tcp 80, 5432; published container ports tcp 8080 (say `xdpfw allow tcp 80,5432,8080`)",
             ),
             (
                 &[80],
                 &[53, 123],
                 &[],
-                "tcp 80, udp 53, 123 (say `xdpfw allow tcp 80`)",
+                "tcp 80, udp 53, 123 (say `xdpfw allow tcp 80` and `xdpfw allow udp 53,123`)",
             ),
             (&[], &[53], &[], "udp 53 (say `xdpfw allow udp 53`)"),
             (
                 &[],
                 &[],
                 &[8080, 8081],
-                "published container ports tcp 8080, 8081 (say `xdpfw allow tcp 8080`)",
+                "published container ports tcp 8080, 8081 (say `xdpfw allow tcp 8080,8081`)",
             ),
         ] {
             let expected = format!("closed by the default: {expected}");
@@ -103,18 +126,18 @@ mod tests {
         assert_eq!(
             line(&many, &[], &[]),
             "closed by the default: tcp 10001, 10002, 10003, 10004, 10005 and 1,995 more \
-             (say `xdpfw allow tcp 10001`)"
+             (say `xdpfw allow tcp 10001,10002,10003,10004,10005`)"
         );
         let both = line(&many, &[], &many);
         assert_eq!(
             both,
             "closed by the default: tcp 10001, 10002, 10003 and 1,997 more; published container \
-             ports tcp 10001, 10002 and 1,998 more (say `xdpfw allow tcp 10001`)"
+             ports tcp 10001, 10002 and 1,998 more (say `xdpfw allow tcp 10001,10002,10003`)"
         );
         assert_eq!(
             line(&[80], &[], &many[..6]),
             "closed by the default: tcp 80; published container ports tcp 10001, 10002, 10003, \
-             10004 and 2 more (say `xdpfw allow tcp 80`)"
+             10004 and 2 more (say `xdpfw allow tcp 80,10001,10002,10003,10004`)"
         );
     }
 }

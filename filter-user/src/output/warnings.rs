@@ -1,8 +1,10 @@
 //! Renders what the author of a policy may not have meant, a line for each.
 
+use ipnet::IpNet;
+
 use crate::{
     analysis::{Shadowed, Warning},
-    policy::RuleId,
+    policy::{PrefixText, RuleId},
     text::{sentence_list, thousands},
 };
 
@@ -37,7 +39,31 @@ fn lines_of(warning: &Warning) -> Vec<String> {
         )],
         Warning::NeighboursDenied(rule) => vec![neighbours_denied(*rule)],
         Warning::Unreachable(shadowed) => unreachable_lines(shadowed),
+        Warning::TooLate(shadowed) => {
+            vec![format!("{} (say it again with --first)", line(shadowed))]
+        }
+        Warning::AllowedInFront { rule, by } => {
+            let allow = if by.len() == 1 { "allows" } else { "allow" };
+            vec![format!(
+                "{} in front of {rule} already {allow} some of it (say it again with --first)",
+                sentence_list(by, NAMES)
+            )]
+        }
+        Warning::OpenToMore { rule, by, from } => vec![open_to_more(*rule, *by, from)],
+        Warning::AnswersDenied { rule, replies } => vec![format!(
+            "{rule} denies answers to this host's own connections, too, as `replies` is \
+             `{replies}` (say `replies = \"flows\"` in the policy, or name the ports of services)"
+        )],
     }
+}
+
+fn open_to_more(rule: RuleId, by: RuleId, from: &[IpNet]) -> String {
+    let sources = match from {
+        [] => "all".to_owned(),
+        [one] => PrefixText(one).to_string(),
+        several => format!("{} prefixes", thousands(several.len() as u64)),
+    };
+    format!("{rule} restricts nothing: {by} allows it to {sources} (say `xdpfw delete {by}`)")
 }
 
 fn neighbours_denied(id: RuleId) -> String {

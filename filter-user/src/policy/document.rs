@@ -138,6 +138,48 @@ impl PolicyDocument {
         Ok(())
     }
 
+    /// Moves a rule, with the remarks above it, in front of another.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyDocument::add`].
+    pub fn move_before(&mut self, id: RuleId, before: RuleId) -> Result<(), EditError> {
+        let place = |policy: &Policy, id| policy.rules.iter().position(|rule| rule.id == id);
+        let (Some(from), Some(to)) = (place(&self.policy, id), place(&self.policy, before)) else {
+            return Ok(());
+        };
+        // Without the moved rule, those behind it stand one place further to the front.
+        let to = if from < to { to - 1 } else { to };
+        let tables = self.rules()?;
+        let mut table = tables.remove(from);
+        // Its place in the text follows from its place in the list.
+        table.set_position(None);
+        tables.insert(to, table);
+        let rule = self.policy.rules.remove(from);
+        self.policy.rules.insert(to, rule);
+        Ok(())
+    }
+
+    /// Changes the comment of a rule.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyDocument::add`].
+    pub fn set_comment(&mut self, id: RuleId, comment: &str) -> Result<(), EditError> {
+        let Some(index) = self.policy.rules.iter().position(|rule| rule.id == id) else {
+            return Ok(());
+        };
+        if let Some(table) = self.rules()?.get_mut(index) {
+            let mut value = Value::from(comment);
+            if let Some(old) = table.get("comment").and_then(Item::as_value) {
+                *value.decor_mut() = old.decor().clone();
+            }
+            table.insert("comment", Item::Value(value));
+        }
+        self.policy.rules[index].comment = Some(comment.to_owned());
+        Ok(())
+    }
+
     /// Changes the default.
     ///
     /// # Errors

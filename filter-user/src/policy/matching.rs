@@ -263,7 +263,7 @@ impl Match {
         let protocol = self.protocol;
         let word = protocol.as_str();
         match (protocol, protocol.icmp()) {
-            (Protocol::Any, _) => word.to_owned(),
+            (Protocol::Any | Protocol::Ping, _) => word.to_owned(),
             (Protocol::Other(_), _) => format!("{word} {protocol}"),
             (_, Some(family)) => format!("{word} {}", self.types.text(family)),
             _ => format!("{word} {}", self.local),
@@ -273,6 +273,7 @@ impl Match {
     /// The words of the ICMP types; none if every type is meant.
     pub fn type_words(&self) -> Vec<String> {
         match self.protocol.icmp() {
+            None if self.protocol == Protocol::Ping => vec!["echo-request".to_owned()],
             Some(family) if !self.types.is_any() => self
                 .types
                 .words()

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::{MacAddress, Match, Policy, Protocol, Rule};
-use crate::ports::PortRange;
+use crate::{names::icmp::Family, ports::PortRange};
 
 /// A packet on its way in, as far as rules can see it.
 ///
@@ -68,6 +68,18 @@ impl Match {
             && (self.mac.is_empty() || packet.mac.is_some_and(|mac| self.mac.contains(&mac)))
     }
 
+    /// Whether messages of this type of ICMP or ICMPv6 are meant.
+    pub fn matches_type(&self, family: Family, number: u8) -> bool {
+        match (self.protocol, family) {
+            (Protocol::Any, _) => true,
+            (Protocol::Icmp, Family::Icmp) | (Protocol::Icmp6, Family::Icmp6) => {
+                self.types.contains(number)
+            }
+            (Protocol::Ping, family) => number == family.echo_request(),
+            _ => false,
+        }
+    }
+
     fn matches_carried(&self, carries: Carried, ephemeral: PortRange) -> bool {
         let ports = |local, remote| {
             self.local.contains(local, ephemeral) && self.remote.contains(remote, ephemeral)
@@ -78,9 +90,8 @@ impl Match {
             | (Protocol::Udp | Protocol::TcpUdp, Carried::Udp { local, remote }) => {
                 ports(local, remote)
             }
-            (Protocol::Icmp, Carried::Icmp(number)) | (Protocol::Icmp6, Carried::Icmp6(number)) => {
-                self.types.contains(number)
-            }
+            (_, Carried::Icmp(number)) => self.matches_type(Family::Icmp, number),
+            (_, Carried::Icmp6(number)) => self.matches_type(Family::Icmp6, number),
             (Protocol::Other(number), Carried::Other(other)) => number == other,
             _ => false,
         }

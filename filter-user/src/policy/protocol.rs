@@ -19,6 +19,8 @@ pub enum Protocol {
     Icmp,
     /// ICMPv6, over IPv6.
     Icmp6,
+    /// Echo requests of both, by which ping asks.
+    Ping,
     /// The protocol with this number, over IPv4 or IPv6; none of the above.
     Other(u8),
     /// Every IP protocol.
@@ -27,12 +29,13 @@ pub enum Protocol {
 
 impl Protocol {
     /// One for each word.
-    const WORDS: [Self; 7] = [
+    const WORDS: [Self; 8] = [
         Self::Tcp,
         Self::Udp,
         Self::TcpUdp,
         Self::Icmp,
         Self::Icmp6,
+        Self::Ping,
         Self::Other(0),
         Self::Any,
     ];
@@ -45,6 +48,7 @@ impl Protocol {
             Self::TcpUdp => "tcp+udp",
             Self::Icmp => "icmp",
             Self::Icmp6 => "icmp6",
+            Self::Ping => "ping",
             Self::Other(_) => "proto",
             Self::Any => "any",
         }
@@ -81,7 +85,7 @@ impl Protocol {
             Self::Tcp => &[Transport::Tcp],
             Self::Udp => &[Transport::Udp],
             Self::TcpUdp | Self::Any => &Transport::ALL,
-            Self::Icmp | Self::Icmp6 | Self::Other(_) => &[],
+            Self::Icmp | Self::Icmp6 | Self::Ping | Self::Other(_) => &[],
         }
     }
 
@@ -93,6 +97,11 @@ impl Protocol {
     /// Whether a rule for it can name ports.
     pub const fn has_ports(self) -> bool {
         matches!(self, Self::Tcp | Self::Udp | Self::TcpUdp)
+    }
+
+    /// Whether it is for messages of ICMP or ICMPv6 alone.
+    pub const fn is_icmp(self) -> bool {
+        matches!(self, Self::Icmp | Self::Icmp6 | Self::Ping)
     }
 
     /// Which ICMP it is, if it is one.

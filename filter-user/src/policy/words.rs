@@ -49,6 +49,12 @@ fn of(protocol: Protocol, rest: &[&str]) -> Result<Meaning, String> {
                     TypeSpec::parse(&joined(rest), family).map_err(|error| error.to_string())?;
             }
         }
+        Protocol::Ping => {
+            return Err(format!(
+                "`ping {}` is more than pings (say `ping`, or `icmp` or `icmp6` with types)",
+                rest.join(" ").escape_debug()
+            ));
+        }
         Protocol::Other(_) => meaning.protocol = by_number(rest)?,
         Protocol::Any => {
             return Err(format!(
@@ -134,7 +140,9 @@ fn protocol_named(word: &str) -> Result<Protocol, String> {
                 Err(message) => message,
             };
         }
-        format!("`{word}` is not a protocol (say tcp, udp, tcp+udp, icmp, icmp6, proto or any)")
+        format!(
+            "`{word}` is not a protocol (say tcp, udp, tcp+udp, icmp, icmp6, ping, proto or any)"
+        )
     })
 }
 
@@ -167,10 +175,10 @@ fn one_word(word: &str) -> Result<Meaning, String> {
     of(protocol, &[word])
 }
 
-/// A protocol without anything behind it, which only `any` can be.
+/// A protocol without anything behind it, which only `any` and `ping` can be.
 fn alone(protocol: Protocol) -> Result<Meaning, String> {
     let (needs, example) = match protocol {
-        Protocol::Any => return Ok(Meaning::of_protocol(protocol)),
+        Protocol::Any | Protocol::Ping => return Ok(Meaning::of_protocol(protocol)),
         Protocol::Tcp | Protocol::Udp | Protocol::TcpUdp => ("ports", "443"),
         Protocol::Icmp | Protocol::Icmp6 => ("a type", "echo-request"),
         Protocol::Other(_) => {
@@ -185,6 +193,9 @@ fn alone(protocol: Protocol) -> Result<Meaning, String> {
 /// What to say of a word that is no service.
 fn unknown(word: &str) -> String {
     let said = word.escape_debug();
+    if let Some(words) = services::in_other_words(word) {
+        return format!("`{said}` is no single port (say `{words}`)");
+    }
     if let Some(number) = protocols::lookup(word) {
         return match judged(number) {
             Ok(protocol) => {

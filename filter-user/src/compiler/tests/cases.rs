@@ -20,6 +20,26 @@ fn tcp(source: &str, local: u16) -> Packet<'static> {
 }
 
 #[test]
+fn ping_is_the_echo_request_of_both_families() {
+    let tables = compiled(&rules(&["allow ping", "deny icmp any", "deny icmp6 any"]));
+    let simulation = Simulation::of(&tables);
+    for (source, carries, reason) in [
+        ("192.0.2.1", Carried::Icmp(8), Reason::RuleAllow),
+        ("192.0.2.1", Carried::Icmp(128), Reason::RuleDeny),
+        ("192.0.2.1", Carried::Icmp(13), Reason::RuleDeny),
+        ("2001:db8::1", Carried::Icmp6(128), Reason::RuleAllow),
+        ("2001:db8::1", Carried::Icmp6(8), Reason::RuleDeny),
+        ("2001:db8::1", Carried::Icmp6(139), Reason::RuleDeny),
+    ] {
+        let packet = Packet {
+            carries,
+            ..tcp(source, 0)
+        };
+        assert_eq!(ask(&simulation, &packet).reason(), reason, "{carries:?}");
+    }
+}
+
+#[test]
 fn a_deny_in_front_wins_over_an_allow_behind() {
     let tables = compiled(&rules(&["deny tcp 8080", "allow tcp 8000-8100"]));
     let simulation = Simulation::of(&tables);

@@ -258,6 +258,7 @@ fn rule_text() -> impl Strategy<Value = String> {
                 3 => format!("tcp+udp {local}"),
                 4 if v4 => format!("icmp {message}"),
                 5 if v6 => format!("icmp6 {message}"),
+                6 if message == "3" => "ping".to_owned(),
                 6 => "proto gre".to_owned(),
                 _ => "any".to_owned(),
             };

@@ -28,6 +28,14 @@ impl Family {
         }
     }
 
+    /// The type by which ping asks (RFC 792, RFC 4443 section 4.1).
+    pub const fn echo_request(self) -> u8 {
+        match self {
+            Self::Icmp => 8,
+            Self::Icmp6 => 128,
+        }
+    }
+
     /// The other one.
     pub const fn other(self) -> Self {
         match self {

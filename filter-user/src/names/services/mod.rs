@@ -31,6 +31,19 @@ pub struct Service {
     pub udp: Option<u16>,
 }
 
+impl std::fmt::Display for Service {
+    /// Its ports as a rule has them: `tcp 1521`, `tcp+udp 53`, `tcp 2013 and udp 2007`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.tcp, self.udp) {
+            (Some(tcp), Some(udp)) if tcp == udp => write!(f, "tcp+udp {tcp}"),
+            (Some(tcp), Some(udp)) => write!(f, "tcp {tcp} and udp {udp}"),
+            (Some(tcp), None) => write!(f, "tcp {tcp}"),
+            (None, Some(udp)) => write!(f, "udp {udp}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
 impl Service {
     /// Its port for one protocol, if it uses that.
     pub fn port(&self, transport: Transport) -> Option<u16> {
@@ -51,6 +64,31 @@ pub fn lookup(name: &str) -> Option<Service> {
         }
         Some(service)
     })
+}
+
+/// What the IANA registry calls by this name, where people call another port so: the port that
+/// a bare name means, and the registry's.
+pub fn registered_elsewhere(name: &str) -> Option<(Service, Service)> {
+    let used = first_ports(COMMON.called(name).filter(|entry| entry.bare))?;
+    let registered = first_ports(IANA.called(name))?;
+    let in_use = |port: Option<u16>| {
+        port.is_some_and(|port| COMMON.called(name).any(|entry| entry.port == port))
+    };
+    (!in_use(registered.tcp) && !in_use(registered.udp)).then_some((used, registered))
+}
+
+/// The words of a rule that people mean by a name that is no single port.
+pub fn in_other_words(name: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &str); 3] = [
+        ("mosh", "udp 60000-61000"),
+        ("traceroute", "udp 33434-33534"),
+        // FreeBSD's and OpenBSD's, which took VRRP's number.
+        ("carp", "proto vrrp"),
+    ];
+    let mut words = WORDS.into_iter();
+    words
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, words)| words)
 }
 
 /// The port that a name means together with a protocol, as in `allow udp https`; case does
@@ -128,6 +166,11 @@ mod tests {
             ("sip", (Some(5060), Some(5060))),
             ("submissions smtps", (Some(465), None)),
             ("minecraft", (Some(25565), None)),
+            ("oracle oracle-db", (Some(1521), None)),
+            ("afs", (None, Some(7000))),
+            ("spark", (Some(4040), None)),
+            ("jupyter", (Some(8888), None)),
+            ("solr", (Some(8983), None)),
         ] {
             for name in names.split(' ') {
                 assert_eq!(ports(name), expected, "{name}");
@@ -147,6 +190,29 @@ mod tests {
         assert_eq!(ports("whoispp"), ports("whois++"));
         // Two ports of one name.
         assert_eq!(ports("msp"), (Some(18), None));
+    }
+
+    #[test]
+    fn a_name_that_the_registry_gives_to_another_port_is_known() {
+        for (name, used, registered) in [
+            ("oracle", (Some(1521), None), (None, Some(2005))),
+            ("afs", (None, Some(7000)), (Some(1483), Some(1483))),
+            ("irc", (Some(6667), None), (Some(194), Some(194))),
+        ] {
+            let (one, other) = registered_elsewhere(name).unwrap();
+            assert_eq!((one.tcp, one.udp), used, "{name}");
+            assert_eq!((other.tcp, other.udp), registered, "{name}");
+        }
+        for name in [
+            "ssh",
+            "https",
+            "spark",
+            "syslog",
+            "openvpn",
+            "no-such-service",
+        ] {
+            assert_eq!(registered_elsewhere(name), None, "{name}");
+        }
     }
 
     #[test]

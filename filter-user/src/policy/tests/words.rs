@@ -13,6 +13,8 @@ fn words_are_kept_in_their_order_and_have_one_form() {
         ("HTTPS", "tcp 443"),
         ("443/tcp", "tcp 443"),
         ("dns", "tcp+udp 53"),
+        ("ping", "ping"),
+        ("PING", "ping"),
         ("icmp ping", "icmp echo-request"),
         ("icmp 8", "icmp echo-request"),
         ("echo-request/icmp", "icmp echo-request"),
@@ -151,7 +153,10 @@ fn errors_name_the_word_and_end_with_the_remedy() {
         ),
         ("gre", "`gre` is a protocol without ports (say `proto gre`)"),
         ("gre any", "`gre` has no ports (say `proto gre`)"),
-        ("ping", "`ping` is an ICMP type (say `icmp ping`)"),
+        (
+            "ping any",
+            "`ping any` is more than pings (say `ping`, or `icmp` or `icmp6` with types)",
+        ),
         (
             "packet-too-big",
             "`packet-too-big` is an ICMPv6 type (say `icmp6 packet-too-big`)",
@@ -388,7 +393,7 @@ proptest! {
     fn the_record_of_a_policy_reads_back(
         rules in prop::collection::vec(
             (any::<bool>(), prop::sample::select(vec![
-                "tcp 80", "udp any --remote-port 53,high", "icmp ping", "icmp6 133-137", "proto esp",
+                "tcp 80", "udp any --remote-port 53,high", "icmp ping", "icmp6 133-137", "proto esp", "ping",
                 "any --on eth0,wg0", "tcp 22 --from 192.0.2.0/24,2001:db8::1 --to ::/0",
             ])), 0..8),
     ) {
