@@ -40,14 +40,18 @@ fn trace_tells_of_each_packet_and_puts_the_plain_generation_back() -> Result<()>
     let mut said = String::new();
     let mut stdout = trace.stdout.take().context("no stdout")?;
     stdout.read_to_string(&mut said)?;
-    let lines: Vec<&str> = said.lines().collect();
+    // Behind the time, which is the clock's.
+    let lines: Vec<&str> = said
+        .lines()
+        .filter_map(|line| Some(line.split_once("  ")?.1))
+        .collect();
     let (from, to) = (from.to_string(), near.address);
     assert_eq!(
         lines,
         [
-            format!("pass rule: tcp {from} -> {to}:443 by r1"),
-            format!("drop default: tcp {from} -> {to}:80"),
-            format!("drop default: udp {from} -> {to}:53"),
+            format!("eth0      pass  rule       tcp    {from} -> {to}:443  r1"),
+            format!("eth0      drop  default    tcp    {from} -> {to}:80"),
+            format!("eth0      drop  default    udp    {from} -> {to}:53"),
         ]
     );
     assert!(!is_traced(host));
@@ -60,6 +64,55 @@ fn trace_tells_of_each_packet_and_puts_the_plain_generation_back() -> Result<()>
         assert_eq!(port["dropped_packets"], 1, "{port}");
     }
     assert!(is_dropped(&lab, 80)? && !is_dropped(&lab, 443)?);
+    Ok(())
+}
+
+#[test]
+fn trace_shows_what_was_asked_for_as_an_object_a_line() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    let (near, far) = (lab.link().near(), lab.link().far());
+    host.xdpfw(["allow", "tcp", "443"]).ok();
+    host.xdpfw(["up", "eth0"]).ok();
+    let peer = far.address.to_string();
+    let words = [
+        "--json",
+        "trace",
+        "-n",
+        "1",
+        "--verdict",
+        "drop",
+        "--port",
+        "80",
+        "--from",
+    ];
+    let mut trace = start(host.xdpfw(words.into_iter().chain([peer.as_str()])))?;
+    wait_until("tracing", || is_traced(host))?;
+    let from = far.at(REMOTE);
+    Sender::new(&lab.peer, far)?.send_all([
+        packets::syn(from, near.at(443)),
+        packets::syn(from, near.at(22)),
+        packets::syn(from, near.at(80)),
+    ])?;
+    let status = ended(&mut trace, PATIENCE)?.context("trace does not end")?;
+    assert_eq!(status.code(), Some(0));
+    let mut said = String::new();
+    let mut stdout = trace.stdout.take().context("no stdout")?;
+    stdout.read_to_string(&mut said)?;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let event: Value = serde_json::from_str(&said)?;
+    assert_eq!(event["schema"], "xdpfw.event/1");
+    assert_eq!(event["interface"], "eth0");
+    assert_eq!(event["verdict"], "drop");
+    assert_eq!(event["reason"], "default");
+    assert_eq!(event["rule"], Value::Null);
+    assert_eq!(event["protocol"], "tcp");
+    assert_eq!(event["source"], json!({"address": peer, "port": REMOTE}));
+    assert_eq!(
+        event["destination"],
+        json!({"address": near.address.to_string(), "port": 80})
+    );
+    assert!(event["at"].is_string(), "{event}");
     Ok(())
 }
 

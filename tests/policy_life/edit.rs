@@ -208,8 +208,8 @@ fn a_rule_that_is_there_is_not_added_again() -> Result<()> {
     let again: &[(&str, &[&str])] = &[
         ("r1", &["allow", "tcp", "443"]),
         ("r1", &["allow", "https"]),
-        ("r1", &["allow", "443/tcp", "--comment", "other"]),
-        ("r1", &["allow", "tcp", "0443", "--before", "r5"]),
+        ("r1", &["allow", "443/tcp"]),
+        ("r1", &["allow", "tcp", "0443", "--before", "r2"]),
         (
             "r2",
             &["allow", "dns/udp", "--remote-port", "53,1024-65535"],

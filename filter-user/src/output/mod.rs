@@ -3,6 +3,7 @@
 
 mod closed;
 mod difference;
+mod event;
 mod flows;
 mod list;
 mod printer;
@@ -13,6 +14,7 @@ mod warnings;
 
 pub use closed::closed_line;
 pub use difference::Difference;
+pub use event::Seen;
 pub use flows::{FlowFill, Flows};
 pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};

@@ -18,7 +18,7 @@ pub use self::{
     mac::MacAddress,
     matching::{Families, Match, MatchError, MatchSpec, Part},
     packet::{Carried, Packet},
-    prefix::{PrefixText, is_interface_name},
+    prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
     rule::{Action, Rule, RuleId},
     text::{PolicyText, RuleText},

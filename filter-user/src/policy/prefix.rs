@@ -31,7 +31,7 @@ impl fmt::Display for PrefixText<'_> {
 
 /// Reads a list of prefixes, each `192.0.2.0/24`, `2001:db8::/32` or a bare address;
 /// `any` alone is none, as it restricts nothing.
-pub(super) fn parse_prefixes(words: &[&str]) -> Result<Vec<IpNet>, ItemError> {
+pub fn parse_prefixes(words: &[&str]) -> Result<Vec<IpNet>, ItemError> {
     list(words, "prefix", parse_prefix)
 }
 

@@ -137,8 +137,8 @@ pub(crate) fn not_ip() -> Section {
         title: "What is not IP",
         text: "Rules are about IP; what else there is passes, even under `deny any`, and is \
                counted, unless the policy says [`non_ip = \"drop\"`](#what-is-not-ip-dropped). IP \
-               inside another protocol is not found: on a host that speaks PPPoE, \
-               filter `ppp0`, where it comes out. Linux takes MPLS only where `net.mpls.conf` \
+               inside another protocol is not found: what comes in by PPPoE passes unjudged, and \
+               `ppp0`, where it comes out, cannot be filtered. Linux takes MPLS only where `net.mpls.conf` \
                says so, and no IP from 802.3 frames, which have a length in place of the type.",
         policies: &[
             USUAL,
