@@ -80,6 +80,11 @@ fn the_manual_page_has_every_command() -> Result<()> {
         let head = format!(".SH \"XDPFW {}\"", command.to_uppercase());
         assert!(page.contains(&head), "no section {head}");
     }
+    for head in [".SH \"EXAMPLES\"", ".SH \"FILES\"", ".SH \"EXIT STATUS\""] {
+        assert!(page.contains(head), "no section {head}");
+    }
+    // What holds for every command stands there once.
+    assert_eq!(page.matches("When to use colour").count(), 1, "{page}");
     Ok(())
 }
 
@@ -98,6 +103,11 @@ fn help_names_every_command_and_is_no_error() -> Result<()> {
     for command in COMMANDS {
         let help = stdout_of(&[command, "--help"])?;
         assert!(help.contains(&format!("Usage: xdpfw {command}")), "{help}");
+    }
+    for command in ["up", "allow", "deny", "delete", "stats", "trace"] {
+        let help = stdout_of(&[command, "--help"])?;
+        let example = format!("Examples:\n  xdpfw {command} ");
+        assert!(help.contains(&example), "{help}");
     }
     assert!(stdout_of(&["--version"])?.starts_with("xdpfw "));
     Ok(())

@@ -39,14 +39,26 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Attach the filter to interfaces
+    #[command(
+        after_help = "Examples:\n  xdpfw up eth0\n  xdpfw up                 # the interfaces of the policy"
+    )]
     Up(up::Args),
     /// Detach the filter
     Down(down::Args),
     /// Add a rule that lets packets pass
+    #[command(
+        after_help = "Examples:\n  xdpfw allow https\n  xdpfw allow ssh --from 192.0.2.0/24\n  xdpfw allow ping\n  xdpfw allow udp 60000-61000 --comment mosh"
+    )]
     Allow(rule::Args),
     /// Add a rule that drops packets
+    #[command(
+        after_help = "Examples:\n  xdpfw deny any --from 198.51.100.66 --first\n  xdpfw deny tcp 25 --on eth1"
+    )]
     Deny(rule::Args),
     /// Remove rules, by id or by their words
+    #[command(
+        after_help = "Examples:\n  xdpfw delete r3 r4\n  xdpfw delete allow tcp 443\n  xdpfw delete --all --dry-run"
+    )]
     Delete(delete::Args),
     /// Set what happens to packets that no rule matches
     Default(default::Args),
@@ -57,10 +69,14 @@ pub enum Command {
     /// Show what left lately and may be answered
     Flows(flows::Args),
     /// Show the drops of every port
+    #[command(after_help = "Examples:\n  xdpfw stats --top 10\n  xdpfw stats --port 443 --watch")]
     Stats(stats::Args),
     /// Replace the policy by a file, or compare it
     Apply(apply::Args),
     /// Show why each packet passed or was dropped
+    #[command(
+        after_help = "Examples:\n  xdpfw trace -n 20\n  xdpfw trace --verdict drop --port 443 --from 192.0.2.0/24\n  xdpfw --json trace"
+    )]
     Trace(trace::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
