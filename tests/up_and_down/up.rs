@@ -1,7 +1,7 @@
 //! Proves how the filter comes up and goes down: on one interface or several, in
 //! the mode that can be had or was asked for, and with nothing left behind.
 
-use std::{fs, process::Output};
+use std::{fs, net::TcpListener, process::Output};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -9,6 +9,28 @@ use xdpfw_tests::{
     Host, Lab, assert_is_one_error, assert_nothing_is_left, ifindex, interfaces_up, is_dropped,
     is_dropped_on, policy_text, state, text, xdp,
 };
+
+#[test]
+fn up_without_a_rule_warns_of_the_services_it_closes_and_names_the_rules() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    let listen = |port: u16| host.enter(|| Ok(TcpListener::bind(("0.0.0.0", port))?));
+    let _listening = (listen(22)?, listen(3306)?);
+    let output = host.xdpfw(["up", "eth0"]).output()?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(
+        text(&output.stderr),
+        "warning: closed by the default: tcp 22, 3306 (say `xdpfw allow tcp 22,3306`)\n"
+    );
+    // With rules, it is a remark.
+    host.xdpfw(["allow", "ssh"]).ok();
+    let output = host.xdpfw(["up", "eth0"]).output()?;
+    assert_eq!(
+        text(&output.stderr),
+        "closed by the default: tcp 3306 (say `xdpfw allow tcp 3306`)\n"
+    );
+    Ok(())
+}
 
 #[test]
 fn up_attaches_and_down_leaves_nothing_but_the_policy() -> Result<()> {
