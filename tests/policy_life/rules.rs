@@ -170,14 +170,18 @@ fn rules_that_can_never_match_are_named_with_those_in_front() -> Result<()> {
     };
     let pair = warning("r3", "r1 and r2", "take");
     let single = warning("r4", "r1", "takes");
+    let too_late = |warning: &str| warning.replace('\n', " (say it again with --first)\n");
     for (arguments, warning) in [
         (&["deny", "tcp", "1-1023"][..], ""),
         (&["deny", "tcp", "high", "--from", "192.0.2.0/24"], ""),
         (
             &["allow", "tcp", "1-65535", "--from", "192.0.2.0/25"],
-            &pair,
+            &too_late(&pair),
         ),
-        (&["allow", "tcp", "22", "--from", "192.0.2.7"], &single),
+        (
+            &["allow", "tcp", "22", "--from", "192.0.2.7"],
+            &too_late(&single),
+        ),
         // What was told is not told again; what is new is.
         (&["allow", "udp", "any"], ""),
         (&["list"], &format!("{pair}{single}")),

@@ -13,13 +13,16 @@ use crate::{
     probes::ping,
     resolvers::dig,
     run,
-    topology::{add_addresses, add_bridge, bridged, forward, masquerade, nft},
+    topology::{add_addresses, add_bridge, bridged, forward, masquerade, nft, send_all_errors},
 };
 
 #[test]
 fn a_container_is_answered() -> Result<()> {
     let lab = Lab::with_ipv6(1)?;
     let (container, _) = add_container(&lab)?;
+    for host in [&lab.host, &lab.peer] {
+        send_all_errors(host)?;
+    }
     let _server = TcpServer::http(&lab.peer, SocketAddr::new(ANY, 80), "a document")?;
     daemons::dnsmasq(&lab.peer)?;
     assert_answered(&lab.host, &["eth0"], || {

@@ -81,7 +81,7 @@ pub(crate) fn forward(host: &Host) -> Result<()> {
 }
 
 /// Has a host send each ICMP error that is due.
-fn send_all_errors(host: &Host) -> Result<()> {
+pub(crate) fn send_all_errors(host: &Host) -> Result<()> {
     host.sysctl("net/ipv4/icmp_ratelimit", "0")?;
     host.sysctl("net/ipv6/icmp/ratelimit", "0")
 }

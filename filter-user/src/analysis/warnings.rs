@@ -82,12 +82,12 @@ pub fn of_rule(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> Vec<Warnin
         .position(|shadowed| shadowed.rule == rule.id);
     let late = late.map(|place| shadowed.remove(place));
     warnings.extend(match (wider_allow(policy, rule, ephemeral), late) {
+        (_, Some(late)) if takes_otherwise(policy, rule, &late) => Some(Warning::TooLate(late)),
         (Some(wider), _) => Some(Warning::OpenToMore {
             rule: rule.id,
             by: wider.id,
             from: wider.matches.from.clone(),
         }),
-        (None, Some(late)) if takes_otherwise(policy, rule, &late) => Some(Warning::TooLate(late)),
         (None, Some(late)) => Some(Warning::Unreachable(vec![late])),
         (None, None) => allowed_in_front(policy, rule, ephemeral),
     });
@@ -343,6 +343,14 @@ mod tests {
             (
                 &[
                     "deny tcp 22 from 10.0.0.0/8",
+                    "allow tcp 22 from 10.1.0.0/16",
+                ],
+                false,
+            ),
+            (
+                &[
+                    "deny tcp 22",
+                    "allow tcp 22 from 10.0.0.0/8",
                     "allow tcp 22 from 10.1.0.0/16",
                 ],
                 false,
