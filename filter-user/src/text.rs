@@ -1,6 +1,6 @@
 //! How numbers and lists are written in messages and tables.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// A number with its thousands apart: `3,120,883`.
 pub fn thousands(number: u64) -> String {
@@ -46,9 +46,52 @@ pub(crate) fn sentence_list<T: fmt::Display>(items: &[T], limit: usize) -> Strin
     }
 }
 
+/// Whether a character does something to a terminal, or to the order of what stands around it,
+/// instead of being seen: C0 and C1 controls, and what directs bidirectional text (Unicode
+/// Standard Annex 9, section 2) or ends a line.
+pub(crate) fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Text as a terminal can be trusted with: what would not be seen is written as an escape.
+/// Blanks and the ends of lines stay.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let is_escaped = |c| !matches!(c, '\n' | '\t') && is_unseen(c);
+    if !text.contains(is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() * 2);
+    for c in text.chars() {
+        match is_escaped(c) {
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_act_on_a_terminal_is_escaped() {
+        for (text, seen) in [
+            ("caf\u{e9} \u{4e2d}", "caf\u{e9} \u{4e2d}"),
+            ("two\nlines\n", "two\nlines\n"),
+            ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
+            ("\x1b[31mred", "\\u{1b}[31mred"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("over\rwritten", "over\\rwritten"),
+            ("a\u{202e}b", "a\\u{202e}b"),
+            ("a\u{2067}b\u{2069}", "a\\u{2067}b\\u{2069}"),
+            ("a\u{2028}b", "a\\u{2028}b"),
+        ] {
+            assert_eq!(visible(text), seen);
+        }
+    }
 
     #[test]
     fn thousands_stand_apart() {

@@ -216,6 +216,22 @@ fn a_full_disk_is_an_error() -> Result<()> {
 }
 
 #[test]
+fn a_comment_is_one_line_that_is_seen_whole() -> Result<()> {
+    for comment in ["a\nb", "\x1b[31mred", "a\u{202e}b", "\u{9b}1m"] {
+        let output = xdpfw(&["allow", "tcp", "80", "--comment", comment, "--dry-run"])?.output()?;
+        assert_eq!(output.status.code(), Some(2), "{comment:?}");
+        let said = text(&output.stderr);
+        assert_is_one_error(&said, "cannot be in a comment");
+        assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+    }
+    // What is quoted of a file, or of the command line, is escaped.
+    let output = xdpfw(&["allow", "\x1b]0;owned\x07", "--dry-run"])?.output()?;
+    let said = text(&output.stderr);
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+    Ok(())
+}
+
+#[test]
 fn an_error_nobody_can_read_keeps_its_exit_code() -> Result<()> {
     for arguments in [&["allow", "tcp", "99999"][..], &["default", "reject"]] {
         let (reader, writer) = std::io::pipe()?;

@@ -4,6 +4,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
+    process::Stdio,
 };
 
 use anyhow::{Context as _, Result};
@@ -168,13 +169,20 @@ fn the_first_rule_makes_the_file() -> Result<()> {
 }
 
 #[test]
-fn the_file_is_for_root_and_its_group() -> Result<()> {
+fn the_file_keeps_its_readers_and_nobody_else_writes_it() -> Result<()> {
     let host = Host::new()?;
-    for before in [0o600, 0o644, 0o666, 0o640] {
+    host.xdpfw(["allow", "tcp", "80"]).ok();
+    assert_eq!(policy_mode(&host)?, 0o640);
+    for (before, after) in [
+        (0o600, 0o600),
+        (0o644, 0o644),
+        (0o666, 0o644),
+        (0o640, 0o640),
+    ] {
         fs::write(host.policy(), POLICY)?;
         fs::set_permissions(host.policy(), fs::Permissions::from_mode(before))?;
         host.xdpfw(["allow", "tcp", "80"]).ok();
-        assert_eq!(policy_mode(&host)?, 0o640, "was {before:o}");
+        assert_eq!(policy_mode(&host)?, after, "was {before:o}");
     }
     // Nothing but the file is left in its directory.
     let files: Vec<_> = fs::read_dir(host.directory())?
@@ -194,7 +202,12 @@ fn a_link_stays_a_link() -> Result<()> {
     symlink("kept/elsewhere.toml", host.policy())?;
     host.xdpfw(["delete", "r2"]).ok();
     assert!(fs::symlink_metadata(host.policy())?.is_symlink());
-    assert!(!fs::read_to_string(target)?.contains("r2"));
+    assert!(!fs::read_to_string(&target)?.contains("r2"));
+    // Also where there is nothing at its end yet.
+    fs::remove_file(&target)?;
+    host.xdpfw(["allow", "tcp", "80"]).ok();
+    assert!(fs::symlink_metadata(host.policy())?.is_symlink());
+    assert!(fs::read_to_string(target)?.contains("tcp 80"));
     Ok(())
 }
 
@@ -431,5 +444,50 @@ fn quiet_commands_say_nothing_and_do_the_same() -> Result<()> {
     // Data is not messages, and errors are errors.
     assert!(host.xdpfw(["-q", "list"]).ok().contains("default pass"));
     assert_is_one_error(&host.xdpfw(["-q", "delete", "r9"]).fails(1), "no rule r9");
+    Ok(())
+}
+
+/// A command that has done what it was asked for says so, though its words are lost; one that
+/// was asked for words has failed.
+#[test]
+fn what_is_done_is_no_failure_for_want_of_room_for_its_words() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    fs::write(host.policy(), POLICY)?;
+    let codes = [
+        (&["up", "eth0"][..], 0),
+        (&["allow", "tcp", "8080"], 0),
+        (&["--json", "allow", "tcp", "8081"], 0),
+        (&["default", "drop"], 0),
+        (&["delete", "allow", "tcp", "8080"], 0),
+        (&["apply"], 0),
+        (&["list"], 1),
+        (&["--json", "list"], 1),
+        (&["status"], 1),
+        (&["stats"], 1),
+        (&["flows"], 1),
+        (&["apply", "--check"], 0),
+        (&["allow", "tcp", "1", "--dry-run"], 1),
+        (&["down"], 0),
+    ];
+    for (arguments, code) in codes {
+        let full = fs::File::options().write(true).open("/dev/full")?;
+        let mut command = host.xdpfw(arguments).command()?;
+        let output = command
+            .stdin(Stdio::null())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()?
+            .wait_with_output()?;
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        let is_told = said.contains("standard output");
+        // What has nothing to say has nothing to lose.
+        assert!(
+            is_told || arguments == ["apply", "--check"],
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(policy_text(host)?.contains("8081"));
     Ok(())
 }

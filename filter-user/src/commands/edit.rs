@@ -64,6 +64,7 @@ impl Edit {
         };
         let change = self.engine.change(&self.file).facts(facts);
         let applied = change.guarded(!self.force).commit()?;
+        printer.change_is_made();
         if let Some(summary) = &applied.summary {
             printer.detail(|| summary.clone());
         }

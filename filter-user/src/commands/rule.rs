@@ -13,7 +13,7 @@ use crate::{
     analysis,
     names::services,
     output::{ITEMS, Printer, RuleRow},
-    policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId},
+    policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId, parse_comment},
     system::ephemeral_ports,
 };
 
@@ -64,7 +64,9 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
     let place = Place::of(args)?;
     // In `tcp oracle`, `oracle/tcp` and `tcp 80,oracle`, too.
     let names = args.words.iter().flat_map(|word| word.split(['/', ',']));
-    let comment = args.comment.as_deref();
+    let comment = args.comment.as_deref().map(parse_comment).transpose();
+    let comment = comment.map_err(Failure::usage)?;
+    let comment = comment.as_deref();
     if args.dry_run {
         let mut file = context.policy_file()?;
         let done = settle(&mut file, action, matching, place, comment)?;

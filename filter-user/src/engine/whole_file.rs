@@ -7,8 +7,12 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-/// Who may read the policy: root, and its group.
+/// Who may read a new policy: root, and its group.
 const MODE: u32 = 0o640;
+/// Who may write any: its owner.
+const WRITTEN_BY_OTHERS: u32 = 0o022;
+/// Links to links that are followed; the kernel's own limit (`MAXSYMLINKS`).
+const MAX_LINKS: u32 = 40;
 
 /// Replaces a file: temporary file beside it, fsync, rename, fsync of the
 /// directory. On an error the old file is whole.
@@ -16,11 +20,8 @@ const MODE: u32 = 0o640;
 /// The temporary file has one name, which the lock keeps to one command: what a
 /// killed command left is replaced by the next.
 pub(super) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
-    // Through a link, so that the link stays and its target is replaced.
-    let path = match fs::canonicalize(path) {
-        Ok(path) => path,
-        Err(_) => path.to_owned(),
-    };
+    // Through a link, so that the link stays and its target is replaced, or made.
+    let path = real_path(path);
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -40,10 +41,20 @@ pub(super) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
 
 /// The one path of a file, whatever links lead to it; it need not exist.
 pub(super) fn real_path(path: &Path) -> PathBuf {
-    if let Ok(path) = fs::canonicalize(path) {
-        return path;
+    let mut path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for _ in 0..MAX_LINKS {
+        if let Ok(path) = fs::canonicalize(&path) {
+            return path;
+        }
+        // A link may lead to what is not there yet.
+        let Ok(target) = fs::read_link(&path) else {
+            break;
+        };
+        path = match path.parent() {
+            Some(parent) => parent.join(target),
+            None => target,
+        };
     }
-    let path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
     match (path.parent().map(fs::canonicalize), path.file_name()) {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
         _ => path,
@@ -61,11 +72,15 @@ fn write_new(path: &Path, contents: &[u8], old: Option<fs::Metadata>) -> io::Res
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    if let Some(old) = old {
-        // Whose it is, is the administrator's decision.
-        fchown(&file, Some(old.uid()), Some(old.gid()))?;
-    }
-    file.set_permissions(fs::Permissions::from_mode(MODE))?;
+    let mode = match old {
+        Some(old) => {
+            // Whose it is, and who may read it, is the administrator's decision.
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            old.mode() & 0o777 & !WRITTEN_BY_OTHERS
+        }
+        None => MODE,
+    };
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(contents)?;
     file.sync_all()
 }

@@ -1,13 +1,16 @@
 //! Where output goes: data to stdout, messages to stderr, colour where a
-//! terminal shows it.
+//! terminal shows it. Nothing that others wrote, in names, comments or files, gets to a
+//! terminal as anything but what it is: it is all escaped here.
 
 use std::io::{self, BufWriter, IsTerminal as _, Stderr, Stdout, Write as _};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ColorChoice;
 use serde::Serialize;
+
+use crate::text::visible;
 
 /// Writes data and messages.
 pub struct Printer {
@@ -16,6 +19,8 @@ pub struct Printer {
     verbosity: Verbosity,
     /// Lines of the picture that the next one replaces.
     frame: Option<usize>,
+    /// What was asked for is done, whatever becomes of the words about it.
+    is_done: bool,
 }
 
 /// How much is printed besides the data.
@@ -56,7 +61,7 @@ impl log::Log for Warnings {
             drop(writeln!(
                 err,
                 "{WARNING}warning:{WARNING:#} {}",
-                record.args()
+                visible(&record.args().to_string())
             ));
         }
     }
@@ -81,6 +86,26 @@ impl Printer {
             err: AutoStream::new(io::stderr(), color),
             verbosity,
             frame: None,
+            is_done: false,
+        }
+    }
+
+    /// Says that a change is made. From now on, a command has done what it was asked for: that
+    /// its words about it cannot be written is a warning, and no failure.
+    pub const fn change_is_made(&mut self) {
+        self.is_done = true;
+    }
+
+    /// What comes of an attempt to write to stdout.
+    fn written(&mut self, written: io::Result<()>) -> Result<()> {
+        match written {
+            Err(error) if self.is_done && error.kind() != io::ErrorKind::BrokenPipe => {
+                self.warning(&format!(
+                    "done, but standard output cannot be written: {error}"
+                ));
+                Ok(())
+            }
+            written => written.context("cannot write to standard output"),
         }
     }
 
@@ -93,8 +118,8 @@ impl Printer {
         if self.verbosity < Verbosity::Normal {
             return Ok(());
         }
-        writeln!(self.out, "{line}")?;
-        Ok(self.out.flush()?)
+        let written = writeln!(self.out, "{}", visible(line)).and_then(|()| self.out.flush());
+        self.written(written)
     }
 
     /// Prints data.
@@ -103,14 +128,15 @@ impl Printer {
     ///
     /// Stdout is closed.
     pub fn text(&mut self, text: &str) -> Result<()> {
-        write!(self.out, "{text}")?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            writeln!(self.out)?;
-        }
         if let Some(lines) = &mut self.frame {
             *lines += text.lines().count();
         }
-        Ok(self.out.flush()?)
+        let end = match text.is_empty() || text.ends_with('\n') {
+            true => "",
+            false => "\n",
+        };
+        let written = write!(self.out, "{}{end}", visible(text)).and_then(|()| self.out.flush());
+        self.written(written)
     }
 
     /// Prints data as one line of JSON.
@@ -121,9 +147,13 @@ impl Printer {
     pub fn json(&mut self, data: &impl Serialize) -> Result<()> {
         // There is no colour in it, so it need not pass where colour is removed.
         let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-        serde_json::to_writer(&mut out, data).map_err(io::Error::from)?;
-        out.write_all(b"\n")?;
-        Ok(out.flush()?)
+        let written = serde_json::to_writer(&mut out, data)
+            .map_err(io::Error::from)
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush());
+        // What could not be written is not tried again when it is dropped.
+        drop(out.into_parts());
+        self.written(written)
     }
 
     /// Begins the next picture of something that goes on: in place of the last
@@ -138,7 +168,8 @@ impl Printer {
         }
         if let Some(lines @ 1..) = self.frame.replace(0) {
             // Up to where the last picture began, and clear from there on.
-            write!(self.out, "\x1b[{lines}A\x1b[J")?;
+            let written = write!(self.out, "\x1b[{lines}A\x1b[J");
+            return self.written(written);
         }
         Ok(())
     }
@@ -146,21 +177,21 @@ impl Printer {
     /// Says something in passing; nothing if quiet.
     pub fn note(&mut self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
-            self.message(text);
+            self.message(None, text);
         }
     }
 
     /// Says how something was done, if that is wanted.
     pub fn detail(&mut self, text: impl FnOnce() -> String) {
         if self.verbosity >= Verbosity::Verbose {
-            self.message(&text());
+            self.message(None, &text());
         }
     }
 
     /// Warns; nothing if quiet.
     pub fn warning(&mut self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
-            self.message(&format!("{WARNING}warning:{WARNING:#} {text}"));
+            self.message(Some((WARNING, "warning:")), text);
         }
     }
 
@@ -168,11 +199,15 @@ impl Printer {
     pub fn error(&mut self, text: &str) {
         // Whatever was quoted in it, an error is one line.
         let line = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-        self.message(&format!("{ERROR}error:{ERROR:#} {line}"));
+        self.message(Some((ERROR, "error:")), &line);
     }
 
-    fn message(&mut self, text: &str) {
+    fn message(&mut self, kind: Option<(Style, &str)>, text: &str) {
+        let text = visible(text);
         // Where stderr is closed there is nobody to tell.
-        drop(writeln!(self.err, "{text}"));
+        drop(match kind {
+            Some((style, kind)) => writeln!(self.err, "{style}{kind}{style:#} {text}"),
+            None => writeln!(self.err, "{text}"),
+        });
     }
 }

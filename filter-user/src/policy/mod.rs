@@ -20,7 +20,7 @@ pub use self::{
     packet::{Carried, Packet},
     prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
-    rule::{Action, Rule, RuleId},
+    rule::{Action, Rule, RuleId, parse_comment},
     text::{PolicyText, RuleText},
 };
 

@@ -3,6 +3,22 @@
 use std::{fmt, str::FromStr};
 
 use super::Match;
+use crate::text::is_unseen;
+
+/// A comment as rules may have it: one line, all of which is seen.
+///
+/// # Errors
+///
+/// Another one would show what is not there.
+pub fn parse_comment(text: &str) -> Result<String, String> {
+    match text.chars().find(|&c| is_unseen(c)) {
+        Some(c) => Err(format!(
+            "`{}` cannot be in a comment (say it in plain text)",
+            c.escape_default()
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
 
 /// What a rule does with the packets it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

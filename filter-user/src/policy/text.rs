@@ -9,7 +9,7 @@ use serde::{
 
 use super::{
     Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, Match, MatchSpec, NonIp, Part, Policy,
-    PrefixText, Replies, Rule, RuleId, is_interface_name,
+    PrefixText, Replies, Rule, RuleId, is_interface_name, parse_comment,
 };
 use crate::ports::PortSpec;
 
@@ -418,11 +418,12 @@ impl RuleText {
             };
             (key, error.item, error.message)
         })?;
+        let comment = self.comment.as_deref().map(parse_comment).transpose();
         Ok(Rule {
             id,
             action,
             matches: matching,
-            comment: self.comment.clone(),
+            comment: comment.map_err(|message| ("comment", 0, message))?,
         })
     }
 }
