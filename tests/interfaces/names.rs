@@ -34,6 +34,22 @@ fn an_unknown_interface_is_named_with_those_there_are() -> Result<()> {
     Ok(())
 }
 
+/// The kernel takes names that no policy can have.
+#[test]
+fn a_name_that_could_not_be_read_again_is_not_written() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.run("ip", ["link", "set", "eth0", "down"])?;
+    host.run("ip", ["link", "set", "eth0", "name", "e\u{1}0"])?;
+    host.run("ip", ["link", "set", "e\u{1}0", "up"])?;
+    let said = host.xdpfw(["up", "e\u{1}0"]).fails(2);
+    assert_is_one_error(&said, "is no name for a policy");
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+    assert!(!host.policy().exists());
+    host.xdpfw(["allow", "tcp", "22"]).ok();
+    Ok(())
+}
+
 #[test]
 fn names_with_dots_are_names() -> Result<()> {
     let lab = Lab::new()?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::{
-    Context, Exit,
+    Context, Exit, Failure,
     edit::{beyond, refuse_other_file, report_more},
     require_root, warn, warn_without_mac,
 };
@@ -14,7 +14,7 @@ use crate::{
     engine::{Engine, Facts, Join, Joined, ModeWish, PolicyFile},
     netlink::{Interface, default_route_interfaces, interfaces},
     output::{Printer, closed_line},
-    policy::{DefaultAction, Policy, Replies},
+    policy::{DefaultAction, Policy, Replies, is_interface_name},
     system::{ephemeral_ports, forwarding, published_ports, sockets},
 };
 
@@ -52,6 +52,11 @@ enum ModeArg {
 /// again if the command line named them, and stay if they are the policy's.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
+    if let Some(name) = args.interfaces.iter().find(|name| !is_interface_name(name)) {
+        let name = name.escape_debug();
+        let message = format!("`{name}` is no name for a policy (rename the interface)");
+        return Err(Failure::usage(message).into());
+    }
     let engine = Engine::exclusive()?;
     let mut file = context.policy_file()?;
     if !args.force {

@@ -1,12 +1,13 @@
 //! Sources of policies: where the policy of a change comes from, and where it is saved.
 
 use std::{
+    borrow::Cow,
     fs, io,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::whole_file;
 use crate::{
@@ -142,6 +143,20 @@ impl PolicyFile {
     }
 }
 
+impl PolicyFile {
+    /// What is to be saved. It is read back first: a file that the next command could not read
+    /// would leave nothing but `down` to be done.
+    fn check(&self) -> Result<Cow<'_, str>> {
+        let contents = self.contents();
+        let read = PolicyDocument::parse(contents.clone().into_owned().into_bytes())?;
+        ensure!(
+            read.policy() == self.policy(),
+            "what was written says something else than was meant"
+        );
+        Ok(contents)
+    }
+}
+
 impl Deref for PolicyFile {
     type Target = PolicyDocument;
 
@@ -173,7 +188,8 @@ impl PolicySource for PolicyFile {
         if !self.is_changed() {
             return Ok(());
         }
-        whole_file::write(&self.path, self.contents().as_bytes())
+        self.check()
+            .and_then(|contents| Ok(whole_file::write(&self.path, contents.as_bytes())?))
             .with_context(|| format!("cannot save {}", self.path.display()))
     }
 
