@@ -319,6 +319,31 @@ fn a_second_command_waits_for_the_first() -> Result<()> {
     Ok(())
 }
 
+/// A pager, or a terminal that was stopped, keeps nobody from changing anything.
+#[test]
+fn output_that_nobody_reads_holds_nothing_up() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    // More than a pipe takes in.
+    let rules: String = (1..=2000)
+        .map(|port| format!("[[rule]]\nallow = \"tcp {port}\"\ncomment = \"of many\"\n"))
+        .collect();
+    let policy = format!("version = 1\ninterfaces = [\"eth0\"]\n{rules}");
+    host.xdpfw(["apply", "-"]).stdin(policy).ok();
+    for arguments in [&["list"][..], &["--json", "list"]] {
+        let mut reader = start(host.xdpfw(arguments))?;
+        assert_eq!(ended(&mut reader, Duration::from_millis(500))?, None);
+        let mut writer = start(host.xdpfw(["allow", "udp", "53"]))?;
+        let status = ended(&mut writer, PATIENCE)?;
+        reader.kill()?;
+        reader.wait()?;
+        let status = status.context("it waits for the reader")?;
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
+    Ok(())
+}
+
 fn is_traced(host: &Host) -> bool {
     host.status()["traced"] == true
 }

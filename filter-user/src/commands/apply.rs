@@ -45,9 +45,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     if args.check {
         return check(&read()?, context, printer);
     }
-    let edit = Edit::replace(read, args.force)?;
-    let policy = edit.file.policy();
+    let mut edit = Edit::replace(read, args.force)?;
     let applied = edit.commit(printer)?;
+    let policy = edit.file.policy();
     let rules = policy.rules.len();
     printer.line(&format!(
         "default {}, {rules} rule{}   {}{}",
@@ -122,6 +122,7 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
             "the saved policy (nothing is up)",
         ),
     };
+    drop(engine);
     let difference = Difference::between(&base, file.policy());
     if context.json() {
         printer.json(&difference)?;

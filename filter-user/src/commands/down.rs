@@ -62,6 +62,8 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     if staying.is_empty() && failed.is_none() {
         failed = store.clear().err();
     }
+    // Nobody waits for whoever reads what is printed.
+    drop(engine);
     printer.change_is_made();
     if leaving.is_empty() && strays.is_empty() {
         printer.note("nothing was up");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::{Context, Exit, Failure, require_root};
 use crate::{
@@ -13,7 +13,8 @@ use crate::{
 /// The policy file and the filter, for one command alone.
 pub(super) struct Edit {
     pub(super) file: PolicyFile,
-    engine: Engine,
+    /// Given up with the change: nobody waits for whoever reads what is printed of it.
+    engine: Option<Engine>,
     force: bool,
     /// Whether the policy is that of the file but for an edit.
     is_edit: bool,
@@ -28,9 +29,11 @@ impl Edit {
     pub(super) fn begin(context: &Context, force: bool) -> Result<Self> {
         let mut edit = Self::replace(|| context.policy_file(), force)?;
         edit.is_edit = true;
-        edit.beyond = beyond(&edit.engine, &edit.file);
-        if !force {
-            refuse_more(&edit, context)?;
+        if let Some(engine) = &edit.engine {
+            edit.beyond = beyond(engine, &edit.file);
+            if !force {
+                refuse_more(&edit, engine, context)?;
+            }
         }
         Ok(edit)
     }
@@ -42,7 +45,7 @@ impl Edit {
         let engine = Engine::exclusive()?;
         Ok(Self {
             file: read()?,
-            engine,
+            engine: Some(engine),
             force,
             is_edit: false,
             beyond: None,
@@ -50,20 +53,22 @@ impl Edit {
     }
 
     /// Saves the file and puts its policy in force, if the filter is up.
-    pub(super) fn commit(&self, printer: &mut Printer) -> Result<Applied> {
-        let changed = beyond(&self.engine, &self.file);
-        let facts = match self.engine.live() {
+    pub(super) fn commit(&mut self, printer: &mut Printer) -> Result<Applied> {
+        let engine = self.engine.take().context("a change is made once")?;
+        let changed = beyond(&engine, &self.file);
+        let facts = match engine.live() {
             // Nothing means anything else than before.
             Some(_) if self.is_edit && changed.is_none() => Facts::Kept,
             _ if self.force => Facts::Renewed,
             _ => Facts::Followed,
         };
-        let followed = match (facts, self.engine.live()) {
+        let followed = match (facts, engine.live()) {
             (Facts::Followed | Facts::Renewed, Some(live)) => changed_facts(live)?,
             _ => Vec::new(),
         };
-        let change = self.engine.change(&self.file).facts(facts);
+        let change = engine.change(&self.file).facts(facts);
         let applied = change.guarded(!self.force).commit()?;
+        drop(engine);
         printer.change_is_made();
         if let Some(summary) = &applied.summary {
             printer.detail(|| summary.clone());
@@ -112,9 +117,9 @@ pub(super) fn refuse_other_file(engine: &Engine, file: &PolicyFile, path: &Path)
 }
 
 /// Refuses to put more in force than the edit.
-fn refuse_more(edit: &Edit, context: &Context) -> Result<()> {
+fn refuse_more(edit: &Edit, engine: &Engine, context: &Context) -> Result<()> {
     let path = context.policy_path();
-    refuse_other_file(&edit.engine, &edit.file, path)?;
+    refuse_other_file(engine, &edit.file, path)?;
     let Some(beyond) = &edit.beyond else {
         return Ok(());
     };

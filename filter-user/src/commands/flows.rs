@@ -30,14 +30,16 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     let engine = Engine::shared()?;
     let generation = &engine.must_be_up()?.generation;
     let (fill, flows) = read(generation)?;
-    let clock = &generation.record().clock;
+    let clock = generation.record().clock;
+    let records = generation.record().policy.records_flows();
+    drop(engine);
     if context.json() {
-        printer.json(&Flows::new(fill, &flows, clock, args.top))?;
+        printer.json(&Flows::new(fill, &flows, &clock, args.top))?;
     } else {
         let top = args.top.or(Some(ROWS));
-        printer.text(&Flows::new(fill, &flows, clock, top).to_string())?;
+        printer.text(&Flows::new(fill, &flows, &clock, top).to_string())?;
     }
-    if !generation.record().policy.records_flows() {
+    if !records {
         printer
             .note("nothing is recorded: the policy drops nothing, or `replies` is not \"flows\"");
     }

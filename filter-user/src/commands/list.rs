@@ -25,21 +25,17 @@ pub struct Args {}
 pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let engine = Engine::shared()?;
+    let mut warnings = Vec::new();
     let (list, shadowed) = match engine.live() {
         Some(live) => {
             let record = live.generation.record();
-            if let Some(warning) = unapplied(context, &engine, record) {
-                printer.warning(&warning.to_string());
-            }
-            for warning in thawed(live)? {
-                printer.warning(&warning.to_string());
-            }
+            warnings.extend(unapplied(context, &engine, record));
+            warnings.extend(thawed(live)?);
             let shadowed = unreachable(&record.policy, record.environment.ephemeral);
             let counters = live.generation.snapshot()?;
             (List::new(&record.policy, &counters, &shadowed), shadowed)
         }
         None => {
-            printer.note("not up; the rules are those of the policy file");
             let file = context.policy_file()?;
             let policy = file.policy();
             let shadowed = unreachable(policy, ephemeral_ports());
@@ -47,6 +43,14 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             (List::new(policy, &counters, &shadowed), shadowed)
         }
     };
+    let is_up = engine.live().is_some();
+    drop(engine);
+    if !is_up {
+        printer.note("not up; the rules are those of the policy file");
+    }
+    for warning in warnings {
+        printer.warning(&warning.to_string());
+    }
     if context.json() {
         printer.json(&list)?;
     } else {

@@ -29,6 +29,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     require_root()?;
     let engine = Engine::shared()?;
     let store = engine.store();
+    let mut memory = None;
     let status = match engine.live() {
         Some(live) => {
             let record = live.generation.record();
@@ -47,11 +48,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
                 true => Some(flows::read(&live.generation)?.0),
                 false => None,
             };
-            if let Some(flows) = &flows {
-                printer.detail(|| {
-                    format!("flows take {} KiB", thousands(flows.memory_bytes() / 1024))
-                });
-            }
+            memory = flows.as_ref().map(|fill| fill.memory_bytes());
             Status::new(
                 record,
                 &live.attached,
@@ -61,7 +58,6 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             )
         }
         None => {
-            printer.note("not up (say `xdpfw up IFACE`)");
             let file = context.policy_file()?;
             let mut warnings = unfiltered(file.policy(), &[])?;
             if warnings.is_empty() && store.link_count()? > 0 {
@@ -71,6 +67,14 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             Status::not_up(file.policy(), warnings)
         }
     };
+    let is_up = engine.live().is_some();
+    drop(engine);
+    if !is_up {
+        printer.note("not up (say `xdpfw up IFACE`)");
+    }
+    if let Some(bytes) = memory {
+        printer.detail(|| format!("flows take {} KiB", thousands(bytes / 1024)));
+    }
     if context.json() {
         printer.json(&status)?;
     } else {

@@ -79,6 +79,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     let change = engine.change(&file).join(join).facts(facts);
     let change = change.guarded(!args.force);
     let applied = change.commit()?;
+    drop(engine);
     printer.change_is_made();
 
     // Everything is done before anything is printed.

@@ -2,7 +2,9 @@
 
 use std::{
     fs::{self, TryLockError},
-    thread,
+    io,
+    os::unix::fs::FileExt as _,
+    process, thread,
     time::{Duration, Instant},
 };
 
@@ -10,15 +12,18 @@ use anyhow::{Context as _, Result};
 
 use super::{Error, runtime};
 
-/// How long to wait for another command; the slowest take a second or two.
+/// How long to wait for one other command; the slowest take a second or two. A queue may take
+/// longer: it moves.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// After how long it is said what is waited for.
+const SILENCE: Duration = Duration::from_secs(2);
 /// How long to sleep between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held until dropped, or until the process ends however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: fs::File,
+    file: fs::File,
 }
 
 impl Lock {
@@ -28,7 +33,7 @@ impl Lock {
     ///
     /// Another command takes too long, or the lock's file cannot be made.
     pub fn shared() -> Result<Self> {
-        Self::wait(fs::File::try_lock_shared)
+        Self::wait(runtime::lock()?, fs::File::try_lock_shared, PATIENCE)
     }
 
     /// Waits until no other command runs.
@@ -37,18 +42,40 @@ impl Lock {
     ///
     /// As for [`Lock::shared`].
     pub fn exclusive() -> Result<Self> {
-        Self::wait(fs::File::try_lock)
+        Self::exclusive_of(runtime::lock()?, PATIENCE)
     }
 
-    fn wait(attempt: impl Fn(&fs::File) -> Result<(), TryLockError>) -> Result<Self> {
-        let file = runtime::lock()?;
-        let deadline = Instant::now() + PATIENCE;
+    fn exclusive_of(file: fs::File, patience: Duration) -> Result<Self> {
+        let lock = Self::wait(file, fs::File::try_lock, patience)?;
+        // By this, those who wait see that the queue moves. If it fails, they wait less long.
+        drop(lock.file.write_all_at(&process::id().to_ne_bytes(), 0));
+        Ok(lock)
+    }
+
+    fn wait(
+        file: fs::File,
+        attempt: impl Fn(&fs::File) -> Result<(), TryLockError>,
+        patience: Duration,
+    ) -> Result<Self> {
+        let begin = Instant::now();
+        let (mut deadline, mut holder) = (begin + patience, holder(&file).ok());
+        let mut is_said = false;
         loop {
             match attempt(&file) {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(PAUSE),
+                Ok(()) => return Ok(Self { file }),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(PAUSE);
+                    let now = self::holder(&file).ok();
+                    if now != holder {
+                        (deadline, holder) = (Instant::now() + patience, now);
+                    }
+                    if !is_said && begin.elapsed() > SILENCE {
+                        log::warn!("waiting for other xdpfw commands; see `fuser /run/xdpfw/lock`");
+                        is_said = true;
+                    }
+                }
                 Err(TryLockError::WouldBlock) => {
-                    let seconds = PATIENCE.as_secs();
+                    let seconds = patience.as_secs();
                     return Err(Error::Busy { seconds }.into());
                 }
                 Err(TryLockError::Error(error)) => {
@@ -56,5 +83,51 @@ impl Lock {
                 }
             }
         }
+    }
+}
+
+/// The process that held the lock last for itself.
+fn holder(file: &fs::File) -> io::Result<[u8; 4]> {
+    let mut process = [0; 4];
+    file.read_exact_at(&mut process, 0)?;
+    Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long those who wait do so for one holder.
+    const SHORT: Duration = Duration::from_millis(500);
+
+    /// Takes the lock while another holds it for longer than anybody waits for one holder;
+    /// whether that one `moves` as a queue does.
+    fn take(moves: bool) -> Result<bool> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("lock");
+        let open = || {
+            let mut options = fs::File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(&path)
+        };
+        let other = open()?;
+        other.lock()?;
+        let file = open()?;
+        let waiting = thread::spawn(move || Lock::exclusive_of(file, SHORT).is_ok());
+        for holder in 0..10_u32 {
+            if moves {
+                other.write_all_at(&holder.to_ne_bytes(), 0)?;
+            }
+            thread::sleep(SHORT / 5);
+        }
+        other.unlock()?;
+        Ok(waiting.join().unwrap_or(false))
+    }
+
+    #[test]
+    fn a_queue_that_moves_is_waited_for_and_one_holder_is_not() -> Result<()> {
+        assert!(take(true)?);
+        assert!(!take(false)?);
+        Ok(())
     }
 }
