@@ -4,7 +4,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
-use xdpfw_tests::{End, Family, Host, Lab, Link, Tally, add_ipv6, link, servers::TcpServer};
+use xdpfw_tests::{
+    End, Family, Host, Lab, Link, Sender, Tally, add_ipv6, link, packets,
+    servers::{self, TcpServer},
+};
 
 use crate::{
     ANY, assert_answered, assert_says, curl,
@@ -77,6 +80,45 @@ fn a_guest_on_the_hosts_own_bridge_is_answered() -> Result<()> {
         let moved = Tally::of(&lab.host)?.since(&before);
         assert_eq!(moved.packets("drop default"), 1, "{moved:?}");
     }
+    Ok(())
+}
+
+/// What a guest sends in the host's own name, from a port of the bridge that was there when
+/// the filter came up or from one that came later, is no question of the host's.
+#[test]
+fn a_guest_in_the_hosts_name_opens_nothing() -> Result<()> {
+    let lab = bridged()?;
+    let (near, far) = (lab.link().near(), lab.link().far());
+    let mut guests = Vec::new();
+    let mut add_guest = |port: &str| -> Result<()> {
+        let guest = Host::new()?;
+        let inside = link(&lab.host, &guest)?;
+        run(&lab.host, &format!("ip address flush dev {port}"))?;
+        run(&lab.host, &format!("ip link set {port} master br0"))?;
+        guests.push((guest, inside));
+        Ok(())
+    };
+    add_guest("eth1")?;
+    filter(&lab.host, &["eth0"], "rule = [{ allow = 'ssh' }]");
+    add_guest("eth2")?;
+
+    let answer = packets::udp(far.at(5000), near.at(40_000), b"answer");
+    let mut peer = Sender::new(&lab.peer, far)?;
+    for (guest, inside) in &guests {
+        let question = packets::udp(near.at(40_000), far.at(5000), b"question");
+        let frame = packets::frame(inside.far(), far, &question);
+        let heard = servers::bind(&lab.peer, (far.address, 5000))?;
+        Sender::of_frames(guest, inside.far())?.send_all([frame])?;
+        assert_eq!(servers::received(&heard)?, "question");
+        let before = Tally::of(&lab.host)?;
+        peer.send_all([&answer])?;
+        Tally::assert_moved(&lab.host, &before, &[("drop default", 1), ("udp/40000", 1)])?;
+    }
+    // The same from the host itself.
+    let asking = servers::bind(&lab.host, (near.address, 40_000))?;
+    asking.send_to(b"question", (far.address, 5000))?;
+    peer.send_all([&answer])?;
+    assert_eq!(servers::received(&asking)?, "answer");
     Ok(())
 }
 
