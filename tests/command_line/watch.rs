@@ -344,6 +344,26 @@ fn output_that_nobody_reads_holds_nothing_up() -> Result<()> {
     Ok(())
 }
 
+/// `apply -` waits for its text, and nobody for that.
+#[test]
+fn a_policy_that_is_not_there_yet_holds_nothing_up() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    let mut command = host.xdpfw(["apply", "-"]).command()?;
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut slow = command.spawn()?;
+    assert_eq!(ended(&mut slow, Duration::from_millis(300))?, None);
+    let mut other = start(host.xdpfw(["allow", "tcp", "443"]))?;
+    let status = ended(&mut other, PATIENCE)?;
+    slow.kill()?;
+    slow.wait()?;
+    let status = status.context("it waits for the text")?;
+    assert_eq!(status.code(), Some(0));
+    Ok(())
+}
+
 fn is_traced(host: &Host) -> bool {
     host.status()["traced"] == true
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::{PermissionsExt as _, lchown, symlink},
     process::Stdio,
 };
 
@@ -207,7 +207,15 @@ fn a_link_stays_a_link() -> Result<()> {
     fs::remove_file(&target)?;
     host.xdpfw(["allow", "tcp", "80"]).ok();
     assert!(fs::symlink_metadata(host.policy())?.is_symlink());
-    assert!(fs::read_to_string(target)?.contains("tcp 80"));
+    assert!(fs::read_to_string(&target)?.contains("tcp 80"));
+    // Another's link does not choose where root makes a file.
+    fs::remove_file(&target)?;
+    fs::remove_file(host.policy())?;
+    symlink("kept/elsewhere.toml", host.policy())?;
+    lchown(host.policy(), Some(65_534), Some(65_534))?;
+    host.xdpfw(["allow", "tcp", "80"]).ok();
+    assert!(!target.exists());
+    assert!(policy_text(&host)?.contains("tcp 80"));
     Ok(())
 }
 

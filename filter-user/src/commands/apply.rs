@@ -41,11 +41,14 @@ pub struct Args {
 ///
 /// The file is no policy, or the change cannot be made; nothing changes then.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    let read = || read(args.file.as_deref(), context);
+    let source = args.file.as_deref();
     if args.check {
-        return check(&read()?, context, printer);
+        return check(&policy(Text::read(source)?, context)?, context, printer);
     }
-    let mut edit = Edit::replace(read, args.force)?;
+    require_root()?;
+    // Before the lock is taken: a pipe may be read for as long as its writer likes.
+    let text = Text::read(source)?;
+    let mut edit = Edit::replace(|| policy(text, context), args.force)?;
     let applied = edit.commit(printer)?;
     let policy = edit.file.policy();
     let rules = policy.rules.len();
@@ -64,24 +67,41 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     Ok(Exit::Done)
 }
 
-fn read(source: Option<&str>, context: &Context) -> Result<PolicyFile> {
+/// The text of a policy that does not stand in the policy file, and where it comes from.
+struct Text<'a> {
+    origin: &'a str,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Text<'a> {
+    /// Reads the file or standard input; `None` means the policy file.
+    fn read(source: Option<&'a str>) -> Result<Option<Self>> {
+        let (origin, bytes) = match source {
+            None => return Ok(None),
+            Some("-") => {
+                let mut bytes = Vec::new();
+                io::stdin().read_to_end(&mut bytes)?;
+                ("standard input", bytes)
+            }
+            Some(source) => match fs::read(source) {
+                Ok(bytes) => (source, bytes),
+                Err(error) => return Err(cannot_read(Path::new(source), error)),
+            },
+        };
+        Ok(Some(Self { origin, bytes }))
+    }
+}
+
+/// The policy that is to be in force, as it is to be saved.
+fn policy(text: Option<Text<'_>>, context: &Context) -> Result<PolicyFile> {
     let path = context.policy_path();
-    match source {
+    match text {
+        Some(Text { origin, bytes }) => Ok(PolicyFile::replacing(path, origin, bytes)?),
         None if path.exists() => context.policy_file(),
-        None => Err(Failure::new(
-            Exit::Failed,
-            format!("there is no policy at {}", path.display()),
-        )
-        .into()),
-        Some("-") => {
-            let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes)?;
-            Ok(PolicyFile::replacing(path, "standard input", bytes)?)
+        None => {
+            let message = format!("there is no policy at {}", path.display());
+            Err(Failure::new(Exit::Failed, message).into())
         }
-        Some(source) => match fs::read(source) {
-            Ok(bytes) => Ok(PolicyFile::replacing(path, source, bytes)?),
-            Err(error) => Err(cannot_read(Path::new(source), error)),
-        },
     }
 }
 

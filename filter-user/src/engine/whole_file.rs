@@ -7,6 +7,8 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
+use rustix::process::geteuid;
+
 /// Who may read a new policy: root, and its group.
 const MODE: u32 = 0o640;
 /// Who may write any: its owner.
@@ -46,8 +48,11 @@ pub(super) fn real_path(path: &Path) -> PathBuf {
         if let Ok(path) = fs::canonicalize(&path) {
             return path;
         }
-        // A link may lead to what is not there yet.
-        let Ok(target) = fs::read_link(&path) else {
+        // A link may lead to what is not there yet, if it is ours: another's would have us
+        // make files wherever they like.
+        let is_ours = fs::symlink_metadata(&path)
+            .is_ok_and(|link| link.uid() == 0 || link.uid() == geteuid().as_raw());
+        let Some(target) = fs::read_link(&path).ok().filter(|_| is_ours) else {
             break;
         };
         path = match path.parent() {

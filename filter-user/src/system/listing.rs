@@ -1,8 +1,6 @@
 //! Runs other programs that know what the kernel does not tell, and reads what they list.
 
 use std::{
-    env,
-    ffi::OsString,
     io::Read as _,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -13,8 +11,9 @@ use std::{
 /// How long a program may take. The largest rule sets of packet filters take a second.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Where programs for administrators are, which `su` leaves out of `PATH`.
-const ADMINISTRATORS: &str = "/usr/sbin:/sbin";
+/// Where programs are that root runs. Not where the caller's `PATH` says: others may have a
+/// say in that.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program that lists something.
 pub(super) struct Listing {
@@ -25,14 +24,10 @@ pub(super) struct Listing {
 impl Listing {
     /// Starts it; `None` if it is not there.
     pub(super) fn start(program: &str, arguments: &[&str]) -> Option<Self> {
-        let mut path = env::var_os("PATH").unwrap_or_default();
-        if !path.is_empty() {
-            path.push(":");
-        }
-        path.push(OsString::from(ADMINISTRATORS));
         let mut child = Command::new(program)
             .args(arguments)
-            .env("PATH", path)
+            .env_clear()
+            .env("PATH", PATH)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
