@@ -12,7 +12,7 @@ use xdpfw_common::{
     abi::{BARE_MARK, BARE_MARK_CB, FlowKey, FlowState, Note, Origin, Table},
     flows::{self, Carries, Conversation, Memory, Recorder},
     verdict,
-    wire::Frame as _,
+    wire::ethernet,
 };
 use xdpfw_ebpf::packet::Packet;
 
@@ -31,8 +31,6 @@ use crate::{
 const HEADERS: usize = 14 + 20 + 20;
 /// The same for all but IPv4: two tags, IPv6.
 const LONGER_HEADERS: usize = 14 + 2 * 4 + 40 + 20;
-/// Where the source is in an Ethernet header, in bytes.
-const SOURCE_MAC: usize = 6;
 /// How much of a packet is brought together if its headers are not, in bytes.
 const PULLED: u32 = 128;
 
@@ -68,7 +66,7 @@ fn record(ctx: &TcContext) {
         return;
     };
     if origin == Origin::Forwarded
-        && let Some(mac) = packet.read::<[u8; 6]>(SOURCE_MAC)
+        && let Some(mac) = ethernet::source(&packet)
         && bridges::is_forged(&flow.key, skb.ingress_ifindex, skb.ifindex, mac)
     {
         return;

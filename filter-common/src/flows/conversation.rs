@@ -146,8 +146,7 @@ impl<'a> Conversation<'a> {
 
     /// That of the packet that an ICMP error quotes, which left from here: its IP header and
     /// at least eight bytes behind it (RFC 792; RFC 4443, section 3). What the error is about
-    /// is an answer to that packet. `error` is what carries it, over the
-    /// same version of IP.
+    /// is an answer to that packet. `error` is what carries it, over the same version of IP.
     #[inline(always)]
     pub fn quoted<F: Frame + ?Sized>(frame: &'a F, error: &Ip<'_>) -> Option<Self> {
         let start = frame.settle(error.payload.offset + icmp::LEN);

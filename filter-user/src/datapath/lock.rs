@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Held until dropped, or until the process ends however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    file: fs::File,
+    _file: fs::File,
 }
 
 impl Lock {
@@ -42,14 +42,7 @@ impl Lock {
     ///
     /// As for [`Lock::shared`].
     pub fn exclusive() -> Result<Self> {
-        Self::exclusive_of(runtime::lock()?, PATIENCE)
-    }
-
-    fn exclusive_of(file: fs::File, patience: Duration) -> Result<Self> {
-        let lock = Self::wait(file, fs::File::try_lock, patience)?;
-        // By this, those who wait see that the queue moves. If it fails, they wait less long.
-        drop(lock.file.write_all_at(&process::id().to_ne_bytes(), 0));
-        Ok(lock)
+        Self::wait(runtime::lock()?, fs::File::try_lock, PATIENCE)
     }
 
     fn wait(
@@ -62,7 +55,12 @@ impl Lock {
         let mut is_said = false;
         loop {
             match attempt(&file) {
-                Ok(()) => return Ok(Self { file }),
+                Ok(()) => {
+                    // By this, those who wait see that the queue moves. If it fails, they
+                    // wait less long.
+                    drop(file.write_all_at(&process::id().to_ne_bytes(), 0));
+                    return Ok(Self { _file: file });
+                }
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     thread::sleep(PAUSE);
                     let now = self::holder(&file).ok();
@@ -86,7 +84,7 @@ impl Lock {
     }
 }
 
-/// The process that held the lock last for itself.
+/// The process that got the lock last.
 fn holder(file: &fs::File) -> io::Result<[u8; 4]> {
     let mut process = [0; 4];
     file.read_exact_at(&mut process, 0)?;
@@ -113,7 +111,7 @@ mod tests {
         let other = open()?;
         other.lock()?;
         let file = open()?;
-        let waiting = thread::spawn(move || Lock::exclusive_of(file, SHORT).is_ok());
+        let waiting = thread::spawn(move || Lock::wait(file, fs::File::try_lock, SHORT).is_ok());
         for holder in 0..10_u32 {
             if moves {
                 other.write_all_at(&holder.to_ne_bytes(), 0)?;

@@ -70,9 +70,8 @@ pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut pin).map(drop)
 }
 
-/// The interface that an XDP link is attached to, 0 if it is gone, and the link's program;
-/// `None` if the link is another one.
-pub(super) fn xdp_link(link: &OwnedFd) -> io::Result<Option<(u32, u32)>> {
+/// What the kernel says of a link.
+pub(super) fn link_info(link: &OwnedFd) -> io::Result<bpf_link_info> {
     // SAFETY: a struct of plain integers, all of which may be zero.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     let mut get = attributes();
@@ -80,6 +79,13 @@ pub(super) fn xdp_link(link: &OwnedFd) -> io::Result<Option<(u32, u32)>> {
     get.info.info_len = size_of::<bpf_link_info>() as u32;
     get.info.info = std::ptr::from_mut(&mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut get)?;
+    Ok(info)
+}
+
+/// The interface that an XDP link is attached to, 0 if it is gone, and the link's program;
+/// `None` if the link is another one.
+pub(super) fn xdp_link(link: &OwnedFd) -> io::Result<Option<(u32, u32)>> {
+    let info = link_info(link)?;
     if info.type_ != bpf_link_type::BPF_LINK_TYPE_XDP as u32 {
         return Ok(None);
     }

@@ -11,9 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya_obj::generated::{
-    BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type,
-};
+use aya_obj::generated::{BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_type};
 
 use super::EgressRefusal;
 use crate::{
@@ -127,13 +125,7 @@ fn open_link(create: &mut bpf_attr) -> io::Result<OwnedFd> {
 
 /// The interface that a TCX link is attached to.
 fn interface_of(link: &OwnedFd) -> io::Result<Option<u32>> {
-    // SAFETY: a struct of plain integers, all of which may be zero.
-    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
-    let mut get = attributes();
-    get.info.bpf_fd = link.as_raw_fd() as u32;
-    get.info.info_len = size_of::<bpf_link_info>() as u32;
-    get.info.info = std::ptr::from_mut(&mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut get)?;
+    let info = syscall::link_info(link)?;
     if info.type_ != bpf_link_type::BPF_LINK_TYPE_TCX as u32 {
         return Ok(None);
     }
