@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, TryLockError},
-    io,
+    io::{self, IsTerminal as _},
     os::unix::fs::FileExt as _,
     process, thread,
     time::{Duration, Instant},
@@ -15,7 +15,8 @@ use super::{Error, runtime};
 /// How long to wait for one other command; the slowest take a second or two. A queue may take
 /// longer: it moves.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// After how long it is said what is waited for.
+/// After how long somebody at a terminal is told what is waited for. A program that reads
+/// what a command says has no use for it.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long to sleep between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -67,7 +68,7 @@ impl Lock {
                     if now != holder {
                         (deadline, holder) = (Instant::now() + patience, now);
                     }
-                    if !is_said && begin.elapsed() > SILENCE {
+                    if !is_said && begin.elapsed() > SILENCE && io::stderr().is_terminal() {
                         log::warn!("waiting for other xdpfw commands; see `fuser /run/xdpfw/lock`");
                         is_said = true;
                     }
