@@ -98,13 +98,19 @@ fn segments_longer_than_any_datagram_are_filtered_in_the_stack() -> Result<()> {
         allow_aggregates(host, &end.interface)?;
     }
     lab.host.xdpfw(["up", "eth0", "--mode", "generic"]).ok();
-    for packets in fetch_both_ways(&lab)? {
-        assert_eq!(
-            packets < (DOCUMENT / 65_535) as u64,
-            has_ipv4_aggregates()?,
-            "{packets}: whether one is longer than 65,535 bytes"
-        );
+    // How long they get is the sender's choice, and a slow machine's is a short one at times.
+    let is_long = |packets: u64| packets < (DOCUMENT / 65_535) as u64;
+    let expected = [has_ipv4_aggregates()?, true];
+    let mut was_long = [false; 2];
+    for _ in 0..10 {
+        for (was_long, packets) in was_long.iter_mut().zip(fetch_both_ways(&lab)?) {
+            *was_long |= is_long(packets);
+        }
+        if was_long == expected {
+            break;
+        }
     }
+    assert_eq!(was_long, expected, "IPv4, IPv6");
     Ok(())
 }
 
