@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{
     SharedMap,
-    ports::{PORTS, index},
+    ports::{BITMAP_WORDS, FIRST_BIT, PORTS, index, place},
 };
 
 /// Names of the globals of flows.
@@ -165,6 +165,10 @@ pub const FLOW_TABLE_COUNT: usize = Origin::ALL.len() * Table::ALL.len();
 
 /// Array of [`NoteBlock`]s: when each local port sent something last.
 pub const NOTES: SharedMap = SharedMap::of_flows("NOTES", "notes");
+/// Array of [`SENT_WORDS`] words, with a bit for each note: whether the port ever sent
+/// something since the filter is up. It is in front of the notes, since it stays in the cache
+/// while a flood goes over all ports, and they do not.
+pub const SENT: SharedMap = SharedMap::of_flows("SENT", "sent");
 /// Per-CPU array of [`FlowCounts`], one for each table.
 pub const FLOW_COUNTS: SharedMap = SharedMap::of_flows("FLOW_COUNTS", "flow_counts");
 
@@ -193,6 +197,20 @@ pub const NOTE_BLOCKS: usize = Note::COUNT * PORTS / NOTES_PER_BLOCK;
 pub const fn note_place(note: Note, port: [u8; 2]) -> (u32, usize) {
     let index = note as usize * PORTS + index(u16::from_be_bytes(port));
     ((index / NOTES_PER_BLOCK) as u32, index % NOTES_PER_BLOCK)
+}
+
+/// Elements of [`SENT`].
+pub const SENT_WORDS: usize = Note::COUNT * BITMAP_WORDS;
+
+/// Where [`SENT`] has the bit of a note, whose port is in network byte order: the word, and
+/// the bit. Bits may be set too many: the note itself still says what holds.
+#[inline(always)]
+pub const fn sent_place(note: Note, port: [u8; 2]) -> (u32, u64) {
+    let (word, bit) = place(u16::from_be_bytes(port));
+    (
+        (note as usize * BITMAP_WORDS + word) as u32,
+        FIRST_BIT >> bit,
+    )
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 44 && align_of::<FlowKey>() == 4);

@@ -28,7 +28,8 @@ pub use self::{
     event::Event,
     flows::{
         FLOW_COUNTS, FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES,
-        NOTES_PER_BLOCK, Note, NoteBlock, Origin, Table, flow_counts, flow_table, note_place,
+        NOTES_PER_BLOCK, Note, NoteBlock, Origin, SENT, SENT_WORDS, Table, flow_counts, flow_table,
+        note_place, sent_place,
     },
     ports::{PORTS, PortBitmaps, Side},
     probe::Judged,
@@ -42,7 +43,7 @@ pub use self::{
 use self::flows::FLOW_TABLES;
 
 /// Version of everything in this module. Pins of another version are never reused.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Names of the programs, of the globals, and of the maps that each generation has for
 /// itself. Those that generations share are in [`SHARED_MAPS`].
@@ -91,6 +92,7 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     OVERFLOWS,
     RULE_HITS,
     NOTES,
+    SENT,
     FLOW_COUNTS,
     FLOW_TABLES[0][0],
     FLOW_TABLES[0][1],

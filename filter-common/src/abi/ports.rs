@@ -24,11 +24,11 @@ pub enum Side {
 }
 
 /// Words of one bitmap of ports.
-const BITMAP_WORDS: usize = PORTS / u64::BITS as usize;
+pub(super) const BITMAP_WORDS: usize = PORTS / u64::BITS as usize;
 
 /// Bit of the first port of a word. The highest, so that the bit of any port
 /// can be shifted to the sign, which is one comparison in the packet path.
-const FIRST_BIT: u64 = 1 << (u64::BITS - 1);
+pub(super) const FIRST_BIT: u64 = 1 << (u64::BITS - 1);
 
 /// Bits for each port.
 ///
@@ -100,7 +100,7 @@ pub(super) const fn index(port: u16) -> usize {
 
 /// Where the bit of a port is: the word, and the bit from the highest.
 #[inline(always)]
-const fn place(port: u16) -> (usize, u32) {
+pub(super) const fn place(port: u16) -> (usize, u32) {
     let index = index(port);
     (index % BITMAP_WORDS, (index / BITMAP_WORDS) as u32)
 }

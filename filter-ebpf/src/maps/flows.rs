@@ -8,7 +8,7 @@ use aya_ebpf::{
 use xdpfw_common::{
     abi::{
         FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, Note, NoteBlock, Origin,
-        Table, flow_counts, note_place,
+        SENT_WORDS, Table, flow_counts, note_place, sent_place,
     },
     flows::Memory,
 };
@@ -45,6 +45,9 @@ static FLOW_COUNTS: PerCpuArray<FlowCounts> =
 #[map]
 static NOTES: Array<NoteBlock> = Array::with_max_entries(NOTE_BLOCKS as u32, 0);
 
+#[map]
+static SENT: Array<u64> = Array::with_max_entries(SENT_WORDS as u32, 0);
+
 /// The tables, to be asked by packets that come in.
 pub struct Known;
 
@@ -67,6 +70,53 @@ fn place(note: Note, port: [u8; 2]) -> Option<*mut u32> {
     let block = NOTES.get_ptr_mut(block)?;
     // SAFETY: within the block, as `note_place` says.
     Some(unsafe { block.cast::<u32>().add(index) })
+}
+
+/// Whether the bit of a note is set.
+#[inline(always)]
+fn has_sent(note: Note, port: [u8; 2]) -> bool {
+    let (word, bit) = sent_place(note, port);
+    SENT.get_ptr(word).is_some_and(|word| {
+        // SAFETY: a map value, aligned.
+        let bits = unsafe { word.read_volatile() };
+        bits & bit != 0
+    })
+}
+
+/// Sets the bit of a note.
+#[inline(always)]
+fn set_sent(note: Note, port: [u8; 2]) {
+    let (word, bit) = sent_place(note, port);
+    if let Some(word) = SENT.get_ptr_mut(word) {
+        // SAFETY: a map value, aligned.
+        unsafe { set_atomically(word, bit) };
+    }
+}
+
+/// Sets bits of a word of which others set bits at the same time. For this target, `core` has
+/// no function that does.
+///
+/// # Safety
+///
+/// `word` is aligned and initialised, and everybody changes it atomically.
+#[inline(always)]
+unsafe fn set_atomically(word: *mut u64, bits: u64) {
+    // SAFETY: one atomic instruction, on what the caller vouches for.
+    #[cfg(target_arch = "bpf")]
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({word} + 0) |= {bits}",
+            word = in(reg) word,
+            bits = in(reg) bits,
+            options(nostack),
+        );
+    }
+    // SAFETY: the caller vouches.
+    #[cfg(not(target_arch = "bpf"))]
+    unsafe {
+        use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+        AtomicU64::from_ptr(word).fetch_or(bits, Relaxed);
+    }
 }
 
 /// The time, in ticks of the kernel's clock.
@@ -104,6 +154,9 @@ impl Memory for Known {
 
     #[inline(always)]
     fn note(&self, note: Note, port: [u8; 2]) -> u32 {
+        if !has_sent(note, port) {
+            return 0;
+        }
         match place(note, port) {
             // SAFETY: a map value, aligned.
             Some(place) => unsafe { place.read_volatile() },
@@ -152,6 +205,9 @@ pub fn set_note(note: Note, port: [u8; 2], time: u32) {
     if let Some(place) = place(note, port) {
         // SAFETY: a map value, aligned.
         unsafe { place.write_volatile(time) };
+    }
+    if !has_sent(note, port) {
+        set_sent(note, port);
     }
 }
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 use xdpfw_common::{
     Transport,
     abi::{
-        FLOW_COUNTS, FlowCounts, FlowKey, FlowState, NOTES, NOTES_PER_BLOCK, Note, Origin,
-        SharedMap, Table, flow_counts, flow_table, note_place,
+        FLOW_COUNTS, FlowCounts, FlowKey, FlowState, NOTES, NOTES_PER_BLOCK, Note, Origin, SENT,
+        SENT_WORDS, SharedMap, Table, flow_counts, flow_table, note_place, sent_place,
     },
     flows::note_time,
     wire::ip::{Addresses, Ends},
@@ -57,6 +57,7 @@ pub struct FlowMaps {
     tables: Vec<(Origin, Table, MapData)>,
     counts: PerCpuArray<MapData, [u64; COUNTS]>,
     notes: Array<MapData, [u32; NOTES_PER_BLOCK]>,
+    sent: Array<MapData, u64>,
 }
 
 /// How many flows a table has room for; one, where nothing is recorded.
@@ -76,7 +77,8 @@ pub fn memory(sizes: Option<FlowSizes>) -> u64 {
         .map(|table| u64::from(capacity(table, sizes)))
         .sum();
     let notes = (xdpfw_common::abi::NOTE_BLOCKS * size_of::<[u32; NOTES_PER_BLOCK]>()) as u64;
-    Origin::ALL.len() as u64 * flows * BYTES_OF_FLOW + notes
+    let sent = (SENT_WORDS * size_of::<u64>()) as u64;
+    Origin::ALL.len() as u64 * flows * BYTES_OF_FLOW + notes + sent
 }
 
 /// Every table of every origin.
@@ -146,6 +148,7 @@ impl FlowMaps {
             tables: tables.collect::<Result<_>>()?,
             counts: Map::PerCpuArray(open(directory, FLOW_COUNTS)?).try_into()?,
             notes: Map::Array(open(directory, NOTES)?).try_into()?,
+            sent: Map::Array(open(directory, SENT)?).try_into()?,
         })
     }
 
@@ -221,6 +224,10 @@ impl FlowMaps {
             let mut notes = self.notes.get(&block, 0)?;
             notes[place] = note_time(now);
             self.notes.set(block, notes, 0)?;
+            // All bits of the word: packets that leave set theirs meanwhile, and none may be
+            // lost.
+            let (word, _) = sent_place(note, port.to_be_bytes());
+            self.sent.set(word, u64::MAX, 0)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use aya::programs::{ProgramFd, ProgramInfo, SchedClassifier};
-use xdpfw_common::abi::{Holds, NOTES, SHARED_MAPS, SharedMap, names};
+use xdpfw_common::abi::{Holds, NOTES, SENT, SHARED_MAPS, SharedMap, names};
 
 use super::{
     Bridges, FlowMaps,
@@ -62,8 +62,8 @@ impl Generation {
         let taken_over = |map: SharedMap| {
             let from = match map.holds {
                 Holds::Counters => counters_of,
-                // Notes have one size.
-                Holds::Flows if map == NOTES => flows_of,
+                // These have one size.
+                Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Flows => {
                     flows_of.filter(|other| other.record.flow_sizes() == record.flow_sizes())
                 }

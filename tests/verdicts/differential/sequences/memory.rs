@@ -7,8 +7,8 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use serde_json::Value;
 use xdpfw_common::{
     abi::{
-        FlowKey, NOTES, NOTES_PER_BLOCK, Note, NoteBlock, Origin, SharedMap, Table, flow_table,
-        note_place,
+        FlowKey, NOTES, NOTES_PER_BLOCK, Note, NoteBlock, Origin, SENT, SharedMap, Table,
+        flow_table, note_place, sent_place,
     },
     flows::note_time,
 };
@@ -26,6 +26,7 @@ const NOTES_OF_PORTS: [Note; Note::COUNT] = [Note::Tcp, Note::Syn, Note::Udp, No
 pub(super) struct Memory {
     tables: Vec<HashMap<MapData, Key, State>>,
     notes: Array<MapData, NoteBlock>,
+    sent: Array<MapData, u64>,
     /// Ticks of the kernel's clock in a second.
     pub(super) ticks_per_second: u64,
     /// How much older all is made than it is, in ticks.
@@ -65,6 +66,7 @@ impl Memory {
         Ok(Self {
             tables,
             notes: Map::Array(open(NOTES)?).try_into()?,
+            sent: Map::Array(open(SENT)?).try_into()?,
             ticks_per_second: ticks_per_second(&record)?,
             made_older: 0,
         })
@@ -98,7 +100,15 @@ impl Memory {
                 }
             }
         }
-        self.change_notes(keys, |_| 0)
+        self.change_notes(keys, |_| 0)?;
+        for note in NOTES_OF_PORTS {
+            for port in &keys.ports {
+                let (word, bit) = sent_place(note, *port);
+                let others = self.sent.get(&word, 0)? & !bit;
+                self.sent.set(word, others, 0)?;
+            }
+        }
+        Ok(())
     }
 
     fn change_notes(&mut self, keys: &Keys, change: impl Fn(u32) -> u32) -> Result<()> {
