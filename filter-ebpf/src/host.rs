@@ -56,8 +56,8 @@ impl<'a> Host for Kernel<'a, XdpContext> {
     }
 
     #[inline(always)]
-    fn is_answer(&self, conversation: &Conversation<'_>, denied: bool) -> bool {
-        questions::is_answer(self.ctx, conversation, denied)
+    fn is_answer(&self, conversation: &Conversation<'_>, denied: bool, is_noted: bool) -> bool {
+        questions::is_answer(self.ctx, conversation, denied, is_noted)
     }
 
     #[inline(always)]

@@ -34,9 +34,14 @@ pub enum Asker {
 
 /// Whether a packet of this conversation answers something: see [`verdict::is_answer`].
 #[inline(always)]
-pub fn is_answer(ctx: &XdpContext, conversation: &Conversation<'_>, denied: bool) -> bool {
+pub fn is_answer(
+    ctx: &XdpContext,
+    conversation: &Conversation<'_>,
+    denied: bool,
+    is_noted: bool,
+) -> bool {
     let packet = put(Asker::Ingress, conversation, interface_of(ctx));
-    answer(ctx.ctx, denied.into()) != 0
+    answer(ctx.ctx, denied.into(), is_noted.into()) != 0
         || verdict::discovers(&Tables::new(ctx)) && packet.is_some_and(may_be_found) && found() != 0
 }
 
@@ -86,13 +91,21 @@ pub fn asked(asker: u32) -> Option<&'static Packet> {
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn answer(ctx: *mut xdp_md, denied: u32) -> u32 {
+extern "C" fn answer(ctx: *mut xdp_md, denied: u32, is_noted: u32) -> u32 {
     let Some(packet) = asked(Asker::Ingress as u32) else {
         return 0;
     };
     let ctx = XdpContext::new(ctx);
     let (tables, sockets) = (Tables::new(&ctx), Sockets::new(&ctx));
-    verdict::is_answer(&tables, &sockets, &Known, packet, denied != 0).into()
+    verdict::is_answer(
+        &tables,
+        &sockets,
+        &Known,
+        packet,
+        denied != 0,
+        is_noted != 0,
+    )
+    .into()
 }
 
 #[inline(never)]

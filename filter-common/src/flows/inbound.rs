@@ -21,16 +21,30 @@ pub enum Answer {
 /// What a packet that comes in answers.
 #[inline(always)]
 pub fn ask<M: Memory>(packet: &Packet, memory: &M) -> Answer {
+    if may_ask(packet, memory) {
+        ask_tables(packet, memory)
+    } else {
+        Answer::No
+    }
+}
+
+/// Whether a packet may answer something, by the note of its local port.
+#[inline(always)]
+fn may_ask<M: Memory>(packet: &Packet, memory: &M) -> bool {
     let note = match packet.carries {
         // A bare SYN answers a SYN that left: both ends open the connection at once (RFC
         // 9293, section 3.5).
         Carries::Tcp if packet.opens() => Note::Syn,
-        Carries::EchoRequest | Carries::OtherIcmp => return Answer::No,
+        Carries::EchoRequest | Carries::OtherIcmp => return false,
         carries => carries.note(),
     };
-    if !is_lately(memory, note, packet.key.local_port) {
-        return Answer::No;
-    }
+    is_lately(memory, note, packet.key.local_port)
+}
+
+/// What a packet that comes in answers, if its note says that it may, as [`is_lately`] has
+/// it.
+#[inline(always)]
+pub fn ask_tables<M: Memory>(packet: &Packet, memory: &M) -> Answer {
     // Not in a loop: each table is a map of its own, which the kernel program must name.
     let [first, second] = Origin::ALL;
     if let Some(answer) = ask_table(packet, first, memory) {

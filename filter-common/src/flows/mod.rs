@@ -27,7 +27,7 @@ pub(crate) use self::conversation::kind_of;
 pub use self::{
     conversation::Conversation,
     discovery::{is_found, may_be_found},
-    inbound::{Answer, ask},
+    inbound::{Answer, ask, ask_tables},
     outbound::{is_known_turned, record},
 };
 pub use crate::abi::{Note, Origin, Table};

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{Note, REPLIES_FLOWS, REPLIES_SOCKETS},
-    flows::{self, Answer, Carries, Memory, Packet, ask, is_lately},
+    flows::{self, Answer, Carries, Memory, Packet, ask, ask_tables, is_lately},
     verdict::{Host, Sockets, Tables, setting},
 };
 
@@ -19,7 +19,8 @@ pub(super) fn may_be_answer<H: Host>(host: &H, note: Note, port: u16) -> bool {
 
 /// Whether a packet answers something. Where a rule has `denied` it, only what is known to
 /// have been asked from here counts: a connection that was accepted has a socket, too, and
-/// the rule is there to end it.
+/// the rule is there to end it. That it [`may_be_answer`] is asked here, unless it
+/// `is_noted`: has been asked.
 #[inline(always)]
 pub fn is_answer<T: Tables, S: Sockets, M: Memory>(
     tables: &T,
@@ -27,8 +28,10 @@ pub fn is_answer<T: Tables, S: Sockets, M: Memory>(
     memory: &M,
     packet: &Packet,
     denied: bool,
+    is_noted: bool,
 ) -> bool {
     let answer = match setting(&tables.config().replies) {
+        REPLIES_FLOWS if is_noted => ask_tables(packet, memory),
         REPLIES_FLOWS => ask(packet, memory),
         REPLIES_SOCKETS => Answer::AskSocket,
         _ => Answer::No,

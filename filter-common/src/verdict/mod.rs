@@ -59,7 +59,7 @@ pub trait Host {
     /// Whether a packet of this conversation answers something, as [`is_answer`] and
     /// [`is_discovery`] say. The kernel program has both once for all its paths.
     #[inline(always)]
-    fn is_answer(&self, conversation: &Conversation<'_>, denied: bool) -> bool
+    fn is_answer(&self, conversation: &Conversation<'_>, denied: bool, is_noted: bool) -> bool
     where
         Self: Sized,
     {
@@ -70,6 +70,7 @@ pub trait Host {
             self.memory(),
             &packet,
             denied,
+            is_noted,
         ) || is_discovery(self.tables(), self.memory(), &packet)
     }
 
@@ -277,7 +278,7 @@ fn passes<F: Frame + ?Sized, H: Host>(
         let own = Conversation::of_other(frame, ip, kind, message);
         (own, Reason::Reply)
     };
-    let passes = host.is_answer(&conversation, denied)
+    let passes = host.is_answer(&conversation, denied, false)
         // What rules let in may hear of errors on the way of its answers.
         || is_error && !denied && host.admits(&conversation);
     passes.then_some(reason)
@@ -358,7 +359,8 @@ fn judge_udp<F: Frame + ?Sized, H: Host, R>(
 }
 
 /// Judges a segment: what a rule allows passes; what else answers something passes, whatever
-/// the rules; the rest is for the rule that denies it, or for the default.
+/// the rules; the rest is for the rule that denies it, or for the default. What comes to a
+/// closed port may be an answer, as its caller knows.
 #[cold]
 #[inline(always)]
 fn judge_segment<F: Frame + ?Sized, H: Host, R>(
@@ -383,7 +385,7 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
     if !denied && is_from_dhcp_server(host.tables().config(), ip, &segment) {
         return then(Outcome::of(Reason::DhcpClient).with(segment));
     }
-    if host.is_answer(&segment.conversation(ip), denied) {
+    if host.is_answer(&segment.conversation(ip), denied, is_closed) {
         return then(Outcome::of(Reason::Reply).with(segment));
     }
     then(Outcome::dropped(decision).with(segment))
