@@ -19,8 +19,8 @@ pub(super) fn may_be_answer<H: Host>(host: &H, note: Note, port: u16) -> bool {
 
 /// Whether a packet answers something. Where a rule has `denied` it, only what is known to
 /// have been asked from here counts: a connection that was accepted has a socket, too, and
-/// the rule is there to end it. That it [`may_be_answer`] is asked here, unless it
-/// `is_noted`: has been asked.
+/// the rule is there to end it. A packet that `is_noted` has been asked for the note
+/// of its port before.
 #[inline(always)]
 pub fn is_answer<T: Tables, S: Sockets, M: Memory>(
     tables: &T,
