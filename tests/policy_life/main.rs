@@ -4,5 +4,6 @@ mod apply;
 mod edit;
 mod in_force;
 mod lockout;
+mod others;
 mod rules;
 mod swap;

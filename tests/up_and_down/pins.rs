@@ -3,12 +3,22 @@
 //! not taken for none.
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    thread,
 };
 
 use anyhow::{Context as _, Result};
+use aya::{
+    maps::{MapInfo, loaded_maps},
+    programs::{links::PinnedLink, loaded_links, loaded_programs},
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities, set_keep_capabilities,
+    set_thread_res_gid, set_thread_res_uid,
+};
 use xdpfw_tests::{
     Host, Lab, assert_is_one_error, assert_nothing_is_left, ifindex, interfaces_up, is_dropped,
     state, text, xdp,
@@ -51,18 +61,110 @@ const LIFE: &str = "
     [ ! -s /mnt/victim/a ] || exit 96
 ";
 
+/// By path, or by number.
 #[test]
 fn only_root_reaches_the_pins() -> Result<()> {
     let lab = Lab::new()?;
-    lab.host.xdpfw(["up", "eth0"]).ok();
-    for directory in ["/run/xdpfw", "/run/xdpfw/bpf"] {
-        let metadata = fs::metadata(directory)?;
-        assert_eq!(
-            (metadata.uid(), metadata.mode() & 0o777),
-            (0, 0o700),
-            "{directory}"
-        );
+    let up = lab.host.xdpfw(["up", "eth0"]);
+    let output = up.in_private_mounts("umask 0; exec \"$@\"").output()?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let all = below(&lab.host.pins())?;
+    assert!(all.len() > 10, "{all:?}");
+    let runtime = ["/run/xdpfw", "/run/xdpfw/bpf", "/run/xdpfw/lock"].map(PathBuf::from);
+    for path in runtime.iter().chain(&all) {
+        let metadata = fs::symlink_metadata(path)?;
+        let mode = if metadata.is_dir() { 0o700 } else { 0o600 };
+        let found = (metadata.uid(), metadata.mode() & 0o777);
+        assert_eq!(found, (0, mode), "{path:?}");
     }
+
+    let map = loaded_maps().next().context("no map")??.id();
+    let reach = || -> Vec<anyhow::Result<()>> {
+        vec![
+            fs::metadata(&all[0]).map(drop).map_err(Into::into),
+            MapInfo::from_id(map).map(drop).map_err(Into::into),
+            PinnedLink::from_pin(&all[0]).map(drop).map_err(Into::into),
+            loaded_maps().try_for_each(|map| map.map(drop).map_err(Into::into)),
+            loaded_programs().try_for_each(|program| program.map(drop).map_err(Into::into)),
+            loaded_links().try_for_each(|link| link.map(drop).map_err(Into::into)),
+        ]
+    };
+    let results = reach();
+    assert!(results[0].is_ok() && results[1].is_ok(), "{results:?}");
+    // Not even with what a container's network tools are given.
+    let tools = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
+    for capabilities in [CapabilitySet::empty(), tools] {
+        for (index, result) in as_nobody(capabilities, reach)?.into_iter().enumerate() {
+            let error = result.err().with_context(|| format!("reached: {index}"))?;
+            let is_refused = error.chain().any(|cause| {
+                cause
+                    .downcast_ref::<io::Error>()
+                    .is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied)
+            });
+            assert!(is_refused, "{index}: {error:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Whoever may write `/run` could put another directory in place of ours.
+#[test]
+fn a_runtime_directory_that_others_could_move_is_not_used() -> Result<()> {
+    let lab = Lab::new()?;
+    for (make, remedy) in [
+        ("chmod 0777 /run", "chmod go-w /run"),
+        ("chmod 0775 /run", "chmod go-w /run"),
+        ("chown 65534 /run", "chown root /run"),
+    ] {
+        let refused = in_system(&lab, &format!("{make}; exec \"$@\" up eth0"))?;
+        assert_eq!(refused.status.code(), Some(1), "{make}: {refused:?}");
+        assert_is_one_error(&text(&refused.stderr), &format!("say `{remedy}`"));
+        let mended = in_system(&lab, &format!("{make}; {remedy}\n{LIFE}"))?;
+        assert_eq!(mended.status.code(), Some(0), "{make}: {mended:?}");
+    }
+    // Nobody can in a sticky one.
+    let sticky = in_system(&lab, &format!("chmod 1777 /run\n{LIFE}"))?;
+    assert_eq!(sticky.status.code(), Some(0), "{sticky:?}");
+    assert_nothing_is_left(&lab.host, &["eth0"])
+}
+
+/// Wherever it was killed.
+#[test]
+fn what_a_killed_command_made_goes_with_down() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    host.xdpfw(["down"]).ok();
+    assert_nothing_is_left(host, &["eth0"])?;
+    let abi = format!("abi-{}", xdpfw_common::abi::ABI_VERSION);
+    for made in [
+        "",
+        abi.as_str(),
+        &format!("{abi}/links"),
+        &format!("{abi}/generations"),
+        &format!("{abi}/generations/1"),
+        &format!("{abi}/egress"),
+        &format!("{abi}/clsact"),
+    ] {
+        for arguments in [&["down"][..], &["down", "eth0"]] {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(host.pins().join(made))?;
+            if arguments.len() > 1 {
+                host.xdpfw(["up", "eth0"]).ok();
+            }
+            host.xdpfw(arguments).ok();
+            assert_nothing_is_left(host, &["eth0"])?;
+        }
+    }
+    // What stays: a lock, and an empty file system for the next `up`.
+    let mut left: Vec<_> = fs::read_dir("/run/xdpfw")?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<Result<_>>()?;
+    left.retain(|name| !name.to_string_lossy().contains("foreign"));
+    left.sort();
+    assert_eq!(left, ["bpf", "lock"]);
     Ok(())
 }
 
@@ -259,6 +361,39 @@ fn a_filter_of_another_system_is_not_taken_for_none() -> Result<()> {
         assert_eq!(state(host, &["eth0", "eth1"])?, before, "{arguments}");
     }
     Ok(())
+}
+
+/// All that is below a directory, and itself.
+fn below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = vec![directory.to_owned()];
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => found.extend(below(&entry.path())?),
+            false => found.push(entry.path()),
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Does work in a thread of a user who is not root, with these capabilities.
+fn as_nobody<T: Send>(capabilities: CapabilitySet, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let in_thread = || {
+        let (user, group) = (Uid::from_raw(65_534), Gid::from_raw(65_534));
+        set_thread_res_gid(group, group, group)?;
+        set_keep_capabilities(true)?;
+        set_thread_res_uid(user, user, user)?;
+        let sets = CapabilitySets {
+            effective: capabilities,
+            permitted: capabilities,
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, sets)?;
+        Ok(work())
+    };
+    thread::scope(|scope| scope.spawn(in_thread).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A firewall of the peer's, whose link the traps lead to.

@@ -18,7 +18,7 @@ use crate::{
     engine::{Engine, PolicyFile},
     output::{Difference, Printer},
     policy::Policy,
-    system::ephemeral_ports,
+    system::{Place, PlaceError, ephemeral_ports},
 };
 
 /// Arguments of `apply`.
@@ -43,11 +43,12 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     let source = args.file.as_deref();
     if args.check {
-        return check(&policy(Text::read(source)?, context)?, context, printer);
+        let text = Text::read(source, printer)?;
+        return check(&policy(text, context)?, context, printer);
     }
     require_root()?;
     // Before the lock is taken: a pipe may be read for as long as its writer likes.
-    let text = Text::read(source)?;
+    let text = Text::read(source, printer)?;
     let mut edit = Edit::replace(|| policy(text, context), args.force)?;
     let applied = edit.commit(printer)?;
     let policy = edit.file.policy();
@@ -75,7 +76,7 @@ struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// Reads the file or standard input; `None` means the policy file.
-    fn read(source: Option<&'a str>) -> Result<Option<Self>> {
+    fn read(source: Option<&'a str>, printer: &mut Printer) -> Result<Option<Self>> {
         let (origin, bytes) = match source {
             None => return Ok(None),
             Some("-") => {
@@ -83,12 +84,26 @@ impl<'a> Text<'a> {
                 io::stdin().read_to_end(&mut bytes)?;
                 ("standard input", bytes)
             }
-            Some(source) => match fs::read(source) {
-                Ok(bytes) => (source, bytes),
-                Err(error) => return Err(cannot_read(Path::new(source), error)),
-            },
+            Some(source) => {
+                warn_of_others(source, printer);
+                match fs::read(source) {
+                    Ok(bytes) => (source, bytes),
+                    Err(error) => return Err(cannot_read(Path::new(source), error)),
+                }
+            }
         };
         Ok(Some(Self { origin, bytes }))
+    }
+}
+
+/// Warns of a file that others than root may write. The operator names it, and it is read this
+/// once: from then on, the policy file says the same.
+fn warn_of_others(source: &str, printer: &mut Printer) {
+    if let Err(PlaceError::NotRoots { path, fault, .. }) = Place::find(Path::new(source)) {
+        printer.warning(&format!(
+            "{}: {fault}; {source} is read all the same, this once (see `xdpfw list`)",
+            path.display()
+        ));
     }
 }
 
@@ -97,10 +112,13 @@ fn policy(text: Option<Text<'_>>, context: &Context) -> Result<PolicyFile> {
     let path = context.policy_path();
     match text {
         Some(Text { origin, bytes }) => Ok(PolicyFile::replacing(path, origin, bytes)?),
-        None if path.exists() => context.policy_file(),
         None => {
-            let message = format!("there is no policy at {}", path.display());
-            Err(Failure::new(Exit::Failed, message).into())
+            let file = context.policy_file()?;
+            if !file.exists() {
+                let message = format!("there is no policy at {}", path.display());
+                return Err(Failure::new(Exit::Failed, message).into());
+            }
+            Ok(file)
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{fmt, io};
 use crate::{
     datapath,
     engine::{self, FileError},
+    system::PlaceError,
 };
 
 /// How a command ends.
@@ -102,12 +103,12 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<FileError>() {
         return Some(match error {
-            FileError::Unreadable { error, .. }
+            FileError::Place(PlaceError::Unreadable { error, .. })
                 if error.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Exit::Privilege
             }
-            FileError::Unreadable { .. } | FileError::Invalid { .. } => Exit::Policy,
+            FileError::Place(_) | FileError::Invalid { .. } => Exit::Policy,
         });
     }
     let io: &io::Error = cause.downcast_ref()?;

@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result};
 use rustix::{
     fs::{Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat_with},
     io::Errno,
-    process::geteuid,
 };
+
+use crate::system::Fault;
 
 /// How to open a directory that must not be anything else, or elsewhere.
 pub(super) const DIRECTORY: OFlags = OFlags::DIRECTORY
@@ -51,9 +52,7 @@ pub(super) fn own_directory(parent: impl AsFd, name: &str, path: &Path) -> Resul
 
 /// Whether only we can write a directory.
 pub(super) fn is_own(directory: &OwnedFd) -> rustix::io::Result<bool> {
-    let stat = fstat(directory)?;
-    let owner = stat.st_uid;
-    Ok((owner == 0 || owner == geteuid().as_raw()) && stat.st_mode & 0o022 == 0)
+    Ok(Fault::of(&fstat(directory)?).is_none())
 }
 
 /// Gives what is not ours another name, so that it is neither obeyed nor in the way.

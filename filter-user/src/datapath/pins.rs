@@ -123,14 +123,14 @@ impl PinDirectory {
         self.unlink(name, AtFlags::REMOVEDIR)
     }
 
-    /// Removes a directory that is empty.
+    /// Removes a directory that is empty; does nothing if it is none.
     ///
     /// # Errors
     ///
     /// It cannot be removed, other than because something is in it.
     pub(super) fn remove_empty(&self, name: &str) -> Result<()> {
         match unlinkat(&*self.directory, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY) => Ok(()),
             Err(error) => self.not_removed(name, error),
         }
     }

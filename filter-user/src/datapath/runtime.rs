@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::{
-    fs::{Mode, OFlags, fstatfs, open, openat},
+    fs::{Mode, OFlags, fstatfs, openat},
     io::Errno,
     mount::{MountFlags, mount},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
@@ -32,7 +32,7 @@ use super::{
 };
 use crate::system;
 
-/// Where the runtime directory is made. Only root may write here.
+/// Where the runtime directory is made. Only root may write here, or it is sticky.
 const PARENT: &str = "/run";
 /// The runtime directory.
 const NAME: &str = "xdpfw";
@@ -98,8 +98,7 @@ fn shown(name: &str) -> String {
 
 /// Opens the runtime directory, which it makes if need be.
 fn runtime_directory() -> Result<OwnedFd> {
-    let parent =
-        open(PARENT, DIRECTORY, Mode::empty()).with_context(|| format!("cannot open {PARENT}"))?;
+    let parent = system::directory(PARENT.as_ref())?;
     own_directory(&parent, NAME, &Path::new(PARENT).join(NAME))
 }
 

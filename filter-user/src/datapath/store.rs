@@ -278,9 +278,20 @@ impl Store {
     ///
     /// A pin cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        let (Some(root), Some(directory)) = (&self.root, &self.directory) else {
+        let Some(root) = &self.root else {
             return Ok(());
         };
+        if let Some(directory) = &self.directory {
+            Self::clear_version(directory)?;
+        }
+        // Also what a command made that was killed before it got any further.
+        if let Some(own) = root.directory(&self.namespace)? {
+            own.remove_empty(&version())?;
+        }
+        root.remove_empty(&self.namespace)
+    }
+
+    fn clear_version(directory: &PinDirectory) -> Result<()> {
         if let Some(links) = directory.directory(LINKS)? {
             for link in links.names()? {
                 attach::detach(&links, &link)?;
@@ -291,11 +302,7 @@ impl Store {
         for name in [LINKS, GENERATIONS, ethernet, layer3, CURRENT] {
             directory.remove_all(name)?;
         }
-        egress::remove_pins(directory)?;
-        if let Some(own) = root.directory(&self.namespace)? {
-            own.remove_empty(&version())?;
-        }
-        root.remove_empty(&self.namespace)
+        egress::remove_pins(directory)
     }
 
     /// The interfaces of this namespace that run the filter of another one.

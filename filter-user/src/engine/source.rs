@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    fs, io,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
 };
@@ -13,6 +12,7 @@ use super::whole_file;
 use crate::{
     datapath::Record,
     policy::{ParseError, Policy, PolicyDocument},
+    system::{Place, PlaceError},
 };
 
 /// A policy, and the place that has to remember it once it is in force.
@@ -70,6 +70,8 @@ impl PolicySource for InForce<'_> {
 #[derive(Clone, Debug)]
 pub struct PolicyFile {
     path: PathBuf,
+    /// The same without links.
+    origin: PathBuf,
     /// What the file holds, or `None` where there is none.
     saved: Option<Vec<u8>>,
     document: PolicyDocument,
@@ -86,14 +88,9 @@ pub enum FileError {
         /// The first mistake.
         mistake: ParseError,
     },
-    /// It cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
+    /// It is not to be had, or not to be obeyed.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
 }
 
 impl PolicyFile {
@@ -101,13 +98,9 @@ impl PolicyFile {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or is no policy.
+    /// The file cannot be read, others may write it, or it is no policy.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let saved = saved(path)?;
-        let text = saved
-            .clone()
-            .unwrap_or_else(|| PolicyDocument::empty().into_bytes());
-        Self::of(path, saved, &path.display().to_string(), text)
+        Self::at(path, &path.display().to_string(), None)
     }
 
     /// Takes `text`, which comes from `origin`, as the policy to be saved at `path`,
@@ -117,7 +110,7 @@ impl PolicyFile {
     ///
     /// The text is no policy, or the file cannot be read.
     pub fn replacing(path: &Path, origin: &str, text: Vec<u8>) -> Result<Self, FileError> {
-        Self::of(path, saved(path)?, origin, text)
+        Self::at(path, origin, Some(text))
     }
 
     /// Whether there is a file.
@@ -125,18 +118,19 @@ impl PolicyFile {
         self.saved.is_some()
     }
 
-    fn of(
-        path: &Path,
-        saved: Option<Vec<u8>>,
-        origin: &str,
-        text: Vec<u8>,
-    ) -> Result<Self, FileError> {
+    fn at(path: &Path, origin: &str, text: Option<Vec<u8>>) -> Result<Self, FileError> {
+        let place = Place::find(path)?;
+        let saved = place.read()?;
+        let text = text
+            .or_else(|| saved.clone())
+            .unwrap_or_else(|| PolicyDocument::empty().into_bytes());
         let document = PolicyDocument::parse(text).map_err(|mistake| FileError::Invalid {
             origin: origin.to_owned(),
             mistake,
         })?;
         Ok(Self {
             path: path.to_owned(),
+            origin: place.path(),
             saved,
             document,
         })
@@ -144,6 +138,10 @@ impl PolicyFile {
 }
 
 impl PolicyFile {
+    fn write(&self, contents: &[u8]) -> Result<()> {
+        Ok(whole_file::write(Place::find(&self.path)?, contents)?)
+    }
+
     /// What is to be saved. It is read back first: a file that the next command could not read
     /// would leave nothing but `down` to be done.
     fn check(&self) -> Result<Cow<'_, str>> {
@@ -177,7 +175,7 @@ impl PolicySource for PolicyFile {
     }
 
     fn origin(&self) -> Option<PathBuf> {
-        Some(whole_file::real_path(&self.path))
+        Some(self.origin.clone())
     }
 
     fn is_changed(&self) -> bool {
@@ -189,7 +187,7 @@ impl PolicySource for PolicyFile {
             return Ok(());
         }
         self.check()
-            .and_then(|contents| Ok(whole_file::write(&self.path, contents.as_bytes())?))
+            .and_then(|contents| self.write(contents.as_bytes()))
             .with_context(|| format!("cannot save {}", self.path.display()))
     }
 
@@ -198,21 +196,11 @@ impl PolicySource for PolicyFile {
             return Ok(());
         }
         match &self.saved {
-            Some(contents) => whole_file::write(&self.path, contents),
-            None => fs::remove_file(&self.path),
+            Some(contents) => self.write(contents),
+            None => Place::find(&self.path)
+                .map_err(Into::into)
+                .and_then(|place| Ok(whole_file::remove(place)?)),
         }
         .with_context(|| format!("cannot restore {}", self.path.display()))
-    }
-}
-
-/// What a file holds, `None` if it does not exist.
-fn saved(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::Unreadable {
-            path: path.to_owned(),
-            error,
-        }),
     }
 }

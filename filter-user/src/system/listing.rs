@@ -2,11 +2,14 @@
 
 use std::{
     io::Read as _,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
 };
+
+use super::Place;
 
 /// How long a program may take. The largest rule sets of packet filters take a second.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -22,9 +25,9 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Starts it; `None` if it is not there.
+    /// Starts it; `None` if it is not there, or others than root may write it.
     pub(super) fn start(program: &str, arguments: &[&str]) -> Option<Self> {
-        let mut child = Command::new(program)
+        let mut child = Command::new(find(program)?)
             .args(arguments)
             .env_clear()
             .env("PATH", PATH)
@@ -53,6 +56,13 @@ impl Listing {
         let status = self.child.wait().ok()?;
         text.filter(|_| status.success())
     }
+}
+
+/// The first program of this name that is root's.
+fn find(program: &str) -> Option<PathBuf> {
+    let mut programs = PATH.split(':').map(|at| PathBuf::from(at).join(program));
+    // It is run by the name that it has here: some programs go by that.
+    programs.find(|path| Place::find(path).is_ok_and(|place| place.stat().is_some()))
 }
 
 #[cfg(test)]

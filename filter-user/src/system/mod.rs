@@ -3,6 +3,7 @@
 
 mod forwarding;
 mod listing;
+mod place;
 mod published;
 mod sockets;
 mod ssh;
@@ -20,6 +21,7 @@ use procfs::process::Process;
 
 pub use self::{
     forwarding::{Forwarding, forwarding},
+    place::{Fault, Place, PlaceError, directory},
     published::published_ports,
     sockets::{Socket, SocketState, sockets},
     ssh::{Sessions, SshSession},
