@@ -5,5 +5,6 @@ mod edit;
 mod in_force;
 mod lockout;
 mod others;
+mod queue;
 mod rules;
 mod swap;

@@ -13,11 +13,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use xdpfw_tests::{
-    Host, Lab, PATIENCE, assert_is_one_error, assert_nothing_is_left, capture, policy_text,
+    Host, Lab, assert_is_one_error, assert_nothing_is_left, capture, policy_text,
     sample::{POLICY, verdicts},
     state, text,
 };
 
+/// How long a command may take that waits for others in a queue.
+const QUEUE: Duration = Duration::from_secs(90);
 /// A user who is not root.
 const NOBODY: u32 = 65_534;
 
@@ -279,7 +281,7 @@ fn nothing_but_a_regular_file_is_a_policy() -> Result<()> {
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()?;
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + QUEUE;
             while child.try_wait()?.is_none() {
                 if Instant::now() > deadline {
                     child.kill()?;
