@@ -24,7 +24,7 @@ use crate::{
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The file, `-` for standard input; without, the policy file itself
+    /// The file, read this once, `-` for standard input; without, the policy file itself
     #[arg(value_name = "FILE")]
     file: Option<String>,
     /// Validate the file and print how it differs from what is in force; change nothing

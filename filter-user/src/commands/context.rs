@@ -23,8 +23,8 @@ pub struct Global {
     /// Also print how it is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// The policy file [default: /etc/xdpfw/policy.toml, in network namespace NAME
-    /// /etc/netns/NAME/xdpfw/policy.toml]
+    /// The policy file, which root alone may write [default: /etc/xdpfw/policy.toml, in
+    /// network namespace NAME /etc/netns/NAME/xdpfw/policy.toml]
     #[arg(
         long,
         global = true,

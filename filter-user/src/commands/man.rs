@@ -18,7 +18,8 @@ xdpfw stats \-\-watch
 .SH "FILES"
 .TP
 /etc/xdpfw/policy.toml
-The policy, unless \-\-policy or XDPFW_POLICY names another file.
+The policy, unless \-\-policy or XDPFW_POLICY names another file. Root alone may write it,
+and the directories on its way.
 .TP
 /run/xdpfw
 The lock, and the filter's state in the kernel.

@@ -124,7 +124,7 @@ impl Place {
         let mut way = Way::begin()?;
         let last = way.walk(path)?;
         match last {
-            Last::Directory => Err(PlaceError::NotAFile { path: way.path }),
+            Last::Directory => Err(PlaceError::NotAFile { path: path.into() }),
             Last::Other { name, entry } => Ok(Self {
                 way,
                 missing: Vec::new(),
@@ -284,10 +284,9 @@ impl Way {
                     self.turn(&target, &mut ahead)?;
                 }
                 Step::Other(entry) if ahead.is_empty() => {
-                    let path = self.path.join(&name);
-                    let stat = fstat(&entry).map_err(|error| unreadable(&path, error))?;
+                    let stat = fstat(&entry).map_err(|error| unreadable(path, error))?;
                     if !FileType::from_raw_mode(stat.st_mode).is_file() {
-                        return Err(PlaceError::NotAFile { path });
+                        return Err(PlaceError::NotAFile { path: path.into() });
                     }
                     return Ok(Last::Other { name, entry });
                 }
