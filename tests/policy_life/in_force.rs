@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -173,6 +174,14 @@ fn each_named_network_namespace_has_its_own_policy() -> Result<()> {
     xdpfw(&hosts[1], &["allow", "tcp", "80"]).ok();
     assert!(fs::read_to_string(&other)?.contains("tcp 80"));
     assert!(!fs::read_to_string(&one)?.contains("tcp 80"));
+
+    // Root's alone, as any other.
+    let etc = Path::new("/etc/netns").join(hosts[0].name());
+    fs::set_permissions(&etc, fs::Permissions::from_mode(0o777))?;
+    for words in [&["allow", "tcp", "80"][..], &["list"]] {
+        let said = xdpfw(&hosts[0], words).fails(3);
+        assert_is_one_error(&said, &format!("say `chmod go-w {}`", etc.display()));
+    }
     Ok(())
 }
 

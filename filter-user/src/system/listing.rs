@@ -27,7 +27,7 @@ pub(super) struct Listing {
 impl Listing {
     /// Starts it; `None` if it is not there, or others than root may write it.
     pub(super) fn start(program: &str, arguments: &[&str]) -> Option<Self> {
-        let mut child = Command::new(find(program)?)
+        let mut child = Command::new(find(program, PATH)?)
             .args(arguments)
             .env_clear()
             .env("PATH", PATH)
@@ -58,16 +58,45 @@ impl Listing {
     }
 }
 
-/// The first program of this name that is root's.
-fn find(program: &str) -> Option<PathBuf> {
-    let mut programs = PATH.split(':').map(|at| PathBuf::from(at).join(program));
+/// The first program of this name that is root's, in directories with colons between them.
+fn find(program: &str, directories: &str) -> Option<PathBuf> {
+    let mut programs = directories
+        .split(':')
+        .map(|at| PathBuf::from(at).join(program));
     // It is run by the name that it has here: some programs go by that.
     programs.find(|path| Place::find(path).is_ok_and(|place| place.stat().is_some()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use rustix::process::geteuid;
+
     use super::*;
+
+    #[test]
+    fn root_runs_no_program_that_others_may_write() -> anyhow::Result<()> {
+        let top = tempfile::tempdir()?;
+        let directories = ["file", "directory", "own"].map(|name| top.path().join(name));
+        for (directory, (of_file, of_directory)) in
+            directories
+                .iter()
+                .zip([(0o775, 0o755), (0o755, 0o775), (0o755, 0o755)])
+        {
+            fs::create_dir(directory)?;
+            let program = directory.join("nft");
+            fs::write(&program, "")?;
+            fs::set_permissions(&program, fs::Permissions::from_mode(of_file))?;
+            fs::set_permissions(directory, fs::Permissions::from_mode(of_directory))?;
+        }
+        let paths = directories.each_ref().map(|at| at.display().to_string());
+        let found = find("nft", &paths.join(":"));
+        // Others run what they like.
+        let expected = if geteuid().is_root() { 2 } else { 0 };
+        assert_eq!(found, Some(directories[expected].join("nft")));
+        Ok(())
+    }
 
     #[test]
     fn only_a_program_that_succeeds_in_time_is_read() {
