@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "up",
     "down",
     "allow",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 13] = [
     "default",
     "list",
     "status",
+    "flows",
     "stats",
     "apply",
     "trace",
@@ -75,7 +76,7 @@ fn completions_name_every_command() -> Result<()> {
 #[test]
 fn the_manual_page_has_every_command() -> Result<()> {
     let page = stdout_of(&["man"])?;
-    assert!(page.contains(".TH xdpfw 1"), "{page}");
+    assert!(page.contains(".TH xdpfw 8"), "{page}");
     for command in COMMANDS {
         let head = format!(".SH \"XDPFW {}\"", command.to_uppercase());
         assert!(page.contains(&head), "no section {head}");
@@ -85,6 +86,45 @@ fn the_manual_page_has_every_command() -> Result<()> {
     }
     // What holds for every command stands there once.
     assert_eq!(page.matches("When to use colour").count(), 1, "{page}");
+    Ok(())
+}
+
+#[test]
+fn every_command_has_a_manual_page_that_renders() -> Result<()> {
+    let directory = TempDir::new()?;
+    let path = directory.path().to_str().context("no UTF-8")?;
+    assert_eq!(stdout_of(&["man", "--dir", path])?, "");
+    assert_renders(&directory.path().join("xdpfw.8"))?;
+    for command in COMMANDS {
+        let file = directory.path().join(format!("xdpfw-{command}.8"));
+        let page = fs::read_to_string(&file)?;
+        assert_eq!(page, stdout_of(&["man", command])?);
+        for head in ["EXAMPLES", "EXIT STATUS", "SEE ALSO"] {
+            let head = format!(".SH \"{head}\"");
+            assert!(page.contains(&head), "{command}: no section {head}");
+        }
+        assert!(!page.contains("When to use colour"), "{page}");
+        assert_renders(&file)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unknown_command_has_no_manual_page() -> Result<()> {
+    let output = xdpfw(&["man", "gone"])?.output()?;
+    assert_eq!(output.status.code(), Some(2));
+    assert_is_one_error(&text(&output.stderr), "gone: no such command");
+    Ok(())
+}
+
+/// Asserts that groff has nothing to say about a page.
+fn assert_renders(page: &Path) -> Result<()> {
+    let output = Command::new("groff")
+        .args(["-man", "-ww", "-Tutf8", "-z"])
+        .arg(page)
+        .output()?;
+    assert!(output.status.success(), "{}", page.display());
+    assert_eq!(text(&output.stderr), "", "{}", page.display());
     Ok(())
 }
 
@@ -104,9 +144,9 @@ fn help_names_every_command_and_is_no_error() -> Result<()> {
         let help = stdout_of(&[command, "--help"])?;
         assert!(help.contains(&format!("Usage: xdpfw {command}")), "{help}");
     }
-    for command in ["up", "allow", "deny", "delete", "stats", "trace"] {
+    for command in COMMANDS {
         let help = stdout_of(&[command, "--help"])?;
-        let example = format!("Examples:\n  xdpfw {command} ");
+        let example = format!("Examples:\n  xdpfw {command}");
         assert!(help.contains(&example), "{help}");
     }
     assert!(stdout_of(&["--version"])?.starts_with("xdpfw "));

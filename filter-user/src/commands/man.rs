@@ -1,8 +1,11 @@
-//! `xdpfw man`: print the manual page.
+//! `xdpfw man`: print the manual page, or a page for each command.
 
-use anyhow::Result;
+use std::path::PathBuf;
 
-use super::{Context, Exit};
+use anyhow::{Context as _, Result};
+use clap_mangen::Man;
+
+use super::{Context, Exit, Failure};
 use crate::output::Printer;
 
 /// What no option says: the end of the page.
@@ -52,33 +55,121 @@ A negative answer to a question.
 
 /// Arguments of `man`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The command whose page to print; without it, one page for all
+    command: Option<String>,
+    /// Write the pages of all commands into this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    dir: Option<PathBuf>,
+}
 
-/// Prints the page, all commands in it, for `man -l -`.
+/// Prints a page for `man -l -`, or writes all of them.
 ///
 /// # Errors
 ///
-/// It cannot be written.
-pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    let mut command = context.command_line();
-    command.build();
+/// There is no such command, or a page cannot be written.
+pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let mut line = context.command_line();
+    line.build();
+    if let Some(directory) = &args.dir {
+        for (name, page) in pages(&line)? {
+            let path = directory.join(format!("{name}.8"));
+            std::fs::write(&path, page)
+                .with_context(|| format!("{}: cannot be written", path.display()))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let page = match &args.command {
+        None => whole(&line)?,
+        Some(name) => {
+            let Some(command) = commands(&line).find(|command| command.get_name() == name) else {
+                let message = format!("{name}: no such command (say `xdpfw --help`)");
+                return Err(Failure::new(Exit::Usage, &message).into());
+            };
+            page_of(command)?
+        }
+    };
+    printer.text(&page)?;
+    Ok(Exit::Done)
+}
+
+/// The commands that have a page.
+fn commands(line: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    line.get_subcommands()
+        .filter(|command| !command.is_hide_set() && command.get_name() != "help")
+}
+
+/// The name of each page, and the page.
+fn pages(line: &clap::Command) -> Result<Vec<(String, String)>> {
+    let mut pages = vec![("xdpfw".to_owned(), whole(line)?)];
+    for command in commands(line) {
+        let name = format!("xdpfw-{}", command.get_name());
+        pages.push((name, page_of(command)?));
+    }
+    Ok(pages)
+}
+
+/// The command without the options that hold for every command, which stand in the page of
+/// `xdpfw` alone, and without its examples, which have a section of their own.
+fn own_part(command: &clap::Command) -> clap::Command {
+    let bare = command.clone().mut_args(|option| {
+        let is_global = option.is_global_set();
+        option.hide(is_global)
+    });
+    bare.after_help(None::<&str>)
+}
+
+/// The page of one command.
+fn page_of(command: &clap::Command) -> Result<String> {
+    let name = format!("xdpfw-{}", command.get_name());
+    let own = own_part(command).display_name(&name);
+    let man = Man::new(own)
+        .title(name.to_uppercase())
+        .section("8")
+        .source(concat!("xdpfw ", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for command in command.get_subcommands().filter(|c| !c.is_hide_set()) {
-        // Options that hold for every command stand in the page once.
-        let own = command.clone().mut_args(|option| {
-            let is_global = option.is_global_set();
-            option.hide(is_global)
-        });
-        let page_of = clap_mangen::Man::new(own);
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut page = String::from_utf8(page)?;
+    page.push_str(".PP\nOptions that hold for every command: see\n.BR xdpfw (8).\n");
+    page.push_str(&examples(command));
+    page.push_str(".SH \"EXIT STATUS\"\nAs in\n.BR xdpfw (8).\n");
+    page.push_str(".SH \"SEE ALSO\"\n.BR xdpfw (8)\n");
+    Ok(ascii(&page))
+}
+
+/// The section of the examples that `--help` shows.
+fn examples(command: &clap::Command) -> String {
+    let help = command
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let lines = help
+        .lines()
+        .skip(1)
+        .map(|line| line.trim().replace('-', "\\-"));
+    match lines.collect::<Vec<_>>().join("\n") {
+        none if none.is_empty() => none,
+        lines => format!(".SH \"EXAMPLES\"\n.nf\n{lines}\n.fi\n"),
+    }
+}
+
+/// One page, all commands in it.
+fn whole(line: &clap::Command) -> Result<String> {
+    let mut page = Vec::new();
+    Man::new(line.clone()).section("8").render(&mut page)?;
+    for command in commands(line) {
+        let man = Man::new(own_part(command));
         page.extend_from_slice(
             format!(".SH \"XDPFW {}\"\n", command.get_name().to_uppercase()).as_bytes(),
         );
         let mut section = Vec::new();
-        page_of.render_description_section(&mut section)?;
-        page_of.render_synopsis_section(&mut section)?;
-        page_of.render_options_section(&mut section)?;
-        page_of.render_extra_section(&mut section)?;
+        man.render_description_section(&mut section)?;
+        man.render_synopsis_section(&mut section)?;
+        man.render_options_section(&mut section)?;
         // One page: what are sections of a page of its own are subsections here.
         page.extend_from_slice(
             String::from_utf8(section)?
@@ -87,6 +178,24 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
         );
     }
     page.extend_from_slice(CLOSING.as_bytes());
-    printer.text(&String::from_utf8(page)?)?;
-    Ok(Exit::Done)
+    page.extend_from_slice(b".SH \"SEE ALSO\"\n");
+    let others: Vec<String> = commands(line)
+        .map(|command| format!(".BR xdpfw\\-{} (8)", command.get_name()))
+        .collect();
+    page.extend_from_slice(others.join(",\n").as_bytes());
+    page.push(b'\n');
+    Ok(ascii(&String::from_utf8(page)?))
+}
+
+/// The page in ASCII, with groff's escapes for other characters: not every `troff` is told the
+/// encoding of what it reads.
+fn ascii(page: &str) -> String {
+    let mut text = String::with_capacity(page.len());
+    for c in page.chars() {
+        match c.is_ascii() {
+            true => text.push(c),
+            false => text.push_str(&format!("\\[u{:04X}]", u32::from(c))),
+        }
+    }
+    text
 }

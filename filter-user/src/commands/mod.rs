@@ -44,6 +44,9 @@ pub enum Command {
     )]
     Up(up::Args),
     /// Detach the filter
+    #[command(
+        after_help = "Examples:\n  xdpfw down eth1\n  xdpfw down                # all interfaces"
+    )]
     Down(down::Args),
     /// Add a rule that lets packets pass
     #[command(
@@ -61,17 +64,22 @@ pub enum Command {
     )]
     Delete(delete::Args),
     /// Set what happens to packets that no rule matches
+    #[command(after_help = "Examples:\n  xdpfw default drop --dry-run\n  xdpfw default drop")]
     Default(default::Args),
     /// Show the rules, and how many packets each decided
+    #[command(after_help = "Examples:\n  xdpfw list\n  xdpfw --json list")]
     List(list::Args),
     /// Show interfaces, generation, and totals per reason
+    #[command(after_help = "Examples:\n  xdpfw status\n  xdpfw --json status")]
     Status(status::Args),
     /// Show what left lately and may be answered
+    #[command(after_help = "Examples:\n  xdpfw flows --top 10\n  xdpfw --json flows")]
     Flows(flows::Args),
     /// Show the drops of every port
     #[command(after_help = "Examples:\n  xdpfw stats --top 10\n  xdpfw stats --port 443 --watch")]
     Stats(stats::Args),
     /// Replace the policy by a file, or compare it
+    #[command(after_help = "Examples:\n  xdpfw apply --check\n  xdpfw apply new-policy.toml")]
     Apply(apply::Args),
     /// Show why each packet passed or was dropped
     #[command(
@@ -79,8 +87,14 @@ pub enum Command {
     )]
     Trace(trace::Args),
     /// Print a completion script for a shell
+    #[command(
+        after_help = "Examples:\n  xdpfw completions bash > /usr/share/bash-completion/completions/xdpfw"
+    )]
     Completions(completions::Args),
-    /// Print the manual page
+    /// Print a manual page
+    #[command(
+        after_help = "Examples:\n  xdpfw man | man -l -\n  xdpfw man allow | man -l -\n  xdpfw man --dir /usr/local/share/man/man8"
+    )]
     Man(man::Args),
 }
 
