@@ -1,15 +1,41 @@
-//! Plain tables: columns side by side, numbers to the right.
+//! Plain tables: columns side by side, numbers to the right. On a terminal, what does not fit
+//! goes on under itself; elsewhere a row is a line, for scripts.
 
-use comfy_table::{CellAlignment, Table, presets};
+use std::io::{self, IsTerminal as _};
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: u16 = 80;
 
 /// A table with these column heads; those in `right` hold numbers.
 pub(super) fn table(heads: &[&str], right: &[usize]) -> Table {
+    table_within(terminal_width(), heads, right)
+}
+
+/// The columns of the terminal that stdout is; `None` if it is none.
+fn terminal_width() -> Option<u16> {
+    let out = io::stdout();
+    out.is_terminal().then(|| {
+        let size = rustix::termios::tcgetwinsize(&out);
+        size.map_or(0, |size| size.ws_col)
+    })
+}
+
+/// A table that is as wide as needed, or as the terminal: `Some(0)` is one that does not say.
+fn table_within(width: Option<u16>, heads: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(heads);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(if width == 0 { COLUMNS } else { width });
+    }
     for &index in right {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
+            // A number in two parts would be two numbers.
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
     for column in table.column_iter_mut() {
@@ -26,4 +52,40 @@ pub(super) fn lines(table: &Table) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: &str = "allow tcp 443 --from 2001:db8:1111:2222::/64 --to 2001:db8:3333:4444::/64";
+    const COMMENT: &str = "the office, until the new line is there; ask the network team first";
+
+    fn text(width: Option<u16>) -> String {
+        let mut table = table_within(width, &["id", "rule", "packets", "comment"], &[2]);
+        table.add_row(["r1", RULE, "18,446,744,073", COMMENT]);
+        lines(&table)
+    }
+
+    #[test]
+    fn a_terminal_gets_no_line_that_is_too_long() {
+        for (width, columns) in [(0, 80), (80, 80), (120, 120)] {
+            let text = text(Some(width));
+            for line in text.lines() {
+                assert!(line.chars().count() <= columns, "{width}: {text}");
+            }
+            // Nothing is lost, and numbers stay whole.
+            assert!(text.contains("18,446,744,073"), "{text}");
+            for word in RULE.split(' ').chain(COMMENT.split(' ')) {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_script_gets_a_line_for_each_row() {
+        let text = text(None);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains(RULE) && text.contains(COMMENT), "{text}");
+    }
 }
