@@ -32,6 +32,9 @@ pub(crate) const TOOLS: [(&str, &str); 9] = [
     ("nft", "nftables"),
 ];
 
+/// What renders the manual, and the package that has it. Guests have no use for it.
+const MANUAL: (&str, &str) = ("groff", "groff-base");
+
 /// Programs that ask others, by which the tests see that this host gets its answers. Apart
 /// from the tools, since nothing but these tests needs them.
 const CLIENTS: [(&str, &str); 7] = [
@@ -81,7 +84,8 @@ pub(crate) fn llvm(major: u32) -> String {
 
 /// Installs the tools that are not there.
 pub(crate) fn install_tools() -> Result<()> {
-    install_missing(&TOOLS)
+    install_missing(&TOOLS)?;
+    install_missing(&[MANUAL])
 }
 
 /// Installs the clients and unpacks the daemons that are not there.
