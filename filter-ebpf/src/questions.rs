@@ -13,7 +13,7 @@ use xdpfw_common::{
 
 use crate::{
     ingress::{Ingress as _, Via},
-    maps::{flows::Known, tables::Tables},
+    maps::{flows::Known, members::link_of, tables::Tables},
     sockets::Sockets,
 };
 
@@ -78,7 +78,7 @@ pub fn put(
     let place = ASKED.get_ptr_mut(asker as u32)?;
     // SAFETY: a map value of this type, this CPU's own; all zero, it is a packet, too.
     let packet = unsafe { &mut *place };
-    conversation.write(interface, packet);
+    conversation.write(link_of(interface), packet);
     Some(packet)
 }
 

@@ -8,7 +8,7 @@ use etherparse::{EtherType, SlicedPacket, TransportSlice};
 use xdpfw_tests::{
     End, Host, Lab, PATIENCE, Tally, Tun, assert_is_one_error, assert_nothing_is_left, packets,
     servers::{self, UdpEcho},
-    text, xdp_mode,
+    state, text, xdp_mode,
 };
 
 /// An echo server is there, and a rule.
@@ -136,7 +136,7 @@ fn veth_is_filtered_in_both_modes() -> Result<()> {
     for mode in ["native", "generic"] {
         let begin = format!("{mode} XDP (veth)");
         assert_up(&lab.host, "eth0", &["--mode", mode], &begin, false)?;
-        assert_filters(&lab.host, &lab.peer, lab.link().near().address, &[])?;
+        assert_filters(&lab.host, &lab.peer, "eth0", lab.link().near().address)?;
         lab.host.xdpfw(["down"]).ok();
     }
     Ok(())
@@ -155,7 +155,7 @@ fn a_bridge_is_filtered() -> Result<()> {
     host.run("ip", ["address", "flush", "dev", "eth0"])?;
     give_address(host, "br0", near.address, far.address, &far.mac_text())?;
     assert_up(host, "br0", &[], "generic XDP (bridge)", true)?;
-    assert_filters(host, &lab.peer, near.address, &[])
+    assert_filters(host, &lab.peer, "br0", near.address)
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_macvlan_is_filtered() -> Result<()> {
     assert_up(&lab.host, "mac0", &[], "generic XDP (macvlan)", true)?;
     // What is for its lower interface is not its own.
     send(&lab.peer, lab.link().near().address, CLOSED, DATAGRAMS)?;
-    assert_filters(&lab.host, &lab.peer, near, &[])?;
+    assert_filters(&lab.host, &lab.peer, "mac0", near)?;
     let dropped = Tally::of(&lab.host)?.packets("drop default");
     assert_eq!(dropped, DATAGRAMS);
     Ok(())
@@ -196,7 +196,7 @@ fn a_vxlan_is_filtered() -> Result<()> {
         give_address(host, "vx0", inner[own], inner[other], macs[other])?;
     }
     assert_up(&lab.host, "vx0", &[], "generic XDP (vxlan)", true)?;
-    assert_filters(&lab.host, &lab.peer, inner[0], &[])
+    assert_filters(&lab.host, &lab.peer, "vx0", inner[0])
 }
 
 #[test]
@@ -219,11 +219,58 @@ fn what_went_through_an_ifb_is_judged_where_it_came_in() -> Result<()> {
     let to_ifb = "filter add dev eth0 ingress protocol ip u32 match u32 0 0 \
         action mirred egress redirect dev ifb0";
     host.run("tc", to_ifb.split_whitespace())?;
-    assert_up(host, "ifb0", &[], "generic XDP (ifb)", true)?;
+    let said = host.xdpfw(["up", "ifb0"]).fails(5);
+    assert_is_one_error(&said, "ifb0: no packet comes in by an ifb; filter the interface");
     host.xdpfw(["up", "eth0"]).ok();
-    assert_filters(host, &lab.peer, lab.link().near().address, &[])?;
+    assert_filters(host, &lab.peer, "eth0", lab.link().near().address)?;
     let through = host.counters("ifb0")?;
     assert_eq!(through.rx_packets, 1, "{through:?}");
+    Ok(())
+}
+
+#[test]
+fn a_rule_for_an_interface_whose_packets_are_judged_elsewhere_is_refused() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    for line in [
+        "link add br0 type bridge",
+        "link set eth0 master br0",
+        "link set br0 up",
+        "link add mac0 link br0 type macvlan mode bridge",
+        "link set mac0 up",
+    ] {
+        host.run("ip", line.split(' '))?;
+    }
+    for (filtered, named, remedy) in [
+        ("eth0", "br0", "say `--on eth0`, or `xdpfw up br0` first"),
+        ("eth0", "mac0", "say `--on eth0`, or `xdpfw up mac0` first"),
+        ("br0", "eth0", "say `--on br0`"),
+        ("mac0", "eth0", "say `--on mac0`"),
+    ] {
+        host.xdpfw(["up", filtered]).ok();
+        let before = state(host, &["eth0", "br0", "mac0"])?;
+        for option in [&[][..], &["--dry-run"], &["--force"]] {
+            for action in ["allow", "deny"] {
+                let words = [&[action, "tcp", "22", "--on", named][..], option].concat();
+                let said = host.xdpfw(words).fails(1);
+                assert_is_one_error(&said, remedy);
+            }
+        }
+        assert_eq!(state(host, &["eth0", "br0", "mac0"])?, before, "{named}");
+        // In a policy that is there, it must not keep the filter from coming up.
+        let rule = format!("[[rule]]\nallow = \"tcp 22\"\non = \"{named}\"\n");
+        let policy = format!("version = 1\ninterfaces = [\"{filtered}\"]\n{rule}");
+        let output = host.xdpfw(["apply", "-"]).stdin(policy).output()?;
+        assert!(output.status.success(), "{output:?}");
+        let said = text(&output.stderr);
+        let warning = format!(
+            "warning: {named}: its packets are judged at {filtered}, so r1 never matches (say \
+             `--on {filtered}`)"
+        );
+        assert!(said.contains(&warning), "{said}");
+        host.xdpfw(["down"]).ok();
+        std::fs::remove_file(host.policy())?;
+    }
     Ok(())
 }
 
@@ -271,13 +318,14 @@ fn assert_up(
     Ok(())
 }
 
-/// Claims that of datagrams through an interface, one to an open port is answered, and
-/// those to a closed one are dropped, each counted once.
+/// Claims that of datagrams through an interface, one to a port that is open there is answered,
+/// and those to a closed one are dropped, each counted once.
 #[track_caller]
-fn assert_filters(host: &Host, peer: &Host, address: Ipv4Addr, also: &[(&str, u64)]) -> Result<()> {
+fn assert_filters(host: &Host, peer: &Host, interface: &str, address: Ipv4Addr) -> Result<()> {
     let open = SocketAddr::new(address.into(), OPEN);
     let _echo = UdpEcho::start(host, OPEN)?;
-    host.xdpfw(["allow", "udp", &OPEN.to_string()]).ok();
+    let open_here = ["allow", "udp", &OPEN.to_string(), "--on", interface];
+    host.xdpfw(open_here).ok();
     let before = Tally::of(host)?;
     let answer = servers::exchange(peer, 0, open, "query", PATIENCE)?;
     assert_eq!(answer, "query");
@@ -288,7 +336,7 @@ fn assert_filters(host: &Host, peer: &Host, address: Ipv4Addr, also: &[(&str, u6
         ("drop default", DATAGRAMS),
         ("udp/54", DATAGRAMS),
     ];
-    let moved = Tally::assert_moved(host, &before, &[&expected, also].concat())?;
+    let moved = Tally::assert_moved(host, &before, &expected)?;
     let dropped = DATAGRAMS * (HEADERS + PAYLOAD.len() as u64);
     assert_eq!(moved.bytes("drop default"), dropped);
     assert_eq!(moved.bytes("pass rule"), HEADERS + 5);

@@ -3,5 +3,7 @@
 
 mod devices;
 mod kinds;
+mod members;
 mod names;
 mod replies;
+mod tunnels;

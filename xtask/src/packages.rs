@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev"];
 
 /// Programs that tests, demo and benchmarks call, and the packages that have them.
-pub(crate) const TOOLS: [(&str, &str); 9] = [
+pub(crate) const TOOLS: [(&str, &str); 10] = [
     // Namespaces, veth pairs and other interfaces, and what is done to packets on the way.
     ("ip", "iproute2"),
     ("tc", "iproute2"),
@@ -30,6 +30,8 @@ pub(crate) const TOOLS: [(&str, &str); 9] = [
     ("iperf3", "iperf3"),
     // NAT, as containers and routers have it.
     ("nft", "nftables"),
+    // Tunnels.
+    ("wg", "wireguard-tools"),
 ];
 
 /// What renders the manual, and the package that has it. Guests have no use for it.
@@ -37,13 +39,12 @@ const MANUAL: (&str, &str) = ("groff", "groff-base");
 
 /// Programs that ask others, by which the tests see that this host gets its answers. Apart
 /// from the tools, since nothing but these tests needs them.
-const CLIENTS: [(&str, &str); 7] = [
+const CLIENTS: [(&str, &str); 6] = [
     ("dig", "bind9-dnsutils"),
     ("mtr", "mtr-tiny"),
     ("snmpget", "snmp"),
     ("tftp", "tftp-hpa"),
     ("traceroute", "traceroute"),
-    ("wg", "wireguard-tools"),
     ("wireguard-go", "wireguard-go"),
 ];
 

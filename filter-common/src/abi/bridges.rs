@@ -1,9 +1,10 @@
-//! What tells a frame that is bridged through this host, in the host's own name, from one
-//! that the host has translated and sent.
+//! What is known of interfaces that others are ports of: what tells a frame that is bridged
+//! through this host, in the host's own name, from one that the host has translated and sent;
+//! and which interfaces are one link.
 
 use bytemuck::{Pod, Zeroable};
 
-/// Names of the maps and the global of bridges.
+/// Names of the maps and globals.
 pub mod names {
     /// Read-only global, a `u32`: 1 if there are ports of bridges.
     pub const HAS_BRIDGES: &str = "HAS_BRIDGES";
@@ -13,6 +14,11 @@ pub mod names {
     /// Hash map ([`OwnAddress`](super::OwnAddress) → 1) of this host's addresses; empty
     /// without bridges.
     pub const OWN_ADDRESSES: &str = "OWN_ADDRESSES";
+    /// Read-only global, a `u32`: 1 if there are members of bonds.
+    pub const HAS_MEMBERS: &str = "HAS_MEMBERS";
+    /// Hash map (interface index → interface index) of the interfaces that are one link with
+    /// others: members of bonds and teams, with the bond or team.
+    pub const MEMBERS: &str = "MEMBERS";
 }
 
 /// An interface that is a port of a bridge.

@@ -3,4 +3,5 @@
 pub mod bridges;
 pub mod counters;
 pub mod flows;
+pub mod members;
 pub mod tables;

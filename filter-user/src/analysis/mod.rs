@@ -4,6 +4,7 @@
 mod closed;
 mod evaluate;
 mod neighbours;
+mod places;
 mod takes_away;
 mod unreachable;
 mod warnings;
@@ -14,6 +15,7 @@ mod test_policy;
 
 pub use self::{
     closed::{Closed, listeners_closed},
+    places::{Place, in_vain, misplaced, unjudged_esp},
     takes_away::takes_away,
     unreachable::{Shadowed, unreachable},
     warnings::{Warning, of_policy, of_removal, of_rule, without_mac},

@@ -25,6 +25,22 @@ pub enum Warning {
         /// The interfaces that the policy is for.
         interfaces: Vec<String>,
     },
+    /// A rule names an interface whose packets are judged at others.
+    JudgedElsewhere {
+        /// The interface.
+        interface: String,
+        /// The first rule that names it.
+        rule: RuleId,
+        /// The interfaces where its packets are judged.
+        instead: Vec<String>,
+    },
+    /// A rule lets IPsec in, and what that carries is not judged.
+    UnjudgedEsp {
+        /// The first rule that does.
+        rule: RuleId,
+        /// A filtered interface behind which IPsec is opened.
+        interface: String,
+    },
     /// A rule asks for MAC addresses, which packets of an interface do not have.
     NoMac {
         /// The interface.
@@ -67,8 +83,7 @@ pub enum Warning {
 
 /// What is new with a rule that was just added.
 pub fn of_rule(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> Vec<Warning> {
-    let mut warnings = foreign_interfaces(policy, [rule]);
-    warnings.extend(ah_over_ipv4([rule]));
+    let mut warnings = ah_over_ipv4([rule]);
     if denies_neighbours(policy) == Some(rule.id) {
         warnings.push(Warning::NeighboursDenied(rule.id));
     }
@@ -172,8 +187,7 @@ pub fn of_removal(before: &Policy, after: &Policy) -> Vec<Warning> {
 
 /// Everything in a policy.
 pub fn of_policy(policy: &Policy, ephemeral: PortRange) -> Vec<Warning> {
-    let mut warnings = foreign_interfaces(policy, &policy.rules);
-    warnings.extend(ah_over_ipv4(&policy.rules));
+    let mut warnings = ah_over_ipv4(&policy.rules);
     warnings.extend(denies_neighbours(policy).map(Warning::NeighboursDenied));
     let mut rules = policy.rules.iter();
     let denies = rules.find(|rule| denies_answers(policy, rule, ephemeral));
@@ -184,32 +198,6 @@ pub fn of_policy(policy: &Policy, ephemeral: PortRange) -> Vec<Warning> {
 
 fn not_empty(shadowed: Vec<Shadowed>) -> Option<Warning> {
     (!shadowed.is_empty()).then_some(Warning::Unreachable(shadowed))
-}
-
-/// Rules for interfaces that the policy is not for; each interface once.
-fn foreign_interfaces<'a>(
-    policy: &Policy,
-    rules: impl IntoIterator<Item = &'a Rule>,
-) -> Vec<Warning> {
-    if policy.interfaces.is_empty() {
-        // Rules are often written before the first `up`.
-        return Vec::new();
-    }
-    let mut seen: Vec<&str> = Vec::new();
-    let mut warnings = Vec::new();
-    for rule in rules {
-        for name in &rule.matches.on {
-            if !policy.interfaces.contains(name) && !seen.contains(&name.as_str()) {
-                seen.push(name);
-                warnings.push(Warning::ForeignInterface {
-                    interface: name.clone(),
-                    rule: rule.id,
-                    interfaces: policy.interfaces.clone(),
-                });
-            }
-        }
-    }
-    warnings
 }
 
 /// Rules that ask for MAC addresses on interfaces that are `bare` of a link layer; each

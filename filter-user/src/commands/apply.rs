@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::{
     Context, Exit, Failure,
     edit::{Edit, describe},
-    require_root, warn, warn_without_mac,
+    require_root, warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
@@ -64,7 +64,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         compare_interfaces(policy, &applied.interfaces, printer);
     }
     warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
-    warn_without_mac(policy, &policy.rules, printer);
+    warn_of_interfaces(policy, &policy.rules, printer);
     Ok(Exit::Done)
 }
 
@@ -169,7 +169,7 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
     }
     let warnings = analysis::of_policy(file.policy(), ephemeral_ports());
     warn(&warnings, printer);
-    warn_without_mac(file.policy(), &file.policy().rules, printer);
+    warn_of_interfaces(file.policy(), &file.policy().rules, printer);
     if difference.is_empty() {
         printer.note(&format!("valid, and the same as {name}"));
         Ok(Exit::Done)

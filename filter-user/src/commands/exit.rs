@@ -85,6 +85,7 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             | engine::Error::Swapped { .. } => Exit::Failed,
             engine::Error::NoInterface | engine::Error::Loopback => Exit::Usage,
             engine::Error::UnknownInterface { .. }
+            | engine::Error::Unseen { .. }
             | engine::Error::Refused(_)
             | engine::Error::EgressRefused(_)
             | engine::Error::Unfiltered { .. } => Exit::Kernel,

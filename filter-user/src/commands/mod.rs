@@ -143,29 +143,27 @@ fn require_root() -> Result<()> {
     Err(Failure::new(Exit::Privilege, "this needs root; say `sudo xdpfw …`").into())
 }
 
-/// Prints what the author of a policy may not have meant.
-/// Warns of rules for MAC addresses on interfaces whose packets have none.
-fn warn_without_mac<'a>(
+/// Warns of rules that ask of interfaces what these do not have: packets of their own, or MAC
+/// addresses.
+fn warn_of_interfaces<'a>(
     policy: &Policy,
     rules: impl IntoIterator<Item = &'a Rule> + Clone,
     printer: &mut Printer,
 ) {
-    if rules
-        .clone()
-        .into_iter()
-        .all(|rule| rule.matches.mac.is_empty())
-    {
-        return;
-    }
     // Who cannot be asked is not warned of.
-    let interfaces = interfaces().unwrap_or_default().into_iter();
-    let bare: Vec<String> = interfaces
+    let known = interfaces().unwrap_or_default();
+    warn(&analysis::misplaced(policy, rules.clone(), &known), printer);
+    let esp = analysis::unjudged_esp(policy, rules.clone(), &known);
+    warn(esp.as_slice(), printer);
+    let bare: Vec<String> = known
+        .into_iter()
         .filter(|one| one.link_layer == LinkLayer::None)
         .map(|one| one.name)
         .collect();
     warn(&analysis::without_mac(policy, rules, &bare), printer);
 }
 
+/// Prints what the author of a policy may not have meant.
 fn warn(warnings: &[crate::analysis::Warning], printer: &mut Printer) {
     for line in warning_lines(warnings) {
         printer.warning(&line);

@@ -7,14 +7,16 @@ use super::{
     Context, Exit, Failure,
     edit::{Edit, describe},
     matching::MatchOptions,
-    warn, warn_without_mac,
+    warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
     names::services,
+    netlink::interfaces,
     output::{ITEMS, Printer, RuleRow},
     policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId, parse_comment},
     system::ephemeral_ports,
+    text::sentence_list,
 };
 
 /// Arguments of `allow` and `deny`.
@@ -70,6 +72,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
     if args.dry_run {
         let mut file = context.policy_file()?;
         let done = settle(&mut file, action, matching, place, comment)?;
+        done.refuse_in_vain(file.policy())?;
         let note = match done.is_change() {
             true => format!("{}dry run, nothing changed", done.note()),
             false => format!("{}(dry run)", done.note().replace(", ", " ")),
@@ -78,6 +81,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
     }
     let mut edit = Edit::begin(context, args.force)?;
     let done = settle(&mut edit.file, action, matching, place, comment)?;
+    done.refuse_in_vain(edit.file.policy())?;
     let applied = edit.commit(printer)?;
     let note = format!("{}{}", done.note(), describe(&applied));
     done.report(
@@ -184,6 +188,34 @@ impl Done {
         self.added || self.moved || self.commented
     }
 
+    /// Refuses a new rule for an interface whose packets are judged at others: it would never
+    /// match, and a way in that it is for would be closed, or what it denies open.
+    fn refuse_in_vain(&self, policy: &Policy) -> Result<()> {
+        let Some(rule) = policy.rule(self.id).filter(|_| self.added) else {
+            return Ok(());
+        };
+        if rule.matches.on.is_empty() {
+            return Ok(());
+        }
+        for (name, _, place) in analysis::in_vain(policy, [rule], &interfaces()?) {
+            if let analysis::Place::Elsewhere { instead, may_join } = place {
+                let name = name.escape_debug();
+                let up = match may_join {
+                    true => format!(", or `xdpfw up {name}` first"),
+                    false => String::new(),
+                };
+                let message = format!(
+                    "{name}: its packets are judged at {}, so the rule would never match; say \
+                     `--on {}`{up}",
+                    sentence_list(&instead, usize::MAX),
+                    instead.join(",")
+                );
+                return Err(Failure::new(Exit::Failed, message).into());
+            }
+        }
+        Ok(())
+    }
+
     /// What was done, in front of where it took effect.
     const fn note(&self) -> &'static str {
         match (self.added, self.moved, self.commented) {
@@ -227,9 +259,7 @@ impl Done {
             }
         }
         warn(&analysis::of_rule(policy, rule, ephemeral_ports()), printer);
-        if self.added {
-            warn_without_mac(policy, [rule], printer);
-        }
+        warn_of_interfaces(policy, [rule], printer);
         printed.map(|()| Exit::Done)
     }
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use super::{
     Context, Exit, Failure,
     edit::{beyond, refuse_other_file, report_more},
-    require_root, warn, warn_without_mac,
+    require_root, warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
@@ -100,7 +100,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     }
     let warnings = analysis::of_policy(file.policy(), ephemeral_ports());
     warn(&warnings, printer);
-    warn_without_mac(file.policy(), &file.policy().rules, printer);
+    warn_of_interfaces(file.policy(), &file.policy().rules, printer);
     hint(file.policy(), joined, printer);
     joined.check()?;
     reported.map(|()| Exit::Done)

@@ -1,7 +1,8 @@
 //! Divides one dimension of the rules into classes: the values that the same rules match.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::Environment;
 use crate::{
     policy::{MacAddress, Policy},
     ports::{PortRange, PortSet},
@@ -130,25 +131,39 @@ pub(super) fn for_each_range<'a>(
     Ok(())
 }
 
-/// The interfaces that rules name, with their classes, and the dimension.
-pub(super) fn interfaces(policy: &Policy) -> (Vec<(String, u32)>, Dimension) {
-    let mut classes = Classes::default();
-    let mut rules: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for (index, rule) in (0..).zip(&policy.rules) {
-        for name in &rule.matches.on {
-            let of_name = rules.entry(name).or_default();
-            if of_name.last() != Some(&index) {
-                of_name.push(index);
-            }
+/// The interfaces that rules name and that exist, by their numbers, with their classes, and the
+/// dimension. An interface may have several names: its own, and that of its bond.
+pub(super) fn interfaces(
+    policy: &Policy,
+    environment: &Environment,
+) -> (Vec<(u32, u32)>, Dimension) {
+    let mut by_name: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    for (rule, matches) in (0..).zip(policy.rules.iter().map(|rule| &rule.matches)) {
+        for name in &matches.on {
+            by_name.entry(name).or_default().insert(rule);
         }
     }
-    let named = rules
+    let mut by_number: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for (name, number) in &environment.interfaces {
+        let rules = by_name.get(name.as_str()).into_iter().flatten();
+        by_number.entry(*number).or_default().extend(rules);
+    }
+    let mut classes = Classes::default();
+    let mut class = |rules: BTreeSet<u32>| {
+        let rules: Vec<u32> = rules.into_iter().collect();
+        classes.class(&rules, ANY_FAMILY)
+    };
+    let numbered = by_number
         .into_iter()
-        .map(|(name, rules)| (name.to_owned(), classes.class(&rules, ANY_FAMILY)));
-    let named = named.collect();
+        .map(|(number, rules)| (number, class(rules)))
+        .collect();
+    // Interfaces that do not exist may come, and their rules are for no other ones.
+    for rules in by_name.into_values() {
+        class(rules);
+    }
     // There is always another interface.
-    classes.class(&[], ANY_FAMILY);
-    (named, classes.finish())
+    class(BTreeSet::new());
+    (numbered, classes.finish())
 }
 
 /// The MAC addresses that rules name, with their classes, and the dimension.

@@ -45,7 +45,8 @@ const MAX_PORT_RULES: usize = 1 << 24;
 pub struct Environment {
     /// The ports that the host hands out to clients.
     pub ephemeral: PortRange,
-    /// The numbers of those interfaces that rules name and that exist.
+    /// The numbers of those interfaces that rules name and that exist: with each name first its
+    /// own, then those of its members, which packets of a bond carry under native XDP.
     pub interfaces: Vec<(String, u32)>,
 }
 
@@ -153,7 +154,7 @@ pub fn compile(
     let numbered = || (0_u32..).zip(&rules);
     let source = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.matches.from)));
     let destination = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.matches.to)));
-    let (named, interface) = interfaces(policy);
+    let (numbered_interfaces, interface) = interfaces(policy, environment);
     let (macs, mac) = macs(policy);
     let mut remote = Vec::new();
     let dimensions = Dimensions {
@@ -180,14 +181,7 @@ pub fn compile(
             local: Vec::new(),
             edges: Vec::new(),
             remote,
-            interfaces: environment
-                .interfaces
-                .iter()
-                .filter_map(|(name, index)| {
-                    let (_, class) = named.iter().find(|(other, _)| other == name)?;
-                    Some((*index, *class))
-                })
-                .collect(),
+            interfaces: numbered_interfaces,
             macs,
             sources: source.prefixes,
             destinations: destination.prefixes,

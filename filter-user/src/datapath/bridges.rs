@@ -1,18 +1,21 @@
-//! The bridges of this host, whose guests must open nothing in the host's name.
+//! The bridges of this host, whose guests must open nothing in the host's name, and its bonds.
 
 use std::net::IpAddr;
 
 use anyhow::Result;
 use xdpfw_common::abi::{BridgePort, OwnAddress};
 
-use crate::netlink::{interfaces, own_addresses};
+use crate::netlink::{MasterKind, interfaces, own_addresses};
 
-/// The ports of bridges, and this host's addresses, as the egress half asks for them.
+/// The ports of bridges, this host's addresses, and the members of bonds, as the programs ask
+/// for them.
 #[derive(Clone, Debug, Default)]
 pub struct Bridges {
     pub(super) ports: Vec<(u32, BridgePort)>,
     /// Empty where there is no bridge.
     pub(super) own: Vec<(OwnAddress, u32)>,
+    /// The members of bonds and teams, each with what it is a member of.
+    pub(super) members: Vec<(u32, u32)>,
 }
 
 impl Bridges {
@@ -26,7 +29,7 @@ impl Bridges {
         let ports: Vec<(u32, BridgePort)> = known
             .iter()
             .filter_map(|port| {
-                let master = port.master.filter(|master| master.is_bridge)?;
+                let master = port.master.filter(|master| master.kind == MasterKind::Bridge)?;
                 let bridge = known.iter().find(|one| one.index == master.index)?;
                 let of = BridgePort {
                     bridge: master.index,
@@ -36,8 +39,18 @@ impl Bridges {
                 Some((port.index, of))
             })
             .collect();
+        let members = known
+            .iter()
+            .filter_map(|one| {
+                let master = one.master?;
+                (master.kind == MasterKind::Aggregate).then_some((one.index, master.index))
+            })
+            .collect();
         if ports.is_empty() {
-            return Ok(Self::default());
+            return Ok(Self {
+                members,
+                ..Self::default()
+            });
         }
         let mut own: Vec<(OwnAddress, u32)> = own_addresses()?
             .into_iter()
@@ -46,7 +59,11 @@ impl Bridges {
         own.sort_unstable_by_key(|(own, _)| (own.family, own.address));
         // The same link-local address may be on several interfaces.
         own.dedup();
-        Ok(Self { ports, own })
+        Ok(Self {
+            ports,
+            own,
+            members,
+        })
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Error {
     /// Packets of this interface begin with a header that the filter cannot read.
     #[error(
         "{interface}: its packets have neither an Ethernet header nor none (link layer \
-         {number}), which the filter cannot read"
+         {number}), which the filter cannot read; filter the interface that they come in by"
     )]
     LinkLayer {
         /// The interface's name.

@@ -80,6 +80,10 @@ impl Object {
             .override_global(names::HAS_BRIDGES, &has_bridges, true)
             .map_max_entries(names::BRIDGE_PORTS, entries(bridges.ports.len())?)
             .map_max_entries(names::OWN_ADDRESSES, entries(bridges.own.len())?);
+        let has_members = u32::from(!bridges.members.is_empty());
+        loader
+            .override_global(names::HAS_MEMBERS, &has_members, true)
+            .map_max_entries(names::MEMBERS, entries(bridges.members.len())?);
         if record.traced {
             loader.override_global(names::TRACED, &1_u32, true);
         } else {
@@ -100,6 +104,7 @@ impl Object {
         object.fill(names::MACS, &tables.macs, |&key| key)?;
         object.fill(names::BRIDGE_PORTS, &bridges.ports, |&key| key)?;
         object.fill(names::OWN_ADDRESSES, &bridges.own, |&key| key)?;
+        object.fill(names::MEMBERS, &bridges.members, |&key| key)?;
         for ([v4, v6], [prefixes4, prefixes6]) in tries {
             object.fill(v4, prefixes4, trie_key::<8>)?;
             object.fill(v6, prefixes6, trie_key::<20>)?;

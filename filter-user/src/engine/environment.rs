@@ -8,8 +8,8 @@ use anyhow::Result;
 use super::Error;
 use crate::{
     compiler::Environment,
-    datapath::Live,
-    netlink::{Interface, interfaces},
+    datapath::{Live, Record},
+    netlink::{Interface, carriers, interfaces},
     policy::Policy,
     ports::{NamedRange, PortRange, PortWord},
     system,
@@ -58,6 +58,11 @@ pub enum FactChange {
         /// Its name.
         name: String,
     },
+    /// A bond, team or VRF that a rule names has other members.
+    Members {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl FactChange {
@@ -67,13 +72,14 @@ impl FactChange {
             Self::Ephemeral { .. } => "ephemeral-changed",
             Self::Renamed { .. } | Self::Swapped { .. } => "interface-renamed",
             Self::Came { .. } => "interface-came",
+            Self::Members { .. } => "members-changed",
         }
     }
 
     /// The command that has the policy in force go by the fact, if one does.
     pub const fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Ephemeral { .. } | Self::Came { .. } => Some("xdpfw apply"),
+            Self::Ephemeral { .. } | Self::Came { .. } | Self::Members { .. } => Some("xdpfw apply"),
             Self::Renamed { .. } => None,
             Self::Swapped { .. } => Some("xdpfw apply --force"),
         }
@@ -105,6 +111,12 @@ impl fmt::Display for FactChange {
             Self::Came { name } => write!(
                 f,
                 "the interface {}, which rules name, came after these were put in force",
+                name.escape_debug()
+            ),
+            Self::Members { name } => write!(
+                f,
+                "the interface {}, which rules name, has other members than when these were put \
+                 in force",
                 name.escape_debug()
             ),
         }
@@ -145,8 +157,9 @@ pub(super) fn environment(
             (by_name, followed) => followed.or(by_name),
         };
         if let Some(interface) = interface {
-            let entry = (name.to_owned(), interface.index);
-            environment.interfaces.push(entry);
+            let entries = carriers(interface.index, &known);
+            let entries = entries.into_iter().map(|index| (name.to_owned(), index));
+            environment.interfaces.extend(entries);
         }
     }
     Ok(environment)
@@ -173,7 +186,9 @@ pub fn changed_facts(live: &Live) -> Result<Vec<FactChange>> {
         let by_name = known.iter().find(|one| one.name == name);
         let name = || name.to_owned();
         changes.extend(match (by_name, followed(&name(), live)) {
-            (Some(one), Some(other)) if one.index == other.index => None,
+            (Some(one), Some(other)) if one.index == other.index => {
+                has_other_members(record, one, &known).then(|| FactChange::Members { name: name() })
+            }
             (Some(_), Some(other)) => Some(FactChange::Swapped {
                 name: name(),
                 now: other.name.clone(),
@@ -184,8 +199,11 @@ pub fn changed_facts(live: &Live) -> Result<Vec<FactChange>> {
             }),
             (Some(one), None) => {
                 let in_force = &record.environment.interfaces;
-                let is_in_force = in_force.contains(&(name(), one.index));
-                (!is_in_force).then(|| FactChange::Came { name: name() })
+                match in_force.contains(&(name(), one.index)) {
+                    false => Some(FactChange::Came { name: name() }),
+                    true => has_other_members(record, one, &known)
+                        .then(|| FactChange::Members { name: name() }),
+                }
             }
             (None, None) => None,
         });
@@ -193,10 +211,21 @@ pub fn changed_facts(live: &Live) -> Result<Vec<FactChange>> {
     Ok(changes)
 }
 
+/// Whether packets of an interface that rules name may carry other numbers than those that the
+/// rules were put in force for.
+fn has_other_members(record: &Record, interface: &Interface, known: &[Interface]) -> bool {
+    let in_force = record.environment.interfaces.iter();
+    let in_force = in_force.filter(|(name, _)| *name == interface.name);
+    !in_force
+        .map(|(_, index)| *index)
+        .eq(carriers(interface.index, known))
+}
+
 /// The interface that a name of the policy in force stands for, whatever it is called now: one
 /// that is filtered all the time cannot be another.
 fn followed<'a>(name: &str, live: &'a Live) -> Option<&'a Interface> {
     let mut in_force = live.generation.record().environment.interfaces.iter();
+    // Its own number comes before those of its members.
     let (_, index) = in_force.find(|(other, _)| other == name)?;
     let mut attached = live.attached.iter().map(|one| &one.interface);
     attached.find(|interface| interface.index == *index)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::guard::LockOut;
 use crate::{
     datapath::{EgressRefusal, Refusal},
-    netlink::Mode,
+    netlink::{Mode, Unseen},
     text::sentence_list,
 };
 
@@ -30,6 +30,16 @@ pub enum Error {
     /// Packets between programs of this host go over loopback, in both directions.
     #[error("lo: not to be filtered; programs of this host talk to each other over it")]
     Loopback,
+    /// A filter would see no packet.
+    #[error("{interface}: no packet comes in by {}; {}", unseen.as_str(), elsewhere(instead))]
+    Unseen {
+        /// Its name.
+        interface: String,
+        /// What kind of interface it is.
+        unseen: Unseen,
+        /// The interfaces by which its packets come in, as far as is known.
+        instead: Vec<String>,
+    },
     /// An interface has one mode; changing it would leave it open for a moment.
     #[error("{interface}: is up in {mode} mode (say `xdpfw down {interface}` first)")]
     OtherMode {
@@ -93,5 +103,13 @@ fn which(filtered: &[String]) -> String {
         [] => "nothing is filtered".to_owned(),
         [one] => format!("only {one} is filtered"),
         several => format!("only {} are filtered", sentence_list(several, usize::MAX)),
+    }
+}
+
+/// `say `xdpfw up eth0``.
+fn elsewhere(instead: &[String]) -> String {
+    match instead {
+        [] => "filter the interface by which its packets come in".to_owned(),
+        names => format!("say `xdpfw up {}`", names.join(" ")),
     }
 }

@@ -74,11 +74,15 @@ impl Join {
             ..Self::default()
         };
         for name in names {
-            match known.iter().find(|interface| interface.name == *name) {
-                Some(found) if found.is_loopback && named => return Err(Error::Loopback.into()),
-                Some(found) if found.is_loopback => {
-                    join.failures.push(Error::Loopback.to_string());
+            let found = known.iter().find(|interface| interface.name == *name);
+            if let Some(error) = found.and_then(|found| in_vain(found, &known)) {
+                if named {
+                    return Err(error.into());
                 }
+                join.failures.push(error.to_string());
+                continue;
+            }
+            match found {
                 Some(found) if join.interfaces.iter().any(|one| one.index == found.index) => {}
                 Some(found) => join.interfaces.push(found.clone()),
                 None if named => {
@@ -220,6 +224,21 @@ impl Joined {
     pub(super) const fn is_fresh(&self) -> bool {
         self.fresh
     }
+}
+
+/// Why an interface is not to be filtered: no packet would be seen there, or those that nobody
+/// from outside has sent.
+fn in_vain(interface: &Interface, known: &[Interface]) -> Option<Error> {
+    if interface.is_loopback {
+        return Some(Error::Loopback);
+    }
+    let unseen = interface.unseen?;
+    let below = known.iter().filter(|other| interface.is_above(other));
+    Some(Error::Unseen {
+        interface: interface.name.clone(),
+        unseen,
+        instead: below.map(|other| other.name.clone()).collect(),
+    })
 }
 
 /// Puts each interface behind those below it: once a bridge has a program, the kernel lets none

@@ -7,11 +7,12 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_route::link::{
-        InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+        InfoData, InfoIpVlan, InfoKind, InfoPortKind, IpVlanMode, LinkAttribute, LinkInfo,
+        LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
     },
 };
 
-use super::request;
+use super::{Master, MasterKind, Unseen, request};
 
 /// Where on a packet's way the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,28 +76,8 @@ pub struct Interface {
     pub xdp: Option<(u32, Mode)>,
     /// The interface that it is a port of.
     pub master: Option<Master>,
-}
-
-/// The interface that others are ports of: a bridge, bond, team or VRF.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Master {
-    /// The kernel's number for it.
-    pub index: u32,
-    /// Whether it is a bridge, so that packets go from port to port.
-    pub is_bridge: bool,
-}
-
-impl Interface {
-    /// Whether another interface is one of those that carry this one's packets: a port of this
-    /// bridge, bond, team or VRF, or the parent of this VLAN or macvlan.
-    pub fn is_above(&self, other: &Self) -> bool {
-        // The ends of a veth pair name each other.
-        let is_pair = self.lower == Some(other.index) && other.lower == Some(self.index);
-        let is_port = other
-            .master
-            .is_some_and(|master| master.index == self.index);
-        is_port || self.lower == Some(other.index) && !is_pair
-    }
+    /// Why no packet comes in by it, if that is so.
+    pub unseen: Option<Unseen>,
 }
 
 /// All interfaces of this network namespace.
@@ -156,8 +137,9 @@ impl From<LinkMessage> for Interface {
             lower: None,
             xdp: None,
             master: None,
+            unseen: None,
         };
-        let (mut master, mut is_bridge) = (None, false);
+        let (mut master, mut kind) = (None, MasterKind::Aggregate);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name = name,
@@ -165,7 +147,8 @@ impl From<LinkMessage> for Interface {
                 LinkAttribute::Link(lower) => interface.lower = Some(lower),
                 LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
                 LinkAttribute::LinkInfo(infos) => {
-                    is_bridge = infos.contains(&LinkInfo::PortKind(InfoPortKind::Bridge));
+                    kind = master_kind(&infos);
+                    interface.unseen = unseen(&infos);
                     interface.driver = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
                         _ => None,
@@ -176,12 +159,40 @@ impl From<LinkMessage> for Interface {
                 _ => {}
             }
         }
-        interface.master = master.map(|index| Master { index, is_bridge });
+        interface.master = master.map(|index| Master { index, kind });
         if interface.driver.is_none() {
             interface.driver = driver_of(&interface.name, interface.index);
         }
         interface
     }
+}
+
+/// What the master of a port makes of it. Only some masters give their ports a name.
+fn master_kind(port: &[LinkInfo]) -> MasterKind {
+    let kind = port.iter().find_map(|info| match info {
+        LinkInfo::PortKind(kind) => Some(kind),
+        _ => None,
+    });
+    match kind {
+        Some(InfoPortKind::Bridge) => MasterKind::Bridge,
+        Some(InfoPortKind::Vrf) => MasterKind::Vrf,
+        // A bridge, too.
+        Some(InfoPortKind::Other(kind)) if kind == "openvswitch" => MasterKind::Bridge,
+        _ => MasterKind::Aggregate,
+    }
+}
+
+/// Why no packet comes in by an interface of this kind.
+fn unseen(infos: &[LinkInfo]) -> Option<Unseen> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(InfoKind::Vrf) => Some(Unseen::Vrf),
+        LinkInfo::Kind(InfoKind::Dummy) => Some(Unseen::Dummy),
+        LinkInfo::Kind(InfoKind::Ifb) => Some(Unseen::Ifb),
+        LinkInfo::Data(InfoData::IpVlan(data)) => data
+            .contains(&InfoIpVlan::Mode(IpVlanMode::L3S))
+            .then_some(Unseen::IpvlanL3s),
+        _ => None,
+    })
 }
 
 fn attached(xdp: &[LinkXdp]) -> Option<(u32, Mode)> {

@@ -5,6 +5,7 @@ mod addresses;
 mod conntrack;
 mod exchange;
 mod interfaces;
+mod layers;
 mod routes;
 pub mod traffic;
 
@@ -16,7 +17,8 @@ use rtnetlink::Handle;
 pub use self::{
     addresses::{interface_with, own_addresses},
     conntrack::{Tracked, tracked_connections, tracks_connections},
-    interfaces::{Interface, LinkLayer, Master, Mode, detach_xdp, interfaces},
+    interfaces::{Interface, LinkLayer, Mode, detach_xdp, interfaces},
+    layers::{Master, MasterKind, Unseen, carriers},
     routes::{default_route_interfaces, route_to},
 };
 

@@ -29,6 +29,20 @@ fn lines_of(warning: &Warning) -> Vec<String> {
             "{interface}: {rule} names it, but the policy is for {} (say `xdpfw up {interface}`)",
             sentence_list(interfaces, usize::MAX)
         )],
+        Warning::JudgedElsewhere {
+            interface,
+            rule,
+            instead,
+        } => vec![format!(
+            "{interface}: its packets are judged at {}, so {rule} never matches (say `--on {}`)",
+            sentence_list(instead, usize::MAX),
+            instead.join(",")
+        )],
+        Warning::UnjudgedEsp { rule, interface } => vec![format!(
+            "{rule} lets in IPsec, and what its tunnels carry is not judged in native mode (filter \
+             their xfrm interface; without one, say `xdpfw down {interface}`, then `xdpfw up \
+             {interface} --mode generic`)"
+        )],
         Warning::NoMac { interface, rule } => vec![format!(
             "{interface}: its packets have no MAC address, so {rule} never matches there (say \
              `--from`)"

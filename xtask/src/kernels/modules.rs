@@ -11,19 +11,35 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 /// The devices that the tests make, and what they do to packets there.
-const WANTED: [&str; 18] = [
+const WANTED: [&str; 33] = [
     "veth",
     "8021q",
     "bonding",
     "bridge",
     "dummy",
+    "geneve",
     "ifb",
+    "ip_gre",
+    "ipip",
+    "ipvlan",
+    "macsec",
     "macvlan",
     "sctp",
+    "sit",
+    "team",
     "tun",
     "vrf",
     "vxlan",
     "wireguard",
+    "xfrm_interface",
+    "xfrm_user",
+    // What IPsec and MACsec ask for by name, when they are set up.
+    "authenc",
+    "echainiv",
+    "esp4",
+    "gcm",
+    "ctr",
+    "ghash_generic",
     "act_mirred",
     "cls_bpf",
     "cls_matchall",

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn tcp(source: &str, local: u16) -> Packet<'static> {
+pub(super) fn tcp(source: &str, local: u16) -> Packet<'static> {
     Packet {
         source: source.parse().unwrap(),
         destination: if source.contains(':') {

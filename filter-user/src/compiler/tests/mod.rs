@@ -1,6 +1,7 @@
 //! Compiled tables decide as a walk over the rules does, packet by packet.
 
 mod cases;
+mod members;
 
 use std::{collections::HashSet, hash::Hash, net::IpAddr};
 

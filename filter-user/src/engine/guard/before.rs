@@ -5,31 +5,48 @@ use std::cell::OnceCell;
 use anyhow::Result;
 use xdpfw_common::abi::Judged;
 
+use super::host::carriers_of;
 use crate::{
     analysis::{Knock, Purpose, takes_away},
     compiler,
     datapath::{Live, PacketProbe, Record},
     engine::Error,
+    netlink::interfaces,
     policy::RuleId,
 };
 
 /// What is in force before a change.
 pub(super) struct Before<'a> {
     live: Option<&'a Live>,
+    /// The numbers that packets may carry that it judges.
+    filtered: Vec<u32>,
     /// Loaded only if it is asked.
     probe: OnceCell<PacketProbe>,
 }
 
 impl<'a> Before<'a> {
     /// What is in force; nothing, if the filter is not up.
-    pub(super) const fn of(live: Option<&'a Live>) -> Self {
-        let probe = OnceCell::new();
-        Self { live, probe }
+    ///
+    /// # Errors
+    ///
+    /// Netlink does not answer.
+    pub(super) fn of(live: Option<&'a Live>) -> Result<Self> {
+        let attached = live.map_or(&[][..], |live| &live.attached);
+        let attached: Vec<u32> = attached.iter().map(|one| one.interface.index).collect();
+        Ok(Self {
+            live,
+            filtered: carriers_of(&attached, &interfaces()?),
+            probe: OnceCell::new(),
+        })
+    }
+
+    fn is_filtered(&self, index: u32) -> bool {
+        self.filtered.contains(&index)
     }
 
     /// Whether a packet gets in by an interface.
     pub(super) fn lets_in(&self, knock: &Knock, index: u32) -> Result<bool> {
-        let Some(live) = self.live.filter(|live| is_filtered(live, index)) else {
+        let Some(live) = self.live.filter(|_| self.is_filtered(index)) else {
             return Ok(true);
         };
         let probe = match self.probe.get() {
@@ -54,7 +71,7 @@ impl<'a> Before<'a> {
         let Some(live) = self.live else {
             return true;
         };
-        filtered.iter().any(|index| !is_filtered(live, *index))
+        filtered.iter().any(|index| !self.is_filtered(*index))
             || takes_away(&live.generation.record().policy, &next.policy)
     }
 }
@@ -74,11 +91,6 @@ pub(in crate::engine) fn probe_of(record: &Record) -> Result<PacketProbe> {
     let tables = compiler::compile(policy, environment, slots)
         .map_err(|error| Error::TooComplex(error.message(policy)))?;
     PacketProbe::load(record, &tables)
-}
-
-fn is_filtered(live: &Live, index: u32) -> bool {
-    let mut attached = live.attached.iter();
-    attached.any(|one| one.interface.index == index)
 }
 
 pub(super) fn is_served(purpose: Purpose, judged: &Judged) -> bool {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use xdpfw_common::Transport;
 
 use crate::{
-    netlink::{Interface, interfaces, own_addresses, route_to, tracked_connections},
+    netlink::{Interface, carriers, interfaces, own_addresses, route_to, tracked_connections},
     system::SshSession,
 };
 
@@ -38,7 +38,7 @@ const TUNNELS: [&str; 19] = [
 pub(super) struct Host {
     interfaces: Vec<Interface>,
     addresses: Vec<(IpAddr, u32)>,
-    /// Those that are to be filtered.
+    /// Those that are to be filtered, and those whose numbers their packets may carry.
     pub(super) filtered: Vec<(u32, String)>,
 }
 
@@ -50,6 +50,7 @@ impl Host {
     /// Netlink does not answer.
     pub(super) fn of(filtered: &[u32]) -> Result<Self> {
         let interfaces = interfaces()?;
+        let filtered = carriers_of(filtered, &interfaces);
         let filtered = interfaces
             .iter()
             .filter(|one| filtered.contains(&one.index))
@@ -134,6 +135,14 @@ impl Host {
         }
         own
     }
+}
+
+/// The numbers that packets may carry that come in by one of these interfaces.
+pub(super) fn carriers_of(filtered: &[u32], known: &[Interface]) -> Vec<u32> {
+    let filtered = filtered.iter();
+    filtered
+        .flat_map(|index| carriers(*index, known))
+        .collect()
 }
 
 /// What the operator's packets went to, where the host redirects them.

@@ -146,7 +146,7 @@ impl Guard {
         record: &Record,
         in_force: Option<&Live>,
     ) -> Result<()> {
-        let before = Before::of(in_force);
+        let before = Before::of(in_force)?;
         for way in &self.ways {
             for knock in &way.knocks {
                 let purpose = knock.purpose;
