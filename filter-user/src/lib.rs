@@ -13,6 +13,7 @@ pub mod engine;
 pub mod names;
 pub mod netlink;
 pub mod output;
+mod own_thread;
 pub mod policy;
 pub mod ports;
 pub mod system;

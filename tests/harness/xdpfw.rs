@@ -73,19 +73,32 @@ impl Xdpfw {
     /// The same call, made by a shell script that is the init of a system of its own: with
     /// its own mounts and processes, in the same network namespace. In the script, it is
     /// `"$@"`.
-    pub fn in_private_system(mut self, script: &str) -> Self {
+    pub fn in_private_system(self, script: &str) -> Self {
+        let system = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"];
+        self.under(system.iter().chain(&["sh", "-c", script, "sh"]))
+    }
+
+    /// The same call, made by another program: one that has these words and then the call.
+    pub fn under(mut self, program: impl IntoIterator<Item: AsRef<OsStr>>) -> Self {
         let words: Vec<&OsStr> = self.command.get_args().collect();
         let entered = words.iter().take_while(|word| **word != "--").count() + 1;
         let (enter, xdpfw) = words.split_at(entered);
         let mut command = Command::new(self.command.get_program());
-        command
-            .args(enter)
-            .args(["unshare", "--mount", "--pid", "--fork", "--mount-proc"])
-            .args(["sh", "-c", script, "sh"])
-            .args(xdpfw);
+        command.args(enter).args(program).args(xdpfw);
         copy_environment(&self.command, &mut command);
         self.command = command;
         self
+    }
+
+    /// The same call where there is no room left in the directory of its policy.
+    pub fn with_full_disk(self) -> Self {
+        self.in_private_mounts(
+            "directory=$(dirname \"$XDPFW_POLICY\")
+            policy=$(cat \"$XDPFW_POLICY\")
+            mount -t tmpfs -o size=4k full \"$directory\" || exit 90
+            echo \"$policy\" >\"$XDPFW_POLICY\" || exit 91
+            \"$@\"; exit $?",
+        )
     }
 
     /// The same call where the directory of its policy cannot be written.

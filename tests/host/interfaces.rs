@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use xdpfw::{
-    netlink::{self, Master},
+    netlink::{self, Master, MasterKind},
     system::{Forwarding, forwarding},
 };
 use xdpfw_tests::Host;
@@ -83,7 +83,7 @@ fn a_port_of_a_bridge_knows_its_bridge() -> Result<()> {
     };
     let bridge = Master {
         index: ifindex(&host, "br0")?,
-        is_bridge: true,
+        kind: MasterKind::Bridge,
     };
     assert_eq!(master("a0")?, Some(bridge));
     assert_eq!(master("a1")?, None);

@@ -70,8 +70,6 @@ fn a_member_that_joins_a_bond_later_is_told_of_and_taken_in() -> Result<()> {
     let status = host.status();
     assert_eq!(status["warnings"][0]["kind"], "members-changed", "{status}");
     assert_eq!(status["warnings"][0]["remedy"], "xdpfw apply");
-    // An edit leaves the meaning of the other rules alone.
-    host.xdpfw(["allow", "tcp", "22"]).ok();
     let far = lab.links[1].far();
     route(&lab.peer, &near, &far.interface)?;
     assert_counted(&lab, far, &near, &[443], &[("drop default", 1), ("tcp/443", 1)])?;
@@ -153,6 +151,7 @@ fn rules_for_a_team_hold_where_its_port_is_filtered_and_where_it_is_itself() -> 
         ] {
             host.run("ip", line.split(' '))?;
         }
+        route(host, far, "team0")?;
         host.xdpfw(["up", filtered]).ok();
         host.xdpfw(["allow", "tcp", "443", "--on", "team0"]).ok();
         let mut expected = vec![("drop default", 1), ("tcp/80", 1)];
@@ -174,6 +173,13 @@ fn a_vrf_is_refused_and_rules_for_it_hold_on_its_ports() -> Result<()> {
     ] {
         host.run("ip", line.split(' '))?;
     }
+    // Forgotten on the way.
+    let line = format!(
+        "neigh replace {} lladdr {} nud permanent dev eth0",
+        far.address,
+        far.mac_text()
+    );
+    host.run("ip", line.split(' '))?;
     let said = host.xdpfw(["up", "vrf0"]).fails(5);
     assert_is_one_error(&said, "vrf0: no packet comes in by a VRF; say `xdpfw up eth0`");
     assert_nothing_is_left(host, &["vrf0", "eth0"])?;

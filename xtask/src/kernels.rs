@@ -67,9 +67,9 @@ const EXCLUDED: [Excluded; 6] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 4] = {
+const SKIPPED: [Excluded; 5] = {
     const SAME: &str = "the kernel's part is that of the other addresses";
-    const MANY: &str = "dozens of commands, each killed";
+    const MANY: &str = "dozens of commands, each killed or failing";
     const OUTPUT: &str = "about who reads the output, whatever the kernel";
     const fn skipped(file: &'static str, reason: &'static str) -> Excluded {
         Excluded { file, reason }
@@ -79,6 +79,7 @@ const SKIPPED: [Excluded; 4] = {
         skipped("link_local::", SAME),
         skipped("what_a_killed_command_leaves", MANY),
         skipped("unread_output::", OUTPUT),
+        skipped("failures::", MANY),
     ]
 };
 

@@ -37,12 +37,14 @@ pub(crate) const TOOLS: [(&str, &str); 10] = [
 /// What renders the manual, and the package that has it. Guests have no use for it.
 const MANUAL: (&str, &str) = ("groff", "groff-base");
 
-/// Programs that ask others, by which the tests see that this host gets its answers. Apart
-/// from the tools, since nothing but these tests needs them.
-const CLIENTS: [(&str, &str); 6] = [
+/// Programs that ask others, by which the tests see that this host gets its answers, and that
+/// make commands fail. Apart from the tools, since nothing but these tests needs them.
+const CLIENTS: [(&str, &str); 7] = [
     ("dig", "bind9-dnsutils"),
     ("mtr", "mtr-tiny"),
     ("snmpget", "snmp"),
+    // Lets one system call of a command fail.
+    ("strace", "strace"),
     ("tftp", "tftp-hpa"),
     ("traceroute", "traceroute"),
     ("wireguard-go", "wireguard-go"),

@@ -120,11 +120,20 @@ pub(super) fn refuse_other_file(engine: &Engine, file: &PolicyFile, path: &Path)
 fn refuse_more(edit: &Edit, engine: &Engine, context: &Context) -> Result<()> {
     let path = context.policy_path();
     refuse_other_file(engine, &edit.file, path)?;
-    let Some(beyond) = &edit.beyond else {
-        return Ok(());
-    };
+    match &edit.beyond {
+        Some(beyond) => Err(refusal_of_more(&edit.file, path, beyond)),
+        None => Ok(()),
+    }
+}
+
+/// Why a command is refused that would put more of a file in force than it says.
+pub(super) fn refusal_of_more(
+    file: &PolicyFile,
+    path: &Path,
+    beyond: &Difference,
+) -> anyhow::Error {
     let path = path.display();
-    let (is, remedy) = match edit.file.exists() {
+    let (is, remedy) = match file.exists() {
         true => ("differs from what is in force", "say `xdpfw apply` first"),
         false => ("is gone", "put it back"),
     };
@@ -132,7 +141,7 @@ fn refuse_more(edit: &Edit, engine: &Engine, context: &Context) -> Result<()> {
         "{path} {is}, so this would also change {}; {remedy}, or say --force",
         beyond.in_short()
     );
-    Err(Failure::new(Exit::Failed, message).into())
+    Failure::new(Exit::Failed, message).into()
 }
 
 /// Where a change took effect, as it follows what was changed: `live on eth0`.

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use super::{
     Context, Exit, Failure,
-    edit::{beyond, refuse_other_file, report_more},
+    edit::{beyond, refusal_of_more, refuse_other_file, report_more},
     require_root, warn, warn_of_interfaces,
 };
 use crate::{
@@ -63,6 +63,10 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         refuse_other_file(&engine, &file, context.policy_path())?;
     }
     let beyond = beyond(&engine, &file);
+    if let Some(beyond) = beyond.as_ref().filter(|_| !args.force && !file.exists()) {
+        // Nobody means to lose all rules with a file.
+        return Err(refusal_of_more(&file, context.policy_path(), beyond));
+    }
     let attached = engine.live().map_or(&[][..], |live| &live.attached);
     let mode = args.mode.into();
     let join = if args.interfaces.is_empty() {

@@ -1,6 +1,6 @@
 //! A generation: one program with its maps, pinned together in one directory.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, ProgramInfo, SchedClassifier};
 use xdpfw_common::abi::{Holds, NOTES, SENT, SHARED_MAPS, SharedMap, names};
 
@@ -44,7 +44,7 @@ impl Generation {
     /// The generation pinned in a directory.
     pub(super) fn open(directory: PinDirectory) -> Result<Self> {
         Ok(Self {
-            program_id: program_id(&directory)?,
+            program_id: program_id(&directory)?.context("a generation has no program")?,
             record: Record::from_pin(&directory.pin(RECORD))?,
             directory,
         })
@@ -175,6 +175,10 @@ impl Generation {
 }
 
 /// The kernel's number for the program pinned in a generation's directory.
-pub(super) fn program_id(directory: &PinDirectory) -> Result<u32> {
-    Ok(ProgramInfo::from_pin(directory.pin(PROGRAM))?.id())
+pub(super) fn program_id(directory: &PinDirectory) -> Result<Option<u32>> {
+    if !directory.has(PROGRAM) {
+        // Left by a command that was killed.
+        return Ok(None);
+    }
+    Ok(Some(ProgramInfo::from_pin(directory.pin(PROGRAM))?.id()))
 }

@@ -14,7 +14,6 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -30,7 +29,7 @@ use super::{
     own_directory::{DIRECTORY, is_own, own_directory},
     pins::PinDirectory,
 };
-use crate::system;
+use crate::{own_thread::in_own_thread, system};
 
 /// Where the runtime directory is made. Only root may write here, or it is sticky.
 const PARENT: &str = "/run";
@@ -165,8 +164,7 @@ fn in_lasting_mounts<T: Send>(work: impl FnOnce(bool) -> Result<T> + Send) -> Re
             .context("cannot enter init's mount namespace")?;
         work(true)
     };
-    thread::scope(|scope| scope.spawn(inside).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    in_own_thread(inside)
 }
 
 /// The mount namespace of a process, and what tells it from others.

@@ -4,7 +4,7 @@
 mod egress;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, Map, MapData, MapError};
 use xdpfw_common::abi::names;
 
 use self::egress::egress_hook;
@@ -126,7 +126,7 @@ impl Store {
         };
         for name in generations.names()? {
             if let Some(directory) = generations.directory(&name)?
-                && generation::program_id(&directory).is_ok_and(|id| id == program)
+                && generation::program_id(&directory)? == Some(program)
             {
                 return Generation::open(directory).map(Some);
             }
@@ -398,7 +398,12 @@ impl Store {
         // To userspace a program array is an array of program ids
         // (`prog_fd_array_sys_lookup_elem` in kernel/bpf/arraymap.c).
         let slot = Array::<_, u32>::try_from(Map::Array(map))?;
-        Ok(slot.get(&0, 0).ok())
+        match slot.get(&0, 0) {
+            Ok(program) => Ok(Some(program)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            // Not the same as nothing: what is in force must not be taken for gone.
+            Err(error) => Err(error).context("cannot read what is in force"),
+        }
     }
 
     /// One of the directories below this version's, if there is one.

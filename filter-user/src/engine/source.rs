@@ -142,6 +142,15 @@ impl PolicyFile {
         Ok(whole_file::write(Place::find(&self.path)?, contents)?)
     }
 
+    /// Puts the old file back where a new one came into its place that may not last. What was
+    /// said of the failure is more than what would be said of this.
+    fn put_back(&self) {
+        let now = Place::find(&self.path).and_then(|place| place.read());
+        if now.is_ok_and(|now| now != self.saved) {
+            drop(self.restore());
+        }
+    }
+
     /// What is to be saved. It is read back first: a file that the next command could not read
     /// would leave nothing but `down` to be done.
     fn check(&self) -> Result<Cow<'_, str>> {
@@ -188,6 +197,7 @@ impl PolicySource for PolicyFile {
         }
         self.check()
             .and_then(|contents| self.write(contents.as_bytes()))
+            .inspect_err(|_| self.put_back())
             .with_context(|| format!("cannot save {}", self.path.display()))
     }
 

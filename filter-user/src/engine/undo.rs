@@ -14,14 +14,25 @@ impl<'a> Undo<'a> {
 
     /// Takes everything back because of `error`, and returns that; or what it could not
     /// take back together with it. One step that cannot be taken back keeps no other one.
-    pub(super) fn run(self, error: anyhow::Error) -> anyhow::Error {
-        self.0
+    pub(super) fn run(mut self, error: anyhow::Error) -> anyhow::Error {
+        std::mem::take(&mut self.0)
             .into_iter()
             .rev()
             .filter_map(|step| step().err())
             .fold(error, |error, failed| {
                 error.context(format!("not everything was taken back ({failed:#})"))
             })
+    }
+}
+
+impl Drop for Undo<'_> {
+    /// A panic is no reason to leave half of a change.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for step in std::mem::take(&mut self.0).into_iter().rev() {
+                drop(step());
+            }
+        }
     }
 }
 

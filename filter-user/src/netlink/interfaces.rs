@@ -159,6 +159,11 @@ impl From<LinkMessage> for Interface {
                 _ => {}
             }
         }
+        if interface.driver.as_deref() == Some("xfrm") {
+            // It says that there is none, and its packets have the one that ESP came with, which
+            // none of them tells.
+            interface.link_layer = LinkLayer::Other(message.header.link_layer_type.into());
+        }
         interface.master = master.map(|index| Master { index, kind });
         if interface.driver.is_none() {
             interface.driver = driver_of(&interface.name, interface.index);

@@ -9,9 +9,7 @@ mod layers;
 mod routes;
 pub mod traffic;
 
-use std::thread;
-
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rtnetlink::Handle;
 
 pub use self::{
@@ -22,6 +20,8 @@ pub use self::{
     routes::{default_route_interfaces, route_to},
 };
 
+use crate::own_thread::in_own_thread;
+
 /// Asks the kernel over a connection of its own; from any thread, also one that drives
 /// asynchronous tasks.
 fn request<T: Send>(work: impl AsyncFnOnce(Handle) -> Result<T> + Send) -> Result<T> {
@@ -31,11 +31,14 @@ fn request<T: Send>(work: impl AsyncFnOnce(Handle) -> Result<T> + Send) -> Resul
             .build()?
             .block_on(async {
                 let (connection, handle, _) = rtnetlink::new_connection()?;
-                tokio::spawn(connection);
-                work(handle).await
+                let connection = tokio::spawn(connection);
+                // As long as there is a handle, it ends by an error alone; an answer ends with
+                // it, and looks like a whole one.
+                let answer = work(handle.clone()).await?;
+                ensure!(!connection.is_finished(), "the kernel's answer broke off");
+                Ok(answer)
             })
     };
     // A runtime cannot start within another one, which the caller may be in.
-    thread::scope(|scope| scope.spawn(ask).join())
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    in_own_thread(ask)
 }

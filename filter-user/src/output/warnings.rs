@@ -39,9 +39,8 @@ fn lines_of(warning: &Warning) -> Vec<String> {
             instead.join(",")
         )],
         Warning::UnjudgedEsp { rule, interface } => vec![format!(
-            "{rule} lets in IPsec, and what its tunnels carry is not judged in native mode (filter \
-             their xfrm interface; without one, say `xdpfw down {interface}`, then `xdpfw up \
-             {interface} --mode generic`)"
+            "{rule} lets in IPsec, and what its tunnels carry is not judged in native mode (say \
+             `xdpfw down {interface}`, then `xdpfw up {interface} --mode generic`)"
         )],
         Warning::NoMac { interface, rule } => vec![format!(
             "{interface}: its packets have no MAC address, so {rule} never matches there (say \

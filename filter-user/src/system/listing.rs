@@ -38,12 +38,14 @@ impl Listing {
             .ok()?;
         let mut stdout = child.stdout.take()?;
         let (sender, output) = mpsc::channel();
-        thread::spawn(move || {
+        let read = move || {
             let mut text = String::new();
             let read = stdout.read_to_string(&mut text);
             // Nobody listens any more if it took too long.
             let _ = sender.send(read.is_ok().then_some(text));
-        });
+        };
+        // Without a thread, nobody sends, and nothing was printed.
+        drop(thread::Builder::new().spawn(read));
         Some(Self { child, output })
     }
 
