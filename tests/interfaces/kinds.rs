@@ -220,7 +220,10 @@ fn what_went_through_an_ifb_is_judged_where_it_came_in() -> Result<()> {
         action mirred egress redirect dev ifb0";
     host.run("tc", to_ifb.split_whitespace())?;
     let said = host.xdpfw(["up", "ifb0"]).fails(5);
-    assert_is_one_error(&said, "ifb0: no packet comes in by an ifb; filter the interface");
+    assert_is_one_error(
+        &said,
+        "ifb0: no packet comes in by an ifb; filter the interface",
+    );
     host.xdpfw(["up", "eth0"]).ok();
     assert_filters(host, &lab.peer, "eth0", lab.link().near().address)?;
     let through = host.counters("ifb0")?;

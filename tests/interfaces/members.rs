@@ -72,9 +72,18 @@ fn a_member_that_joins_a_bond_later_is_told_of_and_taken_in() -> Result<()> {
     assert_eq!(status["warnings"][0]["remedy"], "xdpfw apply");
     let far = lab.links[1].far();
     route(&lab.peer, &near, &far.interface)?;
-    assert_counted(&lab, far, &near, &[443], &[("drop default", 1), ("tcp/443", 1)])?;
+    assert_counted(
+        &lab,
+        far,
+        &near,
+        &[443],
+        &[("drop default", 1), ("tcp/443", 1)],
+    )?;
     let said = text(&host.xdpfw(["apply"]).output()?.stderr);
-    assert!(said.contains("bond0, which rules name, has other members"), "{said}");
+    assert!(
+        said.contains("bond0, which rules name, has other members"),
+        "{said}"
+    );
     assert_eq!(host.status()["warnings"], serde_json::json!([]));
     assert_counted(&lab, far, &near, &[443], &[("pass rule", 1), ("r1", 1)])
 }
@@ -109,7 +118,10 @@ fn link_local_answers_come_in_by_a_bond() -> Result<()> {
             host.sysctl("net/ipv6/conf/lo/disable_ipv6", "0")?;
             host.sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0")?;
             for line in [
-                format!("address replace {}/64 dev {interface} nodad", end.link_local),
+                format!(
+                    "address replace {}/64 dev {interface} nodad",
+                    end.link_local
+                ),
                 format!(
                     "neigh replace {} lladdr {} nud permanent dev {interface}",
                     other.link_local,
@@ -181,7 +193,10 @@ fn a_vrf_is_refused_and_rules_for_it_hold_on_its_ports() -> Result<()> {
     );
     host.run("ip", line.split(' '))?;
     let said = host.xdpfw(["up", "vrf0"]).fails(5);
-    assert_is_one_error(&said, "vrf0: no packet comes in by a VRF; say `xdpfw up eth0`");
+    assert_is_one_error(
+        &said,
+        "vrf0: no packet comes in by a VRF; say `xdpfw up eth0`",
+    );
     assert_nothing_is_left(host, &["vrf0", "eth0"])?;
     host.xdpfw(["up", "eth0"]).ok();
     host.xdpfw(["allow", "tcp", "443", "--on", "vrf0"]).ok();
@@ -198,9 +213,13 @@ fn a_vrf_is_refused_and_rules_for_it_hold_on_its_ports() -> Result<()> {
 #[ignore = "needs dummy: cargo xtask test --kernel 6.1"]
 fn a_dummy_is_refused() -> Result<()> {
     let lab = Lab::new()?;
-    lab.host.run("ip", ["link", "add", "dummy0", "type", "dummy"])?;
+    lab.host
+        .run("ip", ["link", "add", "dummy0", "type", "dummy"])?;
     let said = lab.host.xdpfw(["up", "dummy0"]).fails(5);
-    assert_is_one_error(&said, "dummy0: no packet comes in by a dummy interface; filter");
+    assert_is_one_error(
+        &said,
+        "dummy0: no packet comes in by a dummy interface; filter",
+    );
     // What the policy names beside it is filtered all the same.
     std::fs::write(
         lab.host.policy(),

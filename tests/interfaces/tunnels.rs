@@ -35,7 +35,11 @@ fn the_kernels_wireguard_is_filtered() -> Result<()> {
         let path = key.to_str().context("an odd path")?;
         let words = format!("set wg0 listen-port 51820 private-key {path}");
         host.run("wg", words.split(' '))?;
-        public.push(host.run("wg", ["show", "wg0", "public-key"])?.trim().to_owned());
+        public.push(
+            host.run("wg", ["show", "wg0", "public-key"])?
+                .trim()
+                .to_owned(),
+        );
         ip(host, &format!("address add {}/24 dev wg0", INNER[number]))?;
         ip(host, "link set wg0 up")?;
     }
@@ -69,7 +73,10 @@ fn macsec_is_filtered_where_it_is_opened() -> Result<()> {
             ),
             format!("address add {}/24 dev macsec0", INNER[number]),
             "link set macsec0 up".to_owned(),
-            format!("neigh replace {} lladdr {mac} nud permanent dev macsec0", INNER[1 - number]),
+            format!(
+                "neigh replace {} lladdr {mac} nud permanent dev macsec0",
+                INNER[1 - number]
+            ),
         ] {
             ip(host, &line)?;
         }
@@ -88,7 +95,10 @@ fn what_ipsec_carries_is_judged_in_generic_mode_alone_which_is_said() -> Result<
             ip(host, &own)?;
             let gateway = [lab.link().far(), lab.link().near()][number].address;
             let to = INNER[1 - number];
-            ip(host, &format!("route add {to}/32 via {gateway} src {}", INNER[number]))?;
+            ip(
+                host,
+                &format!("route add {to}/32 via {gateway} src {}", INNER[number]),
+            )?;
         }
         let host = &lab.host;
         let _servers = (UdpEcho::start(host, OPEN)?, UdpEcho::start(host, CLOSED)?);
@@ -142,7 +152,10 @@ fn an_ipvlan_is_filtered_unless_only_the_routing_knows_of_it() -> Result<()> {
     for mode in ["l2", "l3s"] {
         let lab = Lab::new()?;
         let (host, far) = (&lab.host, lab.link().far());
-        ip(host, &format!("link add ipvl0 link eth0 type ipvlan mode {mode}"))?;
+        ip(
+            host,
+            &format!("link add ipvl0 link eth0 type ipvlan mode {mode}"),
+        )?;
         ip(host, &format!("address add {}/24 dev ipvl0", INNER[0]))?;
         ip(host, "link set ipvl0 up")?;
         let neighbour = [
@@ -151,7 +164,8 @@ fn an_ipvlan_is_filtered_unless_only_the_routing_knows_of_it() -> Result<()> {
         ];
         ip(&lab.peer, &format!("address add {}/24 dev eth0", INNER[1]))?;
         for (host, address, mac, interface) in neighbour {
-            let line = format!("neigh replace {address} lladdr {mac} nud permanent dev {interface}");
+            let line =
+                format!("neigh replace {address} lladdr {mac} nud permanent dev {interface}");
             ip(host, &line)?;
         }
         if mode == "l3s" {
@@ -173,7 +187,8 @@ fn assert_filtered(lab: &Lab, interface: &str) -> Result<()> {
     let open = (INNER[0], OPEN);
     exchange(&lab.peer, 0, open, "question", PATIENCE).context("without a filter")?;
     host.xdpfw(["up", interface]).ok();
-    host.xdpfw(["allow", "udp", &OPEN.to_string(), "--on", interface]).ok();
+    host.xdpfw(["allow", "udp", &OPEN.to_string(), "--on", interface])
+        .ok();
     let before = Tally::of(host)?;
     let socket = lab
         .peer

@@ -24,7 +24,8 @@ const FAILURES: [(&str, &str, usize); 7] = [
 ];
 const INTERFACES: [&str; 2] = ["eth0", "eth1"];
 /// A policy in force, before a change.
-const POLICY: &str = "version = 1\ninterfaces = [\"eth0\"]\n\n[[rule]]\nid = \"r1\"\nallow = \"tcp 22\"\n";
+const POLICY: &str =
+    "version = 1\ninterfaces = [\"eth0\"]\n\n[[rule]]\nid = \"r1\"\nallow = \"tcp 22\"\n";
 
 #[test]
 fn a_first_up_that_fails_leaves_nothing() -> Result<()> {
@@ -82,8 +83,14 @@ fn a_down_that_fails_leaves_no_interface_half_filtered() -> Result<()> {
     walk(host, &["down"], |output, case| {
         for (link, interface) in INTERFACES.into_iter().enumerate() {
             if xdp(host, interface)?.is_some() {
-                assert!(!output.status.success(), "{case}: done, but for {interface}");
-                assert!(is_dropped_on(&lab, link, 80)?, "{case}: {interface} is open");
+                assert!(
+                    !output.status.success(),
+                    "{case}: done, but for {interface}"
+                );
+                assert!(
+                    is_dropped_on(&lab, link, 80)?,
+                    "{case}: {interface} is open"
+                );
             }
         }
         host.xdpfw(["down"]).ok();

@@ -19,5 +19,7 @@ pub fn link_of(interface: u32) -> u32 {
         return interface;
     }
     // SAFETY: nothing writes to the map once the loader has filled it.
-    unsafe { MEMBERS.get(interface) }.copied().unwrap_or(interface)
+    unsafe { MEMBERS.get(interface) }
+        .copied()
+        .unwrap_or(interface)
 }

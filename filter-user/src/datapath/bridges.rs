@@ -29,7 +29,9 @@ impl Bridges {
         let ports: Vec<(u32, BridgePort)> = known
             .iter()
             .filter_map(|port| {
-                let master = port.master.filter(|master| master.kind == MasterKind::Bridge)?;
+                let master = port
+                    .master
+                    .filter(|master| master.kind == MasterKind::Bridge)?;
                 let bridge = known.iter().find(|one| one.index == master.index)?;
                 let of = BridgePort {
                     bridge: master.index,

@@ -224,6 +224,13 @@ impl Store {
         attach::attach(DISPATCHERS, directory, &links, interface, mode, || {
             self.is_joined_late(interface)
         })?;
+        self.shown(interface, mode).inspect_err(|_| {
+            drop(attach::detach(&links, &interface.index.to_string()));
+        })
+    }
+
+    /// What the kernel shows of an interface that the filter was just attached to.
+    fn shown(&self, interface: &Interface, mode: Mode) -> Result<Attached> {
         let mut attached = self.attached()?.into_iter();
         attached
             .find(|a| a.interface.index == interface.index && a.mode == mode)

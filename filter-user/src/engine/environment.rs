@@ -79,7 +79,9 @@ impl FactChange {
     /// The command that has the policy in force go by the fact, if one does.
     pub const fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Ephemeral { .. } | Self::Came { .. } | Self::Members { .. } => Some("xdpfw apply"),
+            Self::Ephemeral { .. } | Self::Came { .. } | Self::Members { .. } => {
+                Some("xdpfw apply")
+            }
             Self::Renamed { .. } => None,
             Self::Swapped { .. } => Some("xdpfw apply --force"),
         }

@@ -64,4 +64,28 @@ mod tests {
         let shown = format!("{error:#}");
         assert_eq!(shown, "not everything was taken back (step 2): the cause");
     }
+
+    #[test]
+    fn a_panic_takes_all_steps_back() {
+        let taken = RefCell::new(Vec::new());
+        let change = std::panic::AssertUnwindSafe(|| {
+            let mut undo = Undo::default();
+            for step in 1..=2 {
+                let taken = &taken;
+                undo.push(move || {
+                    taken.borrow_mut().push(step);
+                    Ok(())
+                });
+            }
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert!(std::panic::catch_unwind(change).is_err());
+        assert_eq!(*taken.borrow(), [2, 1]);
+    }
+
+    #[test]
+    fn a_change_that_is_made_stays() {
+        let mut undo = Undo::default();
+        undo.push(|| panic!("nothing failed"));
+    }
 }

@@ -140,9 +140,7 @@ impl Host {
 /// The numbers that packets may carry that come in by one of these interfaces.
 pub(super) fn carriers_of(filtered: &[u32], known: &[Interface]) -> Vec<u32> {
     let filtered = filtered.iter();
-    filtered
-        .flat_map(|index| carriers(*index, known))
-        .collect()
+    filtered.flat_map(|index| carriers(*index, known)).collect()
 }
 
 /// What the operator's packets went to, where the host redirects them.
