@@ -18,7 +18,7 @@ fn a_member_has_the_rules_of_its_bond_beside_its_own() {
     };
     let tables = compile(&policy, &environment, &slots(&policy)).unwrap();
     assert_unique(&tables.interfaces);
-    let simulation = Simulation::new(&tables);
+    let simulation = Simulation::of(&tables);
     for (interface, open) in [
         (9, &[443][..]),
         (2, &[22, 443]),
@@ -28,7 +28,7 @@ fn a_member_has_the_rules_of_its_bond_beside_its_own() {
     ] {
         for port in [22, 80, 443] {
             let packet = cases::tcp("192.0.2.1", port);
-            let Outcome { reason, .. } = simulation.judge(&frame(&packet)[..], interface);
+            let reason = simulation.judge(&frame(&packet)[..], interface).reason();
             let is_open = reason == Reason::RuleAllow;
             assert_eq!(is_open, open.contains(&port), "{port} on {interface}");
         }
