@@ -390,8 +390,8 @@ fn up_in_a_mode_leaves_no_interface_of_the_policy_open() -> Result<()> {
     let lab = Lab::with_links(2)?;
     let host = &lab.host;
     host.xdpfw(["up", "eth0", "--mode", "generic"]).ok();
-    host.run("ip", ["link", "add", "ifb0", "type", "ifb"])?;
-    let policy = "version = 1\ninterfaces = [\"eth0\", \"ifb0\", \"eth1\"]\n";
+    host.run("ip", ["link", "add", "br0", "type", "bridge"])?;
+    let policy = "version = 1\ninterfaces = [\"eth0\", \"br0\", \"eth1\"]\n";
     fs::write(host.policy(), policy)?;
     let said = host.xdpfw(["up", "--mode", "native"]).fails(5);
     assert_is_one_error(
@@ -399,7 +399,7 @@ fn up_in_a_mode_leaves_no_interface_of_the_policy_open() -> Result<()> {
         "only eth0 and eth1 are filtered: eth0: is up in generic",
     );
     assert!(
-        said.contains("; ifb0: its driver (ifb) has no native XDP"),
+        said.contains("; br0: its driver (bridge) has no native XDP"),
         "{said}"
     );
     assert_eq!(interfaces_up(host), ["eth0", "eth1"]);
