@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 /// The devices that the tests make, and what they do to packets there.
-const WANTED: [&str; 33] = [
+const WANTED: [&str; 34] = [
     "veth",
     "8021q",
     "bonding",
@@ -35,6 +35,7 @@ const WANTED: [&str; 33] = [
     "xfrm_user",
     // What IPsec and MACsec ask for by name, when they are set up.
     "authenc",
+    "drbg",
     "echainiv",
     "esp4",
     "gcm",
