@@ -13,7 +13,7 @@ use xdpfw_common::{
         BLOCKS, Block, Config, Counter, EdgeKey, Event, LocalKey, Node, PORTS, PORTS_PER_BLOCK,
         PortBitmaps, ProtocolKind, SHARED_MAPS, Side, port_counter,
     },
-    wire::Malformation,
+    wire::{Malformation, tcp::Flags},
 };
 
 const SIDES: [Side; 2] = [Side::Local, Side::Remote];
@@ -95,8 +95,12 @@ fn an_event_has_the_bytes_that_the_program_writes() {
         kind: 11,
         family: 12,
         malformation: 13,
+        vlan_tags: [[14, 15], [16, 17]],
+        vlan_count: 18,
+        flags: 19,
+        padding: [20; 2],
     };
-    let ends = [6, 7, 8, 9, 10, 11, 12, 13];
+    let ends = [6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 20];
     let expected = [&[1; 16][..], &[2; 16], &[3; 4], &[4; 4], &[5; 4], &ends];
     assert_eq!(bytemuck::bytes_of(&event), expected.concat());
     assert_eq!((event.remote(), event.local()), (0x0607, 0x0809));
@@ -133,6 +137,26 @@ fn an_event_says_nothing_that_it_does_not_know() {
     let addresses = event(0, 0, 6, 0).addresses();
     assert_eq!(addresses, Some((unspecified, unspecified)));
     assert_eq!(event(0, 0, 0, 0).malformation(), None);
+    // Nothing says that it is TCP.
+    let tcp = ProtocolKind::Tcp as u8;
+    assert_eq!(event(0, tcp, 0, 0).flags(), None);
+    assert_eq!(event(0, tcp, 4, 0).flags(), Some(Flags::NONE));
+    assert_eq!(event(0, 0, 0, 0).vlans().count(), 0);
+}
+
+#[test]
+fn an_event_names_vlans_and_no_priorities() {
+    let event = |vlan_count| Event {
+        vlan_tags: [[0xff, 0xfe], [0x20, 10]],
+        vlan_count,
+        ..bytemuck::Zeroable::zeroed()
+    };
+    let vlans = |count| event(count).vlans().collect::<Vec<_>>();
+    assert_eq!(vlans(0), [0; 0]);
+    assert_eq!(vlans(1), [0xffe]);
+    assert_eq!(vlans(2), [0xffe, 10]);
+    // No more than there is room for.
+    assert_eq!(vlans(u8::MAX), [0xffe, 10]);
 }
 
 #[test]

@@ -666,3 +666,38 @@ fn an_aggregate_that_leaves_belongs_to_a_conversation() {
         assert_eq!(of_len(1000), None);
     }
 }
+
+#[test]
+fn flags_are_letters_from_the_lowest_bit_on() {
+    for (bits, letters) in [
+        (0, ""),
+        (0b00_0010, "S"),
+        (0b01_0010, "SA"),
+        (0b10_1001, "FPU"),
+        (0xff, "FSRPAU"),
+    ] {
+        assert_eq!(Flags::new(bits).to_string(), letters, "{bits:#010b}");
+        assert_eq!(Flags::new(bits).bits(), bits & 0x3f);
+    }
+}
+
+#[test]
+fn vlan_tags_are_read_from_the_outside_as_far_as_the_filter_looks() {
+    let vlan = |id: u8| [0x81, 0, 0x20, id];
+    let qinq = [0x88, 0xa8, 0, 7];
+    let ip: [u8; 4] = [0x08, 0, 0x45, 0];
+    let none = [0; 2];
+    for (tags, expected) in [
+        (&[][..], ([none, none], 0)),
+        (&[vlan(10)], ([[0x20, 10], none], 1)),
+        (&[qinq, vlan(10)], ([[0, 7], [0x20, 10]], 2)),
+        (&[qinq, vlan(10), vlan(11)], ([[0, 7], [0x20, 10]], 2)),
+    ] {
+        let frame = [&[0; 12][..], &tags.concat(), &ip].concat();
+        assert_eq!(ethernet::vlan_tags(frame.as_slice()), expected);
+        // A tag that is cut short is none.
+        let cut = &frame[..frame.len() - 5];
+        let whole = tags.len().saturating_sub(1).min(2);
+        assert_eq!(usize::from(ethernet::vlan_tags(cut).1), whole);
+    }
+}

@@ -1,5 +1,5 @@
-//! Reports each packet to whoever traces the filter: an event for the packet, and through
-//! aya-log what no event has room for.
+//! Reports packets to whoever traces the filter: an event for each one that is wanted, and
+//! through aya-log what no event has room for.
 //!
 //! A generation that is not traced contains none of this: [`TRACED`] is 0 there, and the
 //! verifier removes what depends on it.
@@ -7,14 +7,14 @@
 use aya_ebpf::{
     bindings::xdp_md,
     macros::map,
-    maps::{PerCpuArray, RingBuf},
+    maps::{Array, PerCpuArray, RingBuf},
     programs::XdpContext,
 };
-use aya_log_ebpf::{debug, warn};
+use aya_log_ebpf::debug;
 use xdpfw_common::{
-    abi::{Event, NO_RULE},
+    abi::{Event, NO_RULE, ProtocolKind, Wanted},
     verdict::Outcome,
-    wire::{Frame, Malformation, ip},
+    wire::{Frame, Malformation, ethernet, ip},
 };
 use xdpfw_ebpf::packet::Packet;
 
@@ -28,6 +28,14 @@ static TRACED: u32 = 0;
 /// can be where none are written.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 17, 0);
+
+/// Which packets are reported. Whoever reads them says so; before, none are.
+#[map]
+static WANTED: Array<Wanted> = Array::with_max_entries(1, 0);
+
+/// How many packets are not reported, since too many events wait to be read.
+#[map]
+static UNREPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Whether packets are reported.
 #[inline(always)]
@@ -75,7 +83,7 @@ extern "C" fn report_frags(ctx: *mut xdp_md) -> u32 {
     }
 }
 
-/// Writes the event. `frame` is where the packet's headers can be read. Returns 0, since the
+/// Writes the event if it is wanted. `frame` is where the packet's headers can be read. Returns 0, since the
 /// verifier takes no function that returns nothing.
 #[inline(always)]
 fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
@@ -84,6 +92,9 @@ fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> 
     };
     // SAFETY: written just before, and not again before the end.
     let outcome = unsafe { &*outcome };
+    if !is_wanted(frame, outcome) {
+        return 0;
+    }
     if let Some(malformation) = outcome.malformation() {
         debug!(
             packet.ctx,
@@ -99,12 +110,49 @@ fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> 
             fill(unsafe { &mut *entry.as_mut_ptr() }, packet, frame, outcome);
             entry.submit(0);
         }
-        None => warn!(
-            packet.ctx,
-            "a packet is not shown: too many wait to be read"
-        ),
+        None => {
+            if let Some(unreported) = UNREPORTED.get_ptr_mut(0) {
+                // SAFETY: a map value of this type, this CPU's own.
+                unsafe { *unreported += 1 };
+            }
+        }
     }
     0
+}
+
+/// Whether the reader wants to know of a packet. What it does not want takes no room from what
+/// it does.
+#[inline(always)]
+fn is_wanted<F: Frame>(frame: &F, outcome: &Outcome) -> bool {
+    let Some(wanted) = WANTED.get(0) else {
+        return false;
+    };
+    if wanted.reasons >> outcome.reason().slot() & 1 == 0 {
+        return false;
+    }
+    if wanted.slot != NO_RULE && outcome.rule() != Some(wanted.slot) {
+        return false;
+    }
+    let Some(fields) = outcome.fields() else {
+        return wanted.port == [0; 2] && wanted.mask == [0; 16];
+    };
+    if wanted.port != [0; 2] {
+        let has_ports = matches!(fields.kind, ProtocolKind::Tcp | ProtocolKind::Udp);
+        if !has_ports || fields.local.to_be_bytes() != wanted.port {
+            return false;
+        }
+    }
+    if wanted.mask == [0; 16] {
+        return true;
+    }
+    match ip::addresses(frame, frame.settle(fields.network)) {
+        Some((_, source, _)) => {
+            let [source, mask, network] =
+                [source.octets(), wanted.mask, wanted.source].map(u128::from_ne_bytes);
+            source & mask == network
+        }
+        None => false,
+    }
 }
 
 /// Writes the event for a packet and the verdict on it, in its place: the stack has no room
@@ -127,6 +175,9 @@ fn fill<const FRAGS: bool, F: Frame>(
     event.kind = 0;
     event.family = 0;
     event.malformation = outcome.malformation().map_or(0, Malformation::code);
+    (event.vlan_tags, event.vlan_count) = ethernet::vlan_tags(frame);
+    event.flags = 0;
+    event.padding = [0; 2];
     if let Some(fields) = outcome.fields()
         && let Some((version, source, destination)) =
             ip::addresses(frame, frame.settle(fields.network))
@@ -136,6 +187,7 @@ fn fill<const FRAGS: bool, F: Frame>(
         event.remote = fields.remote.to_be_bytes();
         event.local = fields.local.to_be_bytes();
         event.kind = fields.kind as u8;
+        event.flags = fields.flags.bits();
         event.family = version;
     }
 }

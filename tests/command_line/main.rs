@@ -1,5 +1,7 @@
 //! Tests of what the command line reads and writes: words, files, JSON, signals.
 
 mod json;
+mod running;
+mod trace;
 mod usage;
 mod watch;

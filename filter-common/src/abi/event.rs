@@ -1,18 +1,29 @@
-//! The event: what a traced generation reports about each packet.
+//! The event: what a traced generation reports about each packet that its reader wants.
 
 use core::net::{IpAddr, Ipv6Addr};
 
 use bytemuck::{Pod, Zeroable};
 
 use super::tables::{NO_RULE, ProtocolKind};
-use crate::{reason::Reason, wire::Malformation};
+use crate::{
+    reason::Reason,
+    wire::{Malformation, ethernet::MAX_VLAN_TAGS, tcp::Flags},
+};
+
+/// The bits of a VLAN tag that name the VLAN (IEEE 802.1Q, section 9.6).
+const VLAN_ID: u16 = 0x0fff;
 
 /// Names of the map that holds events, and of the global that asks for them.
 pub mod names {
     /// Ring buffer of [`Event`](super::Event)s.
     pub const EVENTS: &str = "EVENTS";
-    /// Read-only global, a `u32`. 1: the program reports each packet. 0: it reports none,
-    /// and the verifier removes all that would.
+    /// Array of one element, a [`Wanted`](super::Wanted): which packets are reported.
+    pub const WANTED: &str = "WANTED";
+    /// Per-CPU array of one element, a `u64`: how many packets are not reported, since too
+    /// many events wait to be read.
+    pub const UNREPORTED: &str = "UNREPORTED";
+    /// Read-only global, a `u32`. 1: the program reports packets. 0: it reports none, and the
+    /// verifier removes all that would.
     pub const TRACED: &str = "TRACED";
 }
 
@@ -47,6 +58,47 @@ pub struct Event {
     pub family: u8,
     /// What is wrong with the packet: [`Malformation::code`], or 0 for nothing.
     pub malformation: u8,
+    /// The VLAN tags, the outer one first, in network byte order, with all their bits (IEEE
+    /// 802.1Q, section 9.6). Places without one are zero.
+    pub vlan_tags: [[u8; 2]; MAX_VLAN_TAGS],
+    /// How many there are.
+    pub vlan_count: u8,
+    /// The control bits of TCP, as [`Flags::bits`] has them; zero for all else.
+    pub flags: u8,
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+/// Which packets a traced generation reports: those to which all of it applies. Zero, it is
+/// none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Wanted {
+    /// Bits of the reasons, by [`Reason::slot`].
+    pub reasons: u32,
+    /// Slot of the rule that decides, or [`NO_RULE`] for any and none.
+    pub slot: u32,
+    /// What is left of the source under `mask`, in the form of [`Event::source`].
+    pub source: [u8; 16],
+    /// The bits of the source that matter. Zero: a packet without known addresses will do,
+    /// too.
+    pub mask: [u8; 16],
+    /// This host's port over TCP or UDP, in network byte order; 0 for any and none.
+    pub port: [u8; 2],
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+impl Wanted {
+    /// Every packet.
+    pub const ALL: Self = Self {
+        reasons: u32::MAX,
+        slot: NO_RULE,
+        source: [0; 16],
+        mask: [0; 16],
+        port: [0; 2],
+        padding: [0; 2],
+    };
 }
 
 impl Event {
@@ -88,6 +140,19 @@ impl Event {
         u16::from_be_bytes(self.local)
     }
 
+    /// The identifiers of the packet's VLANs, the outer one first.
+    pub fn vlans(&self) -> impl Iterator<Item = u16> {
+        let tags = self.vlan_tags.into_iter().map(u16::from_be_bytes);
+        tags.take(usize::from(self.vlan_count))
+            .map(|tag| tag & VLAN_ID)
+    }
+
+    /// The control bits of a TCP segment.
+    pub fn flags(&self) -> Option<Flags> {
+        let is_tcp = self.family != 0 && self.kind() == Some(ProtocolKind::Tcp);
+        is_tcp.then_some(Flags::new(self.flags))
+    }
+
     /// Slot of the counters of the rule that decided.
     pub const fn rule(&self) -> Option<u32> {
         match self.slot {
@@ -98,6 +163,7 @@ impl Event {
 }
 
 const _: () = {
-    assert!(size_of::<Event>() == 52);
-    assert!(Reason::SLOTS <= 1 << u8::BITS);
+    assert!(size_of::<Event>() == 60);
+    assert!(size_of::<Wanted>() == 44);
+    assert!(Reason::SLOTS <= u32::BITS as usize);
 };

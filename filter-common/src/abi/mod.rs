@@ -25,7 +25,7 @@ pub use self::{
         BLOCKS, Block, COUNTERS, Counter, OVERFLOWS, Overflows, PER_OVERFLOW, PORTS_PER_BLOCK,
         RULE_HITS, RULE_SLOTS, port_counter,
     },
-    event::Event,
+    event::{Event, Wanted},
     flows::{
         FLOW_COUNTS, FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES,
         NOTES_PER_BLOCK, Note, NoteBlock, Origin, SENT, SENT_WORDS, Table, flow_counts, flow_table,

@@ -235,6 +235,7 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
             _ => ip.protocol,
         }),
         remote: 0,
+        flags: Flags::NONE,
     };
     let decision = first_match(frame, host.tables(), &ip.addresses, &fields);
     let outcome = if decision.allows() {

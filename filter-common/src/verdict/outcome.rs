@@ -21,6 +21,8 @@ pub struct Fields {
     pub local: u16,
     /// The peer's port, host byte order; without ports, 0.
     pub remote: u16,
+    /// The control bits of TCP; [`Flags::NONE`] of everything else.
+    pub flags: Flags,
 }
 
 impl Fields {
@@ -30,6 +32,7 @@ impl Fields {
         network: 0,
         local: 0,
         remote: 0,
+        flags: Flags::NONE,
     };
 }
 
@@ -74,6 +77,7 @@ impl From<Segment> for Fields {
             network: segment.network,
             local: segment.local,
             remote: segment.remote,
+            flags: segment.flags,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     wire::{
         Frame, ethernet,
         ip::{Addresses, Ip},
+        tcp::Flags,
     },
 };
 
@@ -52,6 +53,7 @@ pub fn admits<T: Tables>(tables: &T, packet: &Packet) -> bool {
         network: 0,
         local: u16::from(key.protocol),
         remote: 0,
+        flags: Flags::NONE,
     };
     match (kind, packet.carries) {
         (ProtocolKind::Tcp | ProtocolKind::Udp, _) => {
@@ -85,6 +87,7 @@ pub(super) fn first_match_of_fragment<F: Frame + ?Sized, T: Tables>(
         network: ip.header,
         local: u16::from(ip.protocol),
         remote: 0,
+        flags: Flags::NONE,
     };
     let [tcp, udp, icmp, icmp6, unknown] = &tables.config().fragments;
     let first = match kind_of(&ip.addresses, ip.protocol) {

@@ -113,6 +113,30 @@ fn is_link_control<F: Frame + ?Sized>(frame: &F, ether_type: u16, payload: usize
     }
 }
 
+/// The VLAN tags of a frame, the outer one first, and how many there are: at most
+/// [`MAX_VLAN_TAGS`]. A tag is its two bytes of control information (IEEE 802.1Q, section 9.6);
+/// places without one are zero.
+#[inline(always)]
+pub fn vlan_tags<F: Frame + ?Sized>(frame: &F) -> ([[u8; 2]; MAX_VLAN_TAGS], u8) {
+    let mut tags = [[0; 2]; MAX_VLAN_TAGS];
+    if !frame.has_ethernet() {
+        return (tags, 0);
+    }
+    let tag = |offset: usize| -> Option<[u8; 2]> {
+        let [first, second, tag @ ..] = *frame.read::<[u8; 4]>(offset)?;
+        is_tag(u16::from_ne_bytes([first, second])).then_some(tag)
+    };
+    let Some(outer) = tag(TYPE_OFFSET) else {
+        return (tags, 0);
+    };
+    tags[0] = outer;
+    let Some(inner) = tag(TYPE_OFFSET + TAG_LEN) else {
+        return (tags, 1);
+    };
+    tags[1] = inner;
+    (tags, 2)
+}
+
 #[inline(always)]
 fn read_type<F: Frame + ?Sized>(frame: &F, offset: usize) -> Result<u16, Malformation> {
     let bytes = frame

@@ -1,5 +1,7 @@
 //! Reads TCP headers (RFC 9293): the ports, and whether the flags make sense.
 
+use core::fmt::{self, Write as _};
+
 use network_types::tcp::TcpHdr;
 
 use super::{Frame, Malformation, byte, ip::Payload};
@@ -55,6 +57,12 @@ impl Flags {
         Self(bits & Self::ALL)
     }
 
+    /// The bits, as the header has them.
+    #[inline(always)]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
     /// Whether no stack sends these: none (NULL scan), SYN with FIN or RST, or
     /// FIN without ACK (FIN and XMAS scan).
     #[inline(always)]
@@ -92,6 +100,17 @@ impl Flags {
     #[inline(always)]
     pub const fn open_connection(self) -> bool {
         self.0 & (Self::SYN | Self::ACK | Self::FIN | Self::RST) == Self::SYN
+    }
+}
+
+/// A letter for each flag that is set, from bit 0 on: `SA` accepts a connection.
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        "FSRPAU"
+            .chars()
+            .enumerate()
+            .filter(|(bit, _)| self.0 >> bit & 1 != 0)
+            .try_for_each(|(_, letter)| f.write_char(letter))
     }
 }
 

@@ -82,7 +82,8 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(match error {
             engine::Error::NotUp
             | engine::Error::OtherMode { .. }
-            | engine::Error::Swapped { .. } => Exit::Failed,
+            | engine::Error::Swapped { .. }
+            | engine::Error::Traced => Exit::Failed,
             engine::Error::NoInterface | engine::Error::Loopback => Exit::Usage,
             engine::Error::UnknownInterface { .. }
             | engine::Error::Unseen { .. }

@@ -19,6 +19,7 @@ pub mod status;
 pub mod trace;
 mod ufw;
 pub mod up;
+mod watching;
 
 use anyhow::Result;
 use clap::Subcommand;

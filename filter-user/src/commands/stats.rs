@@ -1,15 +1,18 @@
 //! `xdpfw stats`: show the drops of every port, once or as they happen.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::time::MissedTickBehavior;
 use xdpfw_common::Transport;
 
-use super::{Context, Exit, Failure, require_root};
+use super::{
+    Context, Exit, Failure, require_root,
+    watching::{End, Ends, finish, runtime},
+};
 use crate::{
     engine::{Rates, Sample},
-    output::{Printer, Stats, StatsQuery},
+    output::{Background, Printer, Stats, StatsQuery},
     ports::{PortSpec, PortWord},
 };
 
@@ -81,8 +84,12 @@ fn show(
     printer: &mut Printer,
 ) -> Result<()> {
     let stats = Stats::new(&Rates::between(previous, sample), query);
-    if context.json() {
-        printer.json(&stats)
+    print(&stats, context.json(), printer)
+}
+
+fn print(stats: &Stats, json: bool, printer: &mut Printer) -> Result<()> {
+    if json {
+        printer.json(stats)
     } else {
         printer.text(&stats.to_string())
     }
@@ -92,33 +99,42 @@ fn watch(
     interval: Duration,
     query: &StatsQuery,
     context: &Context,
-    printer: &mut Printer,
+    printer: &Printer,
 ) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     // The runtime only waits: what is shown is read by blocking calls.
     let _context = runtime.enter();
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // One for all ticks: an interrupt that comes in between must not be lost.
-    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    // One for all ticks: a signal that comes in between must not be lost.
+    let mut ends = Ends::watch()?;
+    let json = context.json();
+    let mut another = printer.another();
+    // A picture that waits is enough: the next one says all that it would.
+    let mut writer = Background::start(1, move |stats: Stats| {
+        another.begin_frame(json)?;
+        print(&stats, json, &mut another)
+    })?;
     let mut previous = None;
     loop {
-        let interrupted = runtime.block_on(async {
+        let end = runtime.block_on(async {
             tokio::select! {
                 biased;
-                interrupt = &mut interrupt => Some(interrupt),
+                () = ends.next() => Some(Ok(())),
+                failed = writer.failed() => Some(failed),
                 _ = ticks.tick() => None,
             }
         });
-        if let Some(interrupt) = interrupted {
-            return Ok(interrupt?);
+        if let Some(end) = end {
+            end?;
+            runtime.block_on(finish(writer, None, End::Signal, &mut ends))?;
+            return Ok(());
         }
         let sample = Sample::take()?;
-        printer.begin_frame(context.json())?;
-        show(&sample, previous.as_ref(), query, context, printer)?;
-        previous = Some(sample);
+        let stats = Stats::new(&Rates::between(previous.as_ref(), &sample), query);
+        if writer.offer(stats) {
+            previous = Some(sample);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     datapath::{Attached, Egress, Store},
-    engine::{Engine, PolicyFile, PolicySource as _, records_answers},
+    engine::{Engine, PolicyFile, PolicySource as _, is_unread, records_answers},
     netlink::{Interface, interfaces},
     output::{Printer, StateWarning, Status},
     policy::Policy,
@@ -43,6 +43,9 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             warnings.extend(egress(store, &live.attached, &record.policy)?);
             warnings.extend(thawed(live)?);
             warnings.extend(strays(store)?);
+            if is_unread(&live.generation)? {
+                warnings.push(trace_killed());
+            }
             warnings.extend(unapplied(context, &engine, record));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),
@@ -163,6 +166,14 @@ fn strays(store: &Store) -> Result<Vec<StateWarning>> {
         }
     });
     Ok(warnings.collect())
+}
+
+fn trace_killed() -> StateWarning {
+    StateWarning {
+        kind: "traced-unread",
+        text: "traced, but nobody reads: a killed trace left a slow program in force".into(),
+        remedy: Some("xdpfw up".into()),
+    }
 }
 
 fn interface_gone() -> StateWarning {

@@ -1,30 +1,31 @@
 //! `xdpfw trace`: show why each packet passed or was dropped.
 
-use std::{pin::pin, time::Duration};
+mod filter;
+
+use std::{pin::pin, sync::atomic::Ordering, time::Duration};
 
 use anyhow::Result;
-use clap::ValueEnum;
-use ipnet::IpNet;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{UnboundedSender, unbounded_channel},
-};
-use xdpfw_common::{
-    Reason, Verdict,
-    abi::{Event, ProtocolKind},
+    time::MissedTickBehavior,
 };
 
-use super::{Context, Exit, Failure, require_root};
+use self::filter::{Filter, FilterArgs};
+use super::{
+    Context, Exit, require_root,
+    watching::{End, Ends, finish, is_unread, runtime, say_last},
+};
 use crate::{
-    datapath::{Generation, follow_diagnostics},
-    engine::{Engine, Facts, InForce, program_in_force},
-    netlink::interfaces,
-    output::{Printer, Seen},
-    policy::parse_prefixes,
+    datapath::follow_diagnostics,
+    engine::{Trace, program_in_force},
+    netlink::{Interface, interfaces},
+    output::{Background, Columns, Lost, Printer, Seen},
 };
 
-/// How often to look whether the traced generation is still in force.
+/// How often to look whether the traced generation is still in force, and anybody reads.
 const LOOK: Duration = Duration::from_secs(1);
+/// How many events wait to be written. What comes in a second of a busy host.
+const ROOM: usize = 4096;
 
 /// Arguments of `trace`.
 #[derive(Debug, clap::Args)]
@@ -32,66 +33,16 @@ pub struct Args {
     /// Stop after so many packets
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// Only packets that passed, or that were dropped
-    #[arg(long, value_enum, default_value_t)]
-    verdict: VerdictArg,
-    /// Only packets to this port of this host, over TCP or UDP
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    port: Option<u16>,
-    /// Only packets from these addresses
-    #[arg(long, value_name = "PREFIX")]
-    from: Option<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
-/// Which verdicts to show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum VerdictArg {
-    /// What was dropped
-    Drop,
-    /// What passed
-    Pass,
-    /// All packets
-    #[default]
-    Any,
-}
-
-/// Which packets to show.
-struct Filter {
-    verdict: VerdictArg,
-    port: Option<u16>,
-    from: Vec<IpNet>,
-}
-
-impl Filter {
-    fn of(args: &Args) -> Result<Self> {
-        let from = match &args.from {
-            Some(text) => {
-                parse_prefixes(&[text]).map_err(|(_, message)| Failure::usage(message))?
-            }
-            None => Vec::new(),
-        };
-        let (verdict, port) = (args.verdict, args.port);
-        Ok(Self {
-            verdict,
-            port,
-            from,
-        })
-    }
-
-    fn shows(&self, event: &Event) -> bool {
-        let verdict = event.reason().map(Reason::verdict);
-        let has_ports = matches!(event.kind(), Some(ProtocolKind::Tcp | ProtocolKind::Udp));
-        let addresses = event.addresses();
-        let is_from = |net: &IpNet| addresses.is_some_and(|(source, _)| net.contains(&source));
-        (match self.verdict {
-            VerdictArg::Any => true,
-            VerdictArg::Drop => verdict == Some(Verdict::Drop),
-            VerdictArg::Pass => verdict == Some(Verdict::Pass),
-        }) && self
-            .port
-            .is_none_or(|port| has_ports && addresses.is_some() && event.local() == port)
-            && (self.from.is_empty() || self.from.iter().any(is_from))
-    }
+/// What is written.
+enum Item {
+    Seen(Box<Seen>),
+    Lost(u64),
+    Note(&'static str),
+    Detail(String),
 }
 
 /// Puts a traced flavour of the generation in force, shows what it reports, and
@@ -99,117 +50,170 @@ impl Filter {
 ///
 /// # Errors
 ///
-/// The filter is not up, or the kernel refuses.
+/// The filter is not up, somebody else traces, or the kernel refuses.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    let filter = Filter::of(args)?;
+    let filter = Filter::of(&args.filter)?;
     require_root()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
+    let _context = runtime.enter();
     // Before the first traced packet: whatever ends the command from here on
     // must also end the trace.
-    let mut ends = {
-        let _context = runtime.enter();
-        Ends::watch()?
+    let mut ends = Ends::watch()?;
+    let show = Show {
+        left: args.count.unwrap_or(u64::MAX),
+        filter: &filter,
+        known: interfaces()?,
+        writer: writer(context.json(), printer)?,
+        offered: 0,
+        lost: 0,
+        unreported: 0,
     };
-    let generation = switch(true)?;
-    printer.note("tracing slows the filter down; interrupt to stop");
-    let result = runtime.block_on(show(
-        args,
-        &filter,
-        context,
-        &generation,
-        &mut ends,
-        printer,
-    ));
-    if program_in_force()? == Some(generation.program_id()) {
-        switch(false)?;
-    }
-    result?;
+    let mut trace = Trace::begin(|record| filter.wanted(record))?;
+    let shown = runtime.block_on(show.run(&mut trace, &mut ends));
+    // Before anything that waits for a reader.
+    trace.end()?;
+    let (end, show) = shown?;
+    runtime.block_on(show.finish(end, &mut ends, printer))?;
     Ok(Exit::Done)
 }
 
-/// The signals that end the command: an interrupt, a polite kill, a session
-/// that is gone.
-struct Ends([Signal; 3]);
-
-impl Ends {
-    fn watch() -> Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+/// What writes items, to stdout and stderr.
+fn writer(json: bool, printer: &Printer) -> Result<Background<Item>> {
+    let mut printer = printer.another();
+    let mut columns = Columns::default();
+    Background::start(ROOM, move |item| match item {
+        Item::Seen(seen) if json => printer.json(&seen),
+        Item::Seen(seen) => printer.line(&columns.line(&seen)),
+        Item::Lost(count) => {
+            let lost = Lost::new(count);
+            printer.note(&lost.to_string());
+            match json {
+                true => printer.json(&lost),
+                false => Ok(()),
+            }
         }
-    }
+        Item::Note(text) => {
+            printer.note(text);
+            Ok(())
+        }
+        Item::Detail(text) => {
+            printer.detail(|| text);
+            Ok(())
+        }
+    })
 }
 
-/// Puts the same policy in force, traced or not.
-fn switch(traced: bool) -> Result<Generation> {
-    let engine = Engine::exclusive()?;
-    let live = engine.must_be_up()?;
-    let policy = InForce(live.generation.record());
-    let applied = engine
-        .change(&policy)
-        .facts(Facts::Kept)
-        .traced(traced)
-        .commit()?;
-    Ok(applied
-        .generation
-        .unwrap_or_else(|| live.generation.clone()))
+/// A trace being shown.
+struct Show<'a> {
+    /// Packets still to be shown.
+    left: u64,
+    filter: &'a Filter,
+    known: Vec<Interface>,
+    writer: Background<Item>,
+    /// Items that the writer got.
+    offered: u64,
+    /// Events that it did not get, and that nobody was told of.
+    lost: u64,
+    /// Events that the program had no room for, of all that were told of.
+    unreported: u64,
 }
 
-async fn show(
-    args: &Args,
-    filter: &Filter,
-    context: &Context,
-    generation: &Generation,
-    ends: &mut Ends,
-    printer: &mut Printer,
-) -> Result<()> {
-    let program = generation.program_id();
-    let mut events = generation.events()?;
-    let (lines, mut diagnostics) = unbounded_channel();
-    let mut follower = pin!(follow_diagnostics(program, Lines(lines)));
-    let mut look = tokio::time::interval(LOOK);
-    let known = interfaces()?;
-    let mut left = args.count.unwrap_or(u64::MAX);
-    while left > 0 {
-        tokio::select! {
-            biased;
-            () = ends.next() => break,
-            result = &mut follower => return result,
-            Some(line) = diagnostics.recv() => printer.detail(|| line),
-            event = events.next() => {
-                let event = event?;
-                if filter.shows(&event) {
-                    let name = known.iter().find(|one| one.index == event.interface);
-                    let name = name.map_or_else(|| format!("if{}", event.interface), |one| one.name.clone());
-                    let seen = Seen::new(&event, generation.record(), name)?;
-                    match context.json() {
-                        true => printer.json(&seen)?,
-                        false => printer.line(&seen.to_string())?,
+impl Show<'_> {
+    async fn run(mut self, trace: &mut Trace, ends: &mut Ends) -> Result<(End, Self)> {
+        let program = trace.generation().program_id();
+        let (lines, mut diagnostics) = unbounded_channel();
+        let mut follower = pin!(follow_diagnostics(program, Lines(lines)));
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.write(Item::Note(
+            "tracing slows the filter down; interrupt to stop",
+        ));
+        while self.left > 0 {
+            tokio::select! {
+                biased;
+                () = ends.next() => return Ok((End::Signal, self)),
+                result = self.writer.failed() => return result.map(|()| (End::Done, self)),
+                result = &mut follower => return result.map(|()| (End::Done, self)),
+                _ = look.tick() => {
+                    self.look_for_lost(trace)?;
+                    if is_unread() {
+                        break;
                     }
-                    left -= 1;
+                    if program_in_force()? != Some(program) {
+                        self.write(Item::Note("the policy changed, which ends the trace"));
+                        break;
+                    }
                 }
-            }
-            _ = look.tick() => {
-                if program_in_force()? != Some(program) {
-                    printer.note("the policy changed, which ends the trace");
-                    break;
+                Some(line) = diagnostics.recv() => self.write(Item::Detail(line)),
+                event = trace.events.next() => {
+                    let event = event?;
+                    if self.filter.shows(&event) {
+                        let interface = self.name_of(event.interface);
+                        let seen = Seen::new(&event, trace.generation().record(), interface)?;
+                        self.show(seen);
+                    }
                 }
             }
         }
+        self.look_for_lost(trace)?;
+        Ok((End::Done, self))
     }
-    Ok(())
+
+    /// Shows a packet, if there is room.
+    fn show(&mut self, seen: Seen) {
+        self.say_lost();
+        if self.lost > 0 || !self.offer(Item::Seen(Box::new(seen))) {
+            self.lost += 1;
+        } else {
+            self.left -= 1;
+        }
+    }
+
+    /// Says how many events were lost, in their place, if there is room.
+    fn say_lost(&mut self) {
+        if self.lost > 0 && self.offer(Item::Lost(self.lost)) {
+            self.lost = 0;
+        }
+    }
+
+    /// Counts what the program had no room for, too.
+    fn look_for_lost(&mut self, trace: &Trace) -> Result<()> {
+        let unreported = trace.events.unreported()?;
+        self.lost += unreported.saturating_sub(self.unreported);
+        self.unreported = unreported;
+        self.say_lost();
+        Ok(())
+    }
+
+    fn offer(&mut self, item: Item) -> bool {
+        let is_taken = self.writer.offer(item);
+        self.offered += u64::from(is_taken);
+        is_taken
+    }
+
+    /// Writes what may be left out.
+    fn write(&mut self, item: Item) {
+        let _ = self.offer(item);
+    }
+
+    fn name_of(&self, index: u32) -> String {
+        match self.known.iter().find(|one| one.index == index) {
+            Some(one) => one.name.clone(),
+            None => format!("if{index}"),
+        }
+    }
+
+    /// Waits for what is being written, and says what is not.
+    async fn finish(self, end: End, ends: &mut Ends, printer: &Printer) -> Result<()> {
+        let written = self.writer.written();
+        let last = (self.lost > 0).then_some(Item::Lost(self.lost));
+        if finish(self.writer, last, end, ends).await? {
+            return Ok(());
+        }
+        let waiting = self.offered.saturating_sub(written.load(Ordering::Relaxed));
+        let lost = Lost::new(self.lost + waiting);
+        say_last(lost.to_string(), printer).await
+    }
 }
 
 /// Where aya-log delivers the program's lines.

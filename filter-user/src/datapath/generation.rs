@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramFd, ProgramInfo, SchedClassifier};
-use xdpfw_common::abi::{Holds, NOTES, SENT, SHARED_MAPS, SharedMap, names};
+use xdpfw_common::abi::{Holds, NOTES, SENT, SHARED_MAPS, SharedMap, Wanted, names};
 
 use super::{
     Bridges, FlowMaps,
@@ -155,13 +155,24 @@ impl Generation {
         Ok(Some(program.fd()?.try_clone()?))
     }
 
-    /// Opens its events, if it is traced.
+    /// Has it report packets, if it is traced, for as long as the result lives.
     ///
     /// # Errors
     ///
-    /// The generation was removed meanwhile, or the kernel refuses.
-    pub fn events(&self) -> Result<Events> {
-        Events::of(&ProgramInfo::from_pin(self.directory.pin(PROGRAM))?)
+    /// Somebody reads its events already, it was removed meanwhile, or the kernel refuses.
+    pub fn events(&self, wanted: &Wanted) -> Result<Events> {
+        let mark = self.directory.mark()?.context("it is being read already")?;
+        let program = ProgramInfo::from_pin(self.directory.pin(PROGRAM))?;
+        Events::of(&program, wanted, mark)
+    }
+
+    /// Whether somebody reads its events. Who was killed does not.
+    ///
+    /// # Errors
+    ///
+    /// The generation was removed meanwhile.
+    pub fn is_read(&self) -> Result<bool> {
+        self.directory.is_marked()
     }
 
     /// Sets the counters of rules to zero, in slots that no packet counts in yet.

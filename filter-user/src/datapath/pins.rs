@@ -9,11 +9,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, statat, unlinkat},
+    fs::{
+        AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, flock, openat, openat2,
+        statat, unlinkat,
+    },
     io::Errno,
 };
 
-use super::own_directory::{is_own, own_directory};
+use super::own_directory::{DIRECTORY, is_own, own_directory};
 
 /// A directory in our bpffs that only we can write.
 #[derive(Clone, Debug)]
@@ -46,6 +49,39 @@ impl PinDirectory {
     pub(super) fn has(&self, name: &str) -> bool {
         statat(&*self.directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    }
+
+    /// Marks the directory until the result is dropped, or the process ends however it ends;
+    /// `None` if it is marked already. The mark is a lock that nobody waits for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    pub(super) fn mark(&self) -> Result<Option<OwnedFd>> {
+        self.try_lock(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Whether somebody marks the directory.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    pub(super) fn is_marked(&self) -> Result<bool> {
+        let lock = self.try_lock(FlockOperation::NonBlockingLockShared)?;
+        Ok(lock.is_none())
+    }
+
+    fn try_lock(&self, operation: FlockOperation) -> Result<Option<OwnedFd>> {
+        let lock = || {
+            // Locks belong to what was opened: a copy of our descriptor would be the same one.
+            let opened = openat(&*self.directory, ".", DIRECTORY, Mode::empty())?;
+            match flock(&opened, operation) {
+                Ok(()) => Ok(Some(opened)),
+                Err(Errno::WOULDBLOCK) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        lock().with_context(|| format!("cannot lock {}", self.path.display()))
     }
 
     /// The names of all that is in it.

@@ -1,30 +1,72 @@
-//! What a traced generation reports: an event for each packet, and its diagnostics.
+//! What a traced generation reports: an event for each packet that is wanted, and its
+//! diagnostics.
+//!
+//! A traced generation costs time with each packet, so it must not outlive its reader, not even
+//! one that is killed. The reader marks the generation's directory with a lock (flock(2)), which
+//! the kernel takes away when the process ends, and which is gone with the directory. A traced
+//! generation without the mark is left over, and the next command that changes anything puts
+//! the plain one back.
+
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result};
 use aya::{
-    maps::{Map, MapData, MapInfo, RingBuf},
+    maps::{Array, Map, MapData, MapInfo, PerCpuArray, RingBuf},
     programs::ProgramInfo,
 };
 use aya_log::EbpfLogger;
 use tokio::io::{Interest, unix::AsyncFd};
-use xdpfw_common::abi::{Event, names};
+use xdpfw_common::abi::{Event, Wanted, names};
 
 /// The events of a traced generation, oldest first.
-pub struct Events(AsyncFd<RingBuf<MapData>>);
+pub struct Events {
+    ring: AsyncFd<RingBuf<MapData>>,
+    unreported: PerCpuArray<MapData, u64>,
+    /// Says that somebody reads.
+    _mark: OwnedFd,
+}
 
 impl Events {
-    /// Those that a program reports.
-    pub(super) fn of(program: &ProgramInfo) -> Result<Self> {
+    /// Has a program report what is wanted.
+    pub(super) fn of(program: &ProgramInfo, wanted: &Wanted, mark: OwnedFd) -> Result<Self> {
         let maps = program.map_ids()?.context("the kernel shows no maps")?;
-        let map = maps
+        let maps: Vec<MapInfo> = maps
             .into_iter()
             .filter_map(|id| MapInfo::from_id(id).ok())
-            .find(|map| map.name_as_str() == Some(names::EVENTS))
-            .context("the program reports no events")?;
-        let events = RingBuf::try_from(Map::RingBuf(MapData::from_id(map.id())?))?;
+            .collect();
+        let map = |name| {
+            let mut maps = maps.iter();
+            let map = maps.find(|map| map.name_as_str() == Some(name));
+            Ok::<_, anyhow::Error>(MapData::from_id(
+                map.context("the program reports no events")?.id(),
+            )?)
+        };
+        let ring = RingBuf::try_from(Map::RingBuf(map(names::EVENTS)?))?;
         // SAFETY: the ring buffer owns its descriptor and never changes it.
-        let events = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }?;
-        Ok(Self(events))
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
+        let unreported = Map::PerCpuArray(map(names::UNREPORTED)?).try_into()?;
+        // Last: from now on it reports.
+        let mut filter =
+            Array::<_, [u8; size_of::<Wanted>()]>::try_from(Map::Array(map(names::WANTED)?))?;
+        filter.set(
+            0,
+            bytemuck::cast::<Wanted, [u8; size_of::<Wanted>()]>(*wanted),
+            0,
+        )?;
+        Ok(Self {
+            ring,
+            unreported,
+            _mark: mark,
+        })
+    }
+
+    /// How many packets were wanted and are not reported, since too many events waited.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn unreported(&self) -> Result<u64> {
+        Ok(self.unreported.get(&0, 0)?.iter().sum())
     }
 
     /// Waits for the next event. Dropped while it waits, it loses none.
@@ -34,11 +76,11 @@ impl Events {
     /// What the program wrote is no event, or the kernel refuses to wait.
     pub async fn next(&mut self) -> Result<Event> {
         loop {
-            if let Some(bytes) = self.0.get_mut().next() {
+            if let Some(bytes) = self.ring.get_mut().next() {
                 return bytemuck::try_pod_read_unaligned(&bytes)
                     .map_err(|error| anyhow::anyhow!("the program reports no event: {error}"));
             }
-            self.0.readable_mut().await?.clear_ready();
+            self.ring.readable_mut().await?.clear_ready();
         }
     }
 }

@@ -92,6 +92,9 @@ pub enum Error {
         /// What is not known.
         why: String,
     },
+    /// Two readers would take events from each other.
+    #[error("somebody else traces already (see `pgrep -a xdpfw`)")]
+    Traced,
     /// The policy is beyond a fixed bound.
     #[error("{0}")]
     TooComplex(String),

@@ -11,6 +11,7 @@ mod sampling;
 mod seed;
 mod slots;
 mod source;
+mod tracing;
 mod transaction;
 mod undo;
 mod whole_file;
@@ -26,6 +27,7 @@ pub use self::{
     join::{Join, Joined, ModeWish},
     sampling::{Rates, Sample},
     source::{FileError, InForce, PolicyFile, PolicySource},
+    tracing::{Trace, is_unread},
     transaction::{Applied, Counting, Transaction},
 };
 use crate::datapath::{Live, Lock, Store};
@@ -51,13 +53,16 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Waits until no other command runs, then looks at the kernel's state.
+    /// Waits until no other command runs, then looks at the kernel's state. What a trace left
+    /// that was killed is tidied up.
     ///
     /// # Errors
     ///
     /// Another command takes too long, or the kernel refuses to tell.
     pub fn exclusive() -> Result<Self> {
-        Self::locked(Lock::exclusive()?)
+        let mut engine = Self::locked(Lock::exclusive()?)?;
+        tracing::end_unread(&mut engine);
+        Ok(engine)
     }
 
     /// Waits until no other command changes anything, then looks at the kernel's state.

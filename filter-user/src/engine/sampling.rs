@@ -57,7 +57,6 @@ impl Sample {
             .change(&InForce(record))
             .facts(Facts::Kept)
             .counting(Counting::Anew)
-            .traced(record.traced)
             .commit()?;
         Ok(Self {
             counters: counters.read()?,

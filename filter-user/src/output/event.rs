@@ -11,6 +11,7 @@ use crate::{
     datapath::Record,
     names::icmp::{self, Family},
     policy::Protocol,
+    text::thousands,
 };
 
 /// A packet, what became of it, and why. In JSON, one object of `xdpfw.event/1`.
@@ -31,7 +32,31 @@ pub struct Seen {
     message: Option<String>,
     source: Option<Endpoint>,
     destination: Option<Endpoint>,
+    /// The control bits of a TCP segment, a letter each: `S`, `SA`.
+    flags: Option<String>,
     length: u32,
+    /// Identifiers of its VLANs, the outer one first.
+    vlan: Vec<u16>,
+}
+
+/// Events that were not shown. In JSON, one object of `xdpfw.event/1` of another kind.
+#[derive(Debug, Serialize)]
+pub struct Lost {
+    schema: &'static str,
+    at: Timestamp,
+    event: &'static str,
+    count: u64,
+}
+
+/// Widths of the columns that events are shown in. They grow with what was shown, so that a
+/// long word moves the lines behind it along, and no more.
+#[derive(Debug)]
+pub struct Columns {
+    interface: usize,
+    reason: usize,
+    protocol: usize,
+    source: usize,
+    destination: usize,
 }
 
 /// An address, with a port where the protocol has ports.
@@ -88,25 +113,95 @@ impl Seen {
             },
             source: known.map(|(_, (source, _))| end(source, event.remote())),
             destination: known.map(|(_, (_, destination))| end(destination, local)),
+            flags: event.flags().map(|flags| flags.to_string()),
             length: event.len,
+            vlan: event.vlans().collect(),
         })
+    }
+}
+
+impl Lost {
+    /// So many.
+    pub fn new(count: u64) -> Self {
+        Self {
+            schema: "xdpfw.event/1",
+            at: Timestamp::now(),
+            event: "lost",
+            count,
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.count == 1 { "" } else { "s" };
+        write!(f, "{} event{s} not shown", thousands(self.count))
+    }
+}
+
+impl Default for Columns {
+    /// As wide as most packets need: no column moves for another protocol or service.
+    fn default() -> Self {
+        Self {
+            interface: 8,
+            reason: 10,
+            protocol: 6,
+            source: 0,
+            destination: 0,
+        }
+    }
+}
+
+impl Columns {
+    /// A packet in a line: time, interface, verdict, reason, protocol, addresses, and what else
+    /// is known.
+    pub fn line(&mut self, seen: &Seen) -> String {
+        let at = seen.at.to_zoned(TimeZone::system());
+        let interface = padded(&seen.interface, &mut self.interface);
+        let packet = self.packet(seen);
+        format!("{}  {interface}  {packet}", at.strftime("%H:%M:%S%.3f%:z"))
     }
 
     /// The columns behind time and interface.
-    fn packet(&self) -> String {
-        let mut text = format!("{:<4}  {:<10} ", self.verdict, self.reason);
-        if let Some(malformation) = self.malformation {
+    fn packet(&mut self, seen: &Seen) -> String {
+        let reason = padded(&seen.reason, &mut self.reason);
+        let mut text = format!("{:<4}  {reason} ", seen.verdict);
+        if let Some(malformation) = seen.malformation {
             text.push_str(malformation);
         } else if let (Some(protocol), Some(source), Some(destination)) =
-            (&self.protocol, &self.source, &self.destination)
+            (&seen.protocol, &seen.source, &seen.destination)
         {
-            text.push_str(&format!("{protocol:<6} {source} -> {destination}"));
+            let protocol = padded(protocol, &mut self.protocol);
+            let source = padded(&source.to_string(), &mut self.source);
+            let destination = padded(&destination.to_string(), &mut self.destination);
+            text.push_str(&format!("{protocol} {source} -> {destination}"));
         }
-        for more in [&self.message, &self.rule].into_iter().flatten() {
+        let flags = seen.flags.as_deref().map(|flags| match flags {
+            "" => "[none]".to_owned(),
+            flags => format!("[{flags}]"),
+        });
+        for more in [&flags, &seen.message, &seen.vlans(), &seen.rule]
+            .into_iter()
+            .flatten()
+        {
             text.push_str(&format!("  {more}"));
         }
         text.trim_end().to_owned()
     }
+}
+
+impl Seen {
+    /// `vlan 10`; with one tag inside another, `vlan 7.10`.
+    fn vlans(&self) -> Option<String> {
+        let numbers: Vec<String> = self.vlan.iter().map(u16::to_string).collect();
+        (!numbers.is_empty()).then(|| format!("vlan {}", numbers.join(".")))
+    }
+}
+
+/// A word in its column, which becomes wider if it has to.
+fn padded(word: &str, width: &mut usize) -> String {
+    *width = (*width).max(word.chars().count());
+    format!("{word:<0$}", *width)
 }
 
 impl fmt::Display for Endpoint {
@@ -116,15 +211,6 @@ impl fmt::Display for Endpoint {
             (IpAddr::V6(address), Some(port)) => write!(f, "[{address}]:{port}"),
             (address, Some(port)) => write!(f, "{address}:{port}"),
         }
-    }
-}
-
-impl fmt::Display for Seen {
-    /// Time, interface, verdict, reason, protocol, addresses, and what decided, in columns.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.at.to_zoned(TimeZone::system());
-        let time = at.strftime("%H:%M:%S%.3f");
-        write!(f, "{time}  {:<8}  {}", self.interface, self.packet())
     }
 }
 
@@ -202,6 +288,7 @@ mod tests {
         use ProtocolKind::{Icmp, Icmp6, Other, Tcp, Udp};
         let allowed = Event {
             slot: 3,
+            flags: 0b10,
             ..packet(Reason::RuleAllow, Tcp, 4, [40_000, 443])
         };
         let malformed = Event {
@@ -211,7 +298,7 @@ mod tests {
         for (event, line) in [
             (
                 allowed,
-                "pass  rule       tcp    192.0.2.1:40000 -> 192.0.2.2:443  r7",
+                "pass  rule       tcp    192.0.2.1:40000 -> 192.0.2.2:443  [S]  r7",
             ),
             (
                 packet(Reason::DefaultDrop, Udp, 6, [40_000, 53]),
@@ -233,8 +320,63 @@ mod tests {
             (event(Reason::Arp), "pass  arp"),
         ] {
             let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
-            assert_eq!(seen.packet(), line);
+            assert_eq!(Columns::default().packet(&seen), line);
         }
+    }
+
+    #[test]
+    fn tags_and_flags_follow_the_addresses() {
+        let event = Event {
+            vlan_tags: [[0, 7], [0x20, 10]],
+            vlan_count: 2,
+            slot: 3,
+            flags: 0b01_0010,
+            ..packet(Reason::RuleAllow, ProtocolKind::Tcp, 4, [40_000, 443])
+        };
+        let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
+        assert_eq!(
+            Columns::default().packet(&seen),
+            "pass  rule       tcp    192.0.2.1:40000 -> 192.0.2.2:443  [SA]  vlan 7.10  r7"
+        );
+        let json = serde_json::to_value(&seen).unwrap();
+        assert_eq!(json["flags"], "SA");
+        assert_eq!(json["vlan"], serde_json::json!([7, 10]));
+        // Only TCP has flags, and what carries no IP may have tags, too.
+        let event = Event {
+            vlan_tags: [[0, 9], [0; 2]],
+            vlan_count: 1,
+            ..event(Reason::Arp)
+        };
+        let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
+        assert_eq!(Columns::default().packet(&seen), "pass  arp         vlan 9");
+        assert!(serde_json::to_value(&seen).unwrap()["flags"].is_null());
+    }
+
+    #[test]
+    fn columns_stay_aligned_behind_a_long_word() {
+        use ProtocolKind::{Icmp6, Tcp};
+        let mut columns = Columns::default();
+        let line = |columns: &mut Columns, event| {
+            let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
+            columns.packet(&seen)
+        };
+        let long = packet(Reason::NeighbourDiscovery, Icmp6, 6, [0, 135]);
+        let short = packet(Reason::DefaultDrop, Tcp, 4, [1, 2]);
+        let first = line(&mut columns, long);
+        let second = line(&mut columns, short);
+        assert_eq!(first.find("icmp6"), second.find("tcp"), "{first}\n{second}");
+        assert_eq!(first.find("->"), second.find("->"));
+    }
+
+    #[test]
+    fn what_is_lost_is_a_sentence_and_an_object() {
+        assert_eq!(Lost::new(1).to_string(), "1 event not shown");
+        assert_eq!(Lost::new(1234).to_string(), "1,234 events not shown");
+        let json = serde_json::to_value(Lost::new(2)).unwrap();
+        assert_eq!(
+            (&json["event"], &json["count"]),
+            (&"lost".into(), &2.into())
+        );
     }
 
     #[test]
@@ -245,8 +387,8 @@ mod tests {
         };
         let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
         assert_eq!(
-            seen.packet(),
-            "pass  rule       tcp    192.0.2.1:40000 -> 192.0.2.2:443"
+            Columns::default().packet(&seen),
+            "pass  rule       tcp    192.0.2.1:40000 -> 192.0.2.2:443  [none]"
         );
     }
 

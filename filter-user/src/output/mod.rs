@@ -1,6 +1,7 @@
 //! Renders what commands show. Each view is a struct that serialises to JSON and displays as
 //! a table; all go through the printer.
 
+mod background;
 mod closed;
 mod difference;
 mod event;
@@ -12,9 +13,10 @@ mod status;
 mod table;
 mod warnings;
 
+pub use background::Background;
 pub use closed::closed_line;
 pub use difference::Difference;
-pub use event::Seen;
+pub use event::{Columns, Lost, Seen};
 pub use flows::{FlowFill, Flows};
 pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};

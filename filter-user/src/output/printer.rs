@@ -16,6 +16,7 @@ use crate::text::visible;
 pub struct Printer {
     out: AutoStream<Stdout>,
     err: AutoStream<Stderr>,
+    color: anstream::ColorChoice,
     verbosity: Verbosity,
     /// Lines of the picture that the next one replaces.
     frame: Option<usize>,
@@ -81,13 +82,23 @@ impl Printer {
         if log::set_boxed_logger(Box::new(Warnings { color, verbosity })).is_ok() {
             log::set_max_level(log::LevelFilter::Warn);
         }
+        Self::with(color, verbosity)
+    }
+
+    fn with(color: anstream::ColorChoice, verbosity: Verbosity) -> Self {
         Self {
             out: AutoStream::new(io::stdout(), color),
             err: AutoStream::new(io::stderr(), color),
+            color,
             verbosity,
             frame: None,
             is_done: false,
         }
+    }
+
+    /// Another one like this, for another thread.
+    pub fn another(&self) -> Self {
+        Self::with(self.color, self.verbosity)
     }
 
     /// Says that a change is made. From now on, a command has done what it was asked for: that
