@@ -6,6 +6,7 @@
 
 use aya_ebpf::{
     bindings::xdp_md,
+    helpers::bpf_get_prandom_u32,
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
     programs::XdpContext,
@@ -92,7 +93,10 @@ fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> 
     };
     // SAFETY: written just before, and not again before the end.
     let outcome = unsafe { &*outcome };
-    if !is_wanted(frame, outcome) {
+    if !WANTED
+        .get(0)
+        .is_some_and(|wanted| is_wanted(wanted, frame, outcome) && is_sampled(wanted))
+    {
         return 0;
     }
     if let Some(malformation) = outcome.malformation() {
@@ -123,10 +127,7 @@ fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> 
 /// Whether the reader wants to know of a packet. What it does not want takes no room from what
 /// it does.
 #[inline(always)]
-fn is_wanted<F: Frame>(frame: &F, outcome: &Outcome) -> bool {
-    let Some(wanted) = WANTED.get(0) else {
-        return false;
-    };
+fn is_wanted<F: Frame>(wanted: &Wanted, frame: &F, outcome: &Outcome) -> bool {
     if wanted.reasons >> outcome.reason().slot() & 1 == 0 {
         return false;
     }
@@ -153,6 +154,13 @@ fn is_wanted<F: Frame>(frame: &F, outcome: &Outcome) -> bool {
         }
         None => false,
     }
+}
+
+/// Whether this packet is one of the sample.
+#[inline(always)]
+fn is_sampled(wanted: &Wanted) -> bool {
+    // SAFETY: the helper takes nothing and gives a number.
+    wanted.sample <= 1 || unsafe { bpf_get_prandom_u32() } % wanted.sample == 0
 }
 
 /// Writes the event for a packet and the verdict on it, in its place: the stack has no room

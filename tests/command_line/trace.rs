@@ -430,6 +430,27 @@ fn what_is_not_asked_for_is_not_missed() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_sample_is_about_one_of_so_many() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    let words = ["--json", "trace", "--port", "80", "--sample", "1000"];
+    let mut trace = start(host.xdpfw(words))?;
+    wait_until("tracing", || is_traced(host))?;
+    flood(&lab, 80)?;
+    read_line_while(&mut trace, || Ok(true))?;
+    kill_process(Pid::from_child(&trace), Signal::INT)?;
+    let stdout = BufReader::new(trace.stdout.take().context("no stdout")?);
+    // 20 are expected; by chance, there are hundreds in no age of the world.
+    let shown = stdout.lines().count();
+    assert!((1..200).contains(&shown), "{shown} of {FLOOD}");
+    let status = ended(&mut trace, PATIENCE)?.context("trace does not end")?;
+    assert_eq!(status.code(), Some(0));
+    host.xdpfw(["trace", "--sample", "0"]).fails(2);
+    Ok(())
+}
+
 /// Even if there is nothing to be written to it.
 #[test]
 fn a_trace_ends_once_its_reader_is_gone() -> Result<()> {

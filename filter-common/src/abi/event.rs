@@ -83,22 +83,12 @@ pub struct Wanted {
     /// The bits of the source that matter. Zero: a packet without known addresses will do,
     /// too.
     pub mask: [u8; 16],
+    /// One of so many of these packets, at random; 0 like 1: all.
+    pub sample: u32,
     /// This host's port over TCP or UDP, in network byte order; 0 for any and none.
     pub port: [u8; 2],
     /// Zero.
     pub padding: [u8; 2],
-}
-
-impl Wanted {
-    /// Every packet.
-    pub const ALL: Self = Self {
-        reasons: u32::MAX,
-        slot: NO_RULE,
-        source: [0; 16],
-        mask: [0; 16],
-        port: [0; 2],
-        padding: [0; 2],
-    };
 }
 
 impl Event {
@@ -164,6 +154,6 @@ impl Event {
 
 const _: () = {
     assert!(size_of::<Event>() == 60);
-    assert!(size_of::<Wanted>() == 44);
+    assert!(size_of::<Wanted>() == 48);
     assert!(Reason::SLOTS <= u32::BITS as usize);
 };

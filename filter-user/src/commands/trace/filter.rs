@@ -33,6 +33,9 @@ pub struct FilterArgs {
     /// Only packets from these addresses
     #[arg(long, value_name = "PREFIX")]
     from: Option<String>,
+    /// Only one of so many of these packets, at random
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    sample: Option<u32>,
 }
 
 /// Which verdicts to show.
@@ -63,6 +66,7 @@ pub(super) struct Filter {
     rule: Option<RuleId>,
     port: Option<u16>,
     from: Vec<IpNet>,
+    sample: u32,
 }
 
 impl Filter {
@@ -99,6 +103,7 @@ impl Filter {
             rule: args.rule,
             port: args.port,
             from,
+            sample: args.sample.unwrap_or(1),
         })
     }
 
@@ -119,6 +124,7 @@ impl Filter {
             slot,
             source: source.to_be_bytes(),
             mask: mask.to_be_bytes(),
+            sample: self.sample,
             port: self.port.unwrap_or_default().to_be_bytes(),
             padding: [0; 2],
         })
