@@ -95,7 +95,7 @@ fn an_event_has_the_bytes_that_the_program_writes() {
         kind: 11,
         family: 12,
         malformation: 13,
-        vlan_tags: [[14, 15], [16, 17]],
+        vlans: [[14, 15], [16, 17]],
         vlan_count: 18,
         flags: 19,
         padding: [20; 2],
@@ -145,9 +145,9 @@ fn an_event_says_nothing_that_it_does_not_know() {
 }
 
 #[test]
-fn an_event_names_vlans_and_no_priorities() {
+fn an_event_names_its_vlans() {
     let event = |vlan_count| Event {
-        vlan_tags: [[0xff, 0xfe], [0x20, 10]],
+        vlans: [[0x0f, 0xfe], [0, 10]],
         vlan_count,
         ..bytemuck::Zeroable::zeroed()
     };

@@ -15,7 +15,11 @@ use aya_log_ebpf::debug;
 use xdpfw_common::{
     abi::{Event, NO_RULE, ProtocolKind, Wanted},
     verdict::Outcome,
-    wire::{Frame, Malformation, ethernet, ip},
+    wire::{
+        Frame, Malformation,
+        ethernet::{self, VLAN_ID},
+        ip,
+    },
 };
 use xdpfw_ebpf::packet::Packet;
 
@@ -69,7 +73,7 @@ pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome) {
 extern "C" fn report_plain(ctx: *mut xdp_md) -> u32 {
     let ctx = XdpContext::new(ctx);
     let packet = frame::<false>(&ctx);
-    write(&packet, &packet)
+    write(&packet, &packet, vlans_plain(ctx.ctx))
 }
 
 /// The same for packets in several buffers.
@@ -79,15 +83,44 @@ extern "C" fn report_frags(ctx: *mut xdp_md) -> u32 {
     let ctx = XdpContext::new(ctx);
     let packet = frame::<true>(&ctx);
     match Copy::of(&packet) {
-        Some(copy) => write(&packet, &copy),
-        None => write(&packet, &packet),
+        Some(copy) => write(&packet, &copy, vlans_frags(ctx.ctx)),
+        None => write(&packet, &packet, vlans_frags(ctx.ctx)),
     }
 }
 
-/// Writes the event if it is wanted. `frame` is where the packet's headers can be read. Returns 0, since the
-/// verifier takes no function that returns nothing.
+/// The VLANs of a packet in one number, since the verifier would go through all that follows
+/// once for each number of tags: the count in bits 24 and up, below it the identifiers of
+/// twelve bits, the inner one lowest.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn vlans_plain(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    vlans(&frame::<false>(&ctx))
+}
+
+/// The same for packets in several buffers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn vlans_frags(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let packet = frame::<true>(&ctx);
+    match Copy::of(&packet) {
+        Some(copy) => vlans(&copy),
+        None => vlans(&packet),
+    }
+}
+
 #[inline(always)]
-fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
+fn vlans<F: Frame>(frame: &F) -> u32 {
+    let (tags, count) = ethernet::vlan_tags(frame);
+    let [outer, inner] = tags.map(|tag| u32::from(u16::from_be_bytes(tag) & VLAN_ID));
+    u32::from(count) << 24 | outer << 12 | inner
+}
+
+/// Writes the event if it is wanted. `frame` is where the packet's headers can be read. Returns
+/// 0, since the verifier takes no function that returns nothing.
+#[inline(always)]
+fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F, vlans: u32) -> u32 {
     let Some(outcome) = OUTCOME.get_ptr(0) else {
         return 0;
     };
@@ -111,7 +144,13 @@ fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> 
     match EVENTS.reserve::<Event>(0) {
         Some(mut entry) => {
             // SAFETY: as large as an event, which any bytes are.
-            fill(unsafe { &mut *entry.as_mut_ptr() }, packet, frame, outcome);
+            fill(
+                unsafe { &mut *entry.as_mut_ptr() },
+                packet,
+                frame,
+                vlans,
+                outcome,
+            );
             entry.submit(0);
         }
         None => {
@@ -170,6 +209,7 @@ fn fill<const FRAGS: bool, F: Frame>(
     event: &mut Event,
     packet: &Packet<'_, FRAGS>,
     frame: &F,
+    vlans: u32,
     outcome: &Outcome,
 ) {
     event.source = [0; 16];
@@ -183,7 +223,8 @@ fn fill<const FRAGS: bool, F: Frame>(
     event.kind = 0;
     event.family = 0;
     event.malformation = outcome.malformation().map_or(0, Malformation::code);
-    (event.vlan_tags, event.vlan_count) = ethernet::vlan_tags(frame);
+    event.vlans = [vlans >> 12, vlans].map(|vlan| (vlan as u16 & VLAN_ID).to_be_bytes());
+    event.vlan_count = (vlans >> 24) as u8;
     event.flags = 0;
     event.padding = [0; 2];
     if let Some(fields) = outcome.fields()

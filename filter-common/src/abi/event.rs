@@ -10,9 +10,6 @@ use crate::{
     wire::{Malformation, ethernet::MAX_VLAN_TAGS, tcp::Flags},
 };
 
-/// The bits of a VLAN tag that name the VLAN (IEEE 802.1Q, section 9.6).
-const VLAN_ID: u16 = 0x0fff;
-
 /// Names of the map that holds events, and of the global that asks for them.
 pub mod names {
     /// Ring buffer of [`Event`](super::Event)s.
@@ -58,9 +55,9 @@ pub struct Event {
     pub family: u8,
     /// What is wrong with the packet: [`Malformation::code`], or 0 for nothing.
     pub malformation: u8,
-    /// The VLAN tags, the outer one first, in network byte order, with all their bits (IEEE
-    /// 802.1Q, section 9.6). Places without one are zero.
-    pub vlan_tags: [[u8; 2]; MAX_VLAN_TAGS],
+    /// Identifiers of the VLANs, the outer one first, in network byte order. Places without
+    /// one are zero.
+    pub vlans: [[u8; 2]; MAX_VLAN_TAGS],
     /// How many there are.
     pub vlan_count: u8,
     /// The control bits of TCP, as [`Flags::bits`] has them; zero for all else.
@@ -132,9 +129,8 @@ impl Event {
 
     /// The identifiers of the packet's VLANs, the outer one first.
     pub fn vlans(&self) -> impl Iterator<Item = u16> {
-        let tags = self.vlan_tags.into_iter().map(u16::from_be_bytes);
-        tags.take(usize::from(self.vlan_count))
-            .map(|tag| tag & VLAN_ID)
+        let vlans = self.vlans.into_iter().map(u16::from_be_bytes);
+        vlans.take(usize::from(self.vlan_count))
     }
 
     /// The control bits of a TCP segment.

@@ -5,6 +5,9 @@ use super::{Frame, Malformation};
 /// Most VLAN tags looked behind: 802.1Q inside 802.1ad (QinQ).
 pub const MAX_VLAN_TAGS: usize = 2;
 
+/// The bits of a VLAN tag's control information that name the VLAN (IEEE 802.1Q, section 9.6).
+pub const VLAN_ID: u16 = 0x0fff;
+
 /// Length of a VLAN tag in bytes.
 const TAG_LEN: usize = 4;
 /// Where the source is in the Ethernet header, in bytes.

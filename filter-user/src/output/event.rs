@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn tags_and_flags_follow_the_addresses() {
         let event = Event {
-            vlan_tags: [[0, 7], [0x20, 10]],
+            vlans: [[0, 7], [0, 10]],
             vlan_count: 2,
             slot: 3,
             flags: 0b01_0010,
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(json["vlan"], serde_json::json!([7, 10]));
         // Only TCP has flags, and what carries no IP may have tags, too.
         let event = Event {
-            vlan_tags: [[0, 9], [0; 2]],
+            vlans: [[0, 9], [0; 2]],
             vlan_count: 1,
             ..event(Reason::Arp)
         };
