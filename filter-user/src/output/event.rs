@@ -326,14 +326,14 @@ mod tests {
 
     #[test]
     fn tags_and_flags_follow_the_addresses() {
-        let event = Event {
+        let tagged = Event {
             vlans: [[0, 7], [0, 10]],
             vlan_count: 2,
             slot: 3,
             flags: 0b01_0010,
             ..packet(Reason::RuleAllow, ProtocolKind::Tcp, 4, [40_000, 443])
         };
-        let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
+        let seen = Seen::new(&tagged, &record(), "eth0".to_owned()).unwrap();
         assert_eq!(
             Columns::default().packet(&seen),
             "pass  rule       tcp    192.0.2.1:40000 -> 192.0.2.2:443  [SA]  vlan 7.10  r7"
@@ -342,12 +342,12 @@ mod tests {
         assert_eq!(json["flags"], "SA");
         assert_eq!(json["vlan"], serde_json::json!([7, 10]));
         // Only TCP has flags, and what carries no IP may have tags, too.
-        let event = Event {
+        let tagged = Event {
             vlans: [[0, 9], [0; 2]],
             vlan_count: 1,
             ..event(Reason::Arp)
         };
-        let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
+        let seen = Seen::new(&tagged, &record(), "eth0".to_owned()).unwrap();
         assert_eq!(Columns::default().packet(&seen), "pass  arp         vlan 9");
         assert!(serde_json::to_value(&seen).unwrap()["flags"].is_null());
     }
