@@ -348,7 +348,10 @@ mod tests {
             ..event(Reason::Arp)
         };
         let seen = Seen::new(&tagged, &record(), "eth0".to_owned()).unwrap();
-        assert_eq!(Columns::default().packet(&seen), "pass  arp          vlan 9");
+        assert_eq!(
+            Columns::default().packet(&seen),
+            "pass  arp          vlan 9"
+        );
         assert!(serde_json::to_value(&seen).unwrap()["flags"].is_null());
     }
 
