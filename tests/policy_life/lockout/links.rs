@@ -129,3 +129,26 @@ fn a_bridge_is_no_way_around_its_port() -> Result<()> {
     up().ok();
     Ok(())
 }
+
+#[test]
+fn a_link_local_session_is_found_however_far_below() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    host.run("ip", ["link", "add", "br0", "type", "bridge"])?;
+    host.run("ip", ["link", "set", "eth0", "master", "br0"])?;
+    let upper = ["link", "add", "upper", "link", "br0", "type", "macvlan"];
+    host.run("ip", upper)?;
+    let up = |name: &str, zone: &str| {
+        let session = format!("fe80::7%{zone} 51000 fe80::1%{zone} 22");
+        let up = host.xdpfw(["up", name]);
+        up.env("SSH_CONNECTION", session)
+    };
+    for zone in ["upper", "br0", "eth0"] {
+        let said = up("eth0", zone).fails(6);
+        assert!(said.contains("fe80::7"), "{zone}: {said}");
+        assert_nothing_is_left(host, &["eth0"])?;
+    }
+    // By another link it does not come.
+    up("eth1", "upper").ok();
+    Ok(())
+}

@@ -76,16 +76,22 @@ fn a_tunnel_of_another_kind_is_not_known() -> Result<()> {
     host.run("ip", ["tuntap", "add", "tun0", "mode", "tun"])?;
     host.run("ip", ["address", "add", "10.8.0.1/24", "dev", "tun0"])?;
     host.run("ip", ["link", "set", "tun0", "up"])?;
-    let up = |arguments: &[&str]| {
-        host.xdpfw([&["up", "eth0"], arguments].concat())
-            .env("SSH_CONNECTION", "10.8.0.2 51000 10.8.0.1 22")
-    };
     host.xdpfw(["allow", "ssh"]).ok();
-    let said = up(&[]).fails(6);
-    for word in ["cannot be told", "tunnel tun0", "--force"] {
-        assert!(said.contains(word), "no {word}: {said}");
+    for session in [
+        "10.8.0.2 51000 10.8.0.1 22",
+        "fe80::7%tun0 51000 fe80::1%tun0 22",
+    ] {
+        let up = |arguments: &[&str]| {
+            host.xdpfw([&["up", "eth0"], arguments].concat())
+                .env("SSH_CONNECTION", session)
+        };
+        let said = up(&[]).fails(6);
+        for word in ["cannot be told", "tunnel tun0", "--force"] {
+            assert!(said.contains(word), "no {word}: {said}");
+        }
+        assert_nothing_is_left(host, &["eth0"])?;
+        up(&["--force"]).ok();
+        host.xdpfw(["down"]).ok();
     }
-    assert_nothing_is_left(host, &["eth0"])?;
-    up(&["--force"]).ok();
     Ok(())
 }

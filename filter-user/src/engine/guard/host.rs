@@ -63,25 +63,35 @@ impl Host {
         })
     }
 
-    /// The interfaces to be filtered by which packets come in for this one: itself, the ports
-    /// of a bridge or bond, what a VLAN or macvlan is on.
+    /// The interfaces to be filtered by which packets come in for this one: itself, and what
+    /// carries it, however far below: the bond under the bridge under its VLAN.
     pub(super) fn below(&self, name: &str) -> Vec<(u32, String)> {
-        let Some(upper) = self.interfaces.iter().find(|one| one.name == name) else {
+        let Some(top) = self.named(name) else {
             return self.filtered.clone();
         };
-        let carries = |index: u32| {
-            upper.index == index
-                || upper.lower == Some(index)
-                || self.interfaces.iter().any(|port| {
-                    port.index == index
-                        && port
-                            .master
-                            .is_some_and(|master| master.index == upper.index)
-                })
-        };
+        let mut carriers = vec![top];
+        let mut seen = 0;
+        while let Some(&upper) = carriers.get(seen) {
+            seen += 1;
+            let below = self.interfaces.iter().filter(|one| upper.is_above(one));
+            for lower in below {
+                if !carriers.iter().any(|known| known.index == lower.index) {
+                    carriers.push(lower);
+                }
+            }
+        }
         let mut filtered = self.filtered.clone();
-        filtered.retain(|(index, _)| carries(*index));
+        filtered.retain(|(index, _)| carriers.iter().any(|one| one.index == *index));
         filtered
+    }
+
+    /// The tunnel that has this name.
+    pub(super) fn tunnel(&self, name: &str) -> Option<&Interface> {
+        self.named(name).filter(|one| is_tunnel(one))
+    }
+
+    fn named(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|one| one.name == name)
     }
 
     /// The tunnel by which a session comes: the one that its address is on, or by which its
@@ -94,13 +104,8 @@ impl Host {
             .map(|(_, index)| *index)
             .collect();
         candidates.extend(route_to(session.peer)?);
-        Ok(self.interfaces.iter().find(|one| {
-            candidates.contains(&one.index)
-                && one
-                    .driver
-                    .as_ref()
-                    .is_some_and(|kind| TUNNELS.contains(&kind.as_str()))
-        }))
+        let mut interfaces = self.interfaces.iter();
+        Ok(interfaces.find(|one| candidates.contains(&one.index) && is_tunnel(one)))
     }
 
     /// The addresses on these interfaces to which somebody from there may send; any of the
@@ -141,6 +146,11 @@ impl Host {
 pub(super) fn carriers_of(filtered: &[u32], known: &[Interface]) -> Vec<u32> {
     let filtered = filtered.iter();
     filtered.flat_map(|index| carriers(*index, known)).collect()
+}
+
+fn is_tunnel(interface: &Interface) -> bool {
+    let kind = interface.driver.as_deref();
+    kind.is_some_and(|kind| TUNNELS.contains(&kind))
 }
 
 /// What the operator's packets went to, where the host redirects them.

@@ -88,14 +88,21 @@ impl Guard {
         }
         let from = SocketAddr::new(peer, session.remote);
         let to = asked(session)?;
-        let mut inside = host.filtered.clone();
-        if let Some(zone) = &session.zone {
-            inside = host.below(zone);
-        } else if let Some(carrier) = host.tunnel_of(session)? {
-            inside.retain(|(index, _)| *index == carrier.index);
-            let outside = outside_of(&carrier.name, peer);
-            self.protect_tunnel(peer, carrier, outside, host)?;
-        }
+        let carrier = match &session.zone {
+            Some(zone) => host.tunnel(zone),
+            None => host.tunnel_of(session)?,
+        };
+        let inside = match (carrier, &session.zone) {
+            (Some(carrier), _) => {
+                let outside = outside_of(&carrier.name, peer);
+                self.protect_tunnel(peer, carrier, outside, host)?;
+                let mut inside = host.filtered.clone();
+                inside.retain(|(index, _)| *index == carrier.index);
+                inside
+            }
+            (None, Some(zone)) => host.below(zone),
+            (None, None) => host.filtered.clone(),
+        };
         self.ways.push(Way {
             peer,
             interfaces: inside,
