@@ -28,6 +28,17 @@ pub struct Args {
     force: bool,
 }
 
+impl Args {
+    /// Whether the words name rules.
+    ///
+    /// # Errors
+    ///
+    /// They name none.
+    pub(super) fn check(&self) -> Result<()> {
+        Named::parse(self).map(drop)
+    }
+}
+
 /// Removes rules.
 ///
 /// # Errors
@@ -114,9 +125,7 @@ impl Named {
 fn id(word: &str) -> Result<RuleId, String> {
     let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     word.parse().map_err(|error: String| match is_number {
-        true => {
-            format!("rules have ids, not numbers (say `xdpfw delete r{word}`; see `xdpfw list`)")
-        }
+        true => "rules have ids, not numbers (say the id that `xdpfw list` shows)".to_owned(),
         false => error,
     })
 }

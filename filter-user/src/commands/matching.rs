@@ -33,20 +33,28 @@ impl MatchOptions {
     ///
     /// They make none.
     pub(super) fn parse(&self, words: &[String]) -> Result<Match> {
-        let from_ufw = match ufw::read(words).map_err(Failure::usage)? {
-            // Said twice, it is no rule of ufw's.
-            Some(said) if said.from.is_none() || self.from.is_none() => said,
-            _ => ufw::Said {
-                words: words.to_vec(),
-                ..ufw::Said::default()
-            },
-        };
-        let remote = self.remote_port.clone().or(from_ufw.remote);
-        let from = self.from.clone().or(from_ufw.from);
-        let to = self.to.clone().or(from_ufw.to);
-        let on = self.on.clone().or(from_ufw.on);
+        let read = ufw::read(words).map_err(Failure::usage)?;
+        let is_ufws = read.is_some();
+        let said = read.unwrap_or_else(|| ufw::Said {
+            words: words.to_vec(),
+            ..ufw::Said::default()
+        });
+        for (word, option, in_words) in [
+            ("from", &self.from, &said.from),
+            ("to", &self.to, &said.to),
+            ("on", &self.on, &said.on),
+            ("remote-port", &self.remote_port, &said.remote),
+        ] {
+            if option.is_some() && in_words.is_some() {
+                return Err(Failure::usage(ufw::said_twice(word)).into());
+            }
+        }
+        let remote = self.remote_port.clone().or(said.remote);
+        let from = self.from.clone().or(said.from);
+        let to = self.to.clone().or(said.to);
+        let on = self.on.clone().or(said.on);
         let matching = Match::parse(&MatchSpec {
-            words: strs(&from_ufw.words),
+            words: strs(&said.words),
             remote: remote.as_deref().map(strs),
             from: from.as_deref().map(strs),
             to: to.as_deref().map(strs),
@@ -54,7 +62,7 @@ impl MatchOptions {
             mac: self.mac.as_deref().map(strs),
         });
         let stray = |error: &MatchError| match error.part {
-            Part::Words => words.iter().find(|word| ufw::is_address(word)),
+            Part::Words if !is_ufws => words.iter().find(|word| ufw::is_address(word)),
             _ => None,
         };
         Ok(matching.map_err(|error| match stray(&error) {

@@ -56,6 +56,17 @@ struct Added {
     live: Vec<String>,
 }
 
+impl Args {
+    /// Whether the words make a rule.
+    ///
+    /// # Errors
+    ///
+    /// They make none.
+    pub(super) fn check(&self) -> Result<()> {
+        self.options.parse(&self.words).map(drop)
+    }
+}
+
 /// Adds a rule. One that says the same is moved or commented, if that is asked for.
 ///
 /// # Errors
