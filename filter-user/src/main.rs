@@ -40,7 +40,8 @@ fn usage(error: &clap::Error) -> Exit {
             return Exit::Usage;
         }
         _ => {
-            let words: Vec<String> = std::env::args().skip(1).collect();
+            let words = std::env::args_os().skip(1);
+            let words: Vec<String> = words.map(|word| word.to_string_lossy().into()).collect();
             if let Some(message) = commands::exact_command(error.kind(), &words) {
                 Printer::new(clap::ColorChoice::Auto, Verbosity::default()).error(&message);
                 return Exit::Usage;

@@ -2,8 +2,10 @@
 //! its usage errors, its dry runs, and where output and colour go.
 
 use std::{
-    env, fs,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    env,
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -58,6 +60,28 @@ fn an_error_is_one_line_whatever_it_quotes() -> Result<()> {
             assert_is_one_error(&text(&output.stderr), "`");
             assert!(!output.stderr.contains(&b'\x1b'), "{arguments:?}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn words_that_are_no_text_are_an_error_too() -> Result<()> {
+    let word = OsStr::from_bytes(b"bad\xff");
+    for arguments in [
+        &[
+            "allow".as_ref(),
+            "tcp".as_ref(),
+            "80".as_ref(),
+            "--comment".as_ref(),
+            word,
+        ][..],
+        &["allow".as_ref(), word],
+        &[word],
+        &["--policy".as_ref(), word, word],
+    ] {
+        let output = Command::new(binary()?).args(arguments).output()?;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_is_one_error(&text(&output.stderr), "");
     }
     Ok(())
 }

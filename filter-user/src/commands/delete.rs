@@ -83,7 +83,7 @@ enum Named {
 impl Named {
     fn parse(args: &Args) -> Result<Self> {
         if args.all {
-            args.options.refuse()?;
+            args.options.refuse("`--all`")?;
             return Ok(Self::All);
         }
         let Some((first, words)) = args.words.split_first() else {
@@ -92,7 +92,7 @@ impl Named {
         if let Some(action) = action(first) {
             return Ok(Self::Words(action, args.options.parse(words)?));
         }
-        args.options.refuse()?;
+        args.options.refuse("an id")?;
         let ids = args.words.iter().map(|word| id(word));
         Ok(Self::Ids(
             ids.collect::<Result<_, String>>().map_err(Failure::usage)?,

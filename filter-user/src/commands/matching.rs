@@ -74,12 +74,12 @@ impl MatchOptions {
         })?)
     }
 
-    /// Refuses the options where only ids were given.
+    /// Refuses the options beside what takes none.
     ///
     /// # Errors
     ///
     /// There are some.
-    pub(super) fn refuse(&self) -> Result<()> {
+    pub(super) fn refuse(&self, beside: &str) -> Result<()> {
         let options = [
             ("--remote-port", &self.remote_port),
             ("--from", &self.from),
@@ -90,7 +90,7 @@ impl MatchOptions {
         match options.into_iter().find(|(_, words)| words.is_some()) {
             None => Ok(()),
             Some((option, _)) => {
-                Err(Failure::usage(format!("an id needs no {option} (leave it out)")).into())
+                Err(Failure::usage(format!("{beside} needs no {option} (leave it out)")).into())
             }
         }
     }
