@@ -152,3 +152,23 @@ fn a_link_local_session_is_found_however_far_below() -> Result<()> {
     up("eth1", "upper").ok();
     Ok(())
 }
+
+#[test]
+fn a_link_local_session_is_found_when_its_link_has_another_name() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let host = &lab.host;
+    for (old, new) in [("eth0", "wan"), ("eth1", "eth0")] {
+        host.run("ip", ["link", "set", old, "down"])?;
+        host.run("ip", ["link", "set", old, "name", new])?;
+    }
+    // The lab has none.
+    let ipv6 = ["-qw", "net.ipv6.conf.wan.disable_ipv6=0"];
+    host.run("sysctl", ipv6)?;
+    let address = ["address", "add", "fe80::1/64", "dev", "wan", "nodad"];
+    host.run("ip", ["link", "set", "wan", "up"])?;
+    host.run("ip", address)?;
+    let session = "fe80::7%eth0 51000 fe80::1%eth0 22";
+    let up = host.xdpfw(["up", "wan"]).env("SSH_CONNECTION", session);
+    up.fails(6);
+    Ok(())
+}

@@ -85,6 +85,20 @@ impl Host {
         filtered
     }
 
+    /// The link of a session with link-local addresses: the one that has the session's address,
+    /// for the name may be another one's by now; by its name where that does not tell.
+    pub(super) fn link<'a>(&'a self, session: &'a SshSession) -> Option<&'a str> {
+        let zone = session.zone.as_deref()?;
+        let of_address = self.addresses.iter();
+        let of_address = of_address.filter(|(address, _)| *address == session.server);
+        let holders: Vec<u32> = of_address.map(|(_, index)| *index).collect();
+        let [holder] = holders.as_slice() else {
+            return Some(zone);
+        };
+        let holder = self.interfaces.iter().find(|one| one.index == *holder);
+        Some(holder.map_or(zone, |one| &one.name))
+    }
+
     /// The tunnel that has this name.
     pub(super) fn tunnel(&self, name: &str) -> Option<&Interface> {
         self.named(name).filter(|one| is_tunnel(one))

@@ -88,11 +88,12 @@ impl Guard {
         }
         let from = SocketAddr::new(peer, session.remote);
         let to = asked(session)?;
-        let carrier = match &session.zone {
+        let link = host.link(session);
+        let carrier = match link {
             Some(zone) => host.tunnel(zone),
             None => host.tunnel_of(session)?,
         };
-        let inside = match (carrier, &session.zone) {
+        let inside = match (carrier, link) {
             (Some(carrier), _) => {
                 let outside = outside_of(&carrier.name, peer);
                 self.protect_tunnel(peer, carrier, outside, host)?;
