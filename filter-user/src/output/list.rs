@@ -74,7 +74,11 @@ impl RuleRow {
             unreachable: None,
             packets: hits.packets,
             bytes: hits.bytes,
-            text: format!("{rule:.ITEMS$}"),
+            // Whoever reads it line by line, a script, gets all of it.
+            text: match table::is_terminal() {
+                true => format!("{rule:.ITEMS$}"),
+                false => rule.to_string(),
+            },
         }
     }
 }

@@ -3,32 +3,50 @@
 
 use std::io::{self, IsTerminal as _};
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
+
+use crate::text::visible;
 
 /// Columns of a terminal that does not say how many it has.
 const COLUMNS: u16 = 80;
+
+/// Where a cell may go on in the next line. It has no width and never leaves this module; what
+/// others wrote has none, as it is escaped.
+const BREAK: char = '\u{200e}';
+
+/// Rows of cells, each row in one line, or in as many as a terminal needs.
+pub(super) struct Table {
+    table: comfy_table::Table,
+    /// Whether it must fit a terminal.
+    fits: bool,
+}
 
 /// A table with these column heads; those in `right` hold numbers.
 pub(super) fn table(heads: &[&str], right: &[usize]) -> Table {
     table_within(terminal_width(), heads, right)
 }
 
+/// Whether stdout is a terminal, where long lists are cut.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// The columns of the terminal that stdout is; `None` if it is none.
 fn terminal_width() -> Option<u16> {
-    let out = io::stdout();
-    out.is_terminal().then(|| {
-        let size = rustix::termios::tcgetwinsize(&out);
+    is_terminal().then(|| {
+        let size = rustix::termios::tcgetwinsize(io::stdout());
         size.map_or(0, |size| size.ws_col)
     })
 }
 
 /// A table that is as wide as needed, or as the terminal: `Some(0)` is one that does not say.
 fn table_within(width: Option<u16>, heads: &[&str], right: &[usize]) -> Table {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(heads);
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_delimiter(BREAK);
         table.set_width(if width == 0 { COLUMNS } else { width });
     }
     for &index in right {
@@ -41,13 +59,41 @@ fn table_within(width: Option<u16>, heads: &[&str], right: &[usize]) -> Table {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    table
+    Table {
+        table,
+        fits: width.is_some(),
+    }
+}
+
+impl Table {
+    /// Adds a row, a cell for each column.
+    pub(super) fn add_row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        let cells = cells.into_iter().map(Into::into);
+        match self.fits {
+            true => self.table.add_row(cells.map(|cell| breakable(&cell))),
+            false => self.table.add_row(cells),
+        };
+    }
+}
+
+/// A text that may go on in the next line behind each blank and each comma, so that no prefix of
+/// a list is cut in two.
+fn breakable(text: &str) -> String {
+    let mut marked = String::with_capacity(text.len() * 2);
+    for c in visible(text).chars() {
+        marked.push(c);
+        if matches!(c, ' ' | ',') {
+            marked.push(BREAK);
+        }
+    }
+    marked
 }
 
 /// The table as text, without blanks at the ends of lines.
 pub(super) fn lines(table: &Table) -> String {
     let mut text = String::new();
-    for line in table.lines() {
+    for line in table.table.lines() {
+        let line = line.replace(BREAK, "");
         text.push_str(line.trim_end());
         text.push('\n');
     }
@@ -79,6 +125,25 @@ mod tests {
             for word in RULE.split(' ').chain(COMMENT.split(' ')) {
                 assert!(text.contains(word), "{word}: {text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_list_is_broken_behind_its_commas() {
+        let prefixes = [
+            "2001:db8:1111:2222::/64",
+            "2001:db8:3333:4444::/64",
+            "192.0.2.0/24",
+        ];
+        for width in 70..120 {
+            let mut table = table_within(Some(width), &["id", "rule", "packets", "comment"], &[2]);
+            let rule = format!("allow tcp 443 --from {}", prefixes.join(","));
+            table.add_row(["r1", &rule, "1,234", "a\u{200e}b"]);
+            let text = lines(&table);
+            for word in prefixes.into_iter().chain(["1,234", "a\\u{200e}b"]) {
+                assert!(text.contains(word), "{width}: {text}");
+            }
+            assert!(!text.contains(BREAK), "{width}: {text}");
         }
     }
 
