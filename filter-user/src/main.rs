@@ -13,6 +13,9 @@ use xdpfw::{
 };
 
 fn main() -> ExitCode {
+    if commands::completions::answer(Cli::command) {
+        return Exit::Done.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error).into(),

@@ -93,7 +93,7 @@ impl Context {
 
 /// The policy file that nobody named: each network namespace that has a name has its own, where
 /// `ip netns exec` looks for what is to be in `/etc` (ip-netns(8)).
-fn default_policy() -> PathBuf {
+pub(super) fn default_policy() -> PathBuf {
     let etc = match network_namespace_name() {
         Some(name) => Path::new("/etc/netns").join(name),
         None => "/etc".into(),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, Failure, edit::Edit, matching::MatchOptions, warn};
+use super::{Context, Exit, Failure, candidates::Values, edit::Edit, matching::MatchOptions, warn};
 use crate::{
     analysis,
     output::{ITEMS, Printer},
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Ids (`r3 r4`), or the words of a rule (`allow tcp 443`)
-    #[arg(required_unless_present = "all", value_name = "ID | RULE")]
+    #[arg(required_unless_present = "all", value_name = "ID | RULE", add = Values::IdsOrRule.completer())]
     words: Vec<String>,
     /// Every rule
     #[arg(long, conflicts_with = "words")]

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, Failure, require_root};
+use super::{Context, Exit, Failure, candidates::Values, require_root};
 use crate::{engine::Engine, output::Printer};
 
 /// Arguments of `down`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The interfaces; without any, all
-    #[arg(value_name = "IFACE")]
+    #[arg(value_name = "IFACE", add = Values::Interfaces.completer())]
     interfaces: Vec<String>,
 }
 

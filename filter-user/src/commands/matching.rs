@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Failure, ufw};
+use super::{Failure, candidates::Values, ufw};
 use crate::policy::{Match, MatchError, MatchSpec, Part};
 
 /// Which packets a rule matches, beside its words.
@@ -19,7 +19,7 @@ pub(super) struct MatchOptions {
     #[arg(long, value_name = "PREFIX,…")]
     to: Option<Vec<String>>,
     /// Only packets that come in by these interfaces
-    #[arg(long, value_name = "IFACE,…")]
+    #[arg(long, value_name = "IFACE,…", add = Values::Interfaces.completer())]
     on: Option<Vec<String>>,
     /// Only packets from these MAC addresses, on the local link
     #[arg(long, value_name = "ADDR,…")]

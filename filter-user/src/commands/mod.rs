@@ -1,6 +1,7 @@
 //! The commands, a file for each: `Args`, and `run`. Exit codes are chosen here alone.
 
 pub mod apply;
+mod candidates;
 pub mod completions;
 mod context;
 pub mod default;

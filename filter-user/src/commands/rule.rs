@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     Context, Exit, Failure,
+    candidates::Values,
     edit::{Edit, describe},
     matching::MatchOptions,
     warn, warn_of_interfaces,
@@ -24,7 +25,7 @@ use crate::{
 pub struct Args {
     /// The packets that the rule matches: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`,
     /// `ping`, `icmp echo-request`, `icmp6 any`, `proto gre`, `any`
-    #[arg(required = true, value_name = "WHAT")]
+    #[arg(required = true, value_name = "WHAT", add = Values::Rule.completer())]
     words: Vec<String>,
     #[command(flatten)]
     options: MatchOptions,
@@ -32,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     comment: Option<String>,
     /// Put the rule in front of this one, instead of at the end
-    #[arg(long, value_name = "ID", conflicts_with = "first")]
+    #[arg(long, value_name = "ID", conflicts_with = "first", add = Values::Id.completer())]
     before: Option<String>,
     /// Put the rule in front of all others
     #[arg(long)]

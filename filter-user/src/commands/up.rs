@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use super::{
     Context, Exit, Failure,
+    candidates::Values,
     edit::{beyond, refusal_of_more, refuse_other_file, report_more},
     require_root, warn, warn_of_interfaces,
 };
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The interfaces; without any, those of the policy
-    #[arg(value_name = "IFACE")]
+    #[arg(value_name = "IFACE", add = Values::Interfaces.completer())]
     interfaces: Vec<String>,
     /// Run the program in the driver, or in the network stack
     #[arg(long, value_enum, default_value_t)]

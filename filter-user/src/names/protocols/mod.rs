@@ -41,7 +41,8 @@ pub fn suggest(name: &str) -> Option<&'static str> {
     nearest(&name.to_ascii_lowercase(), names())
 }
 
-fn names() -> impl Iterator<Item = &'static str> {
+/// Every name and alias.
+pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().flat_map(|entry| entry.names.all())
 }
 

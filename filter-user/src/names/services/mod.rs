@@ -17,7 +17,7 @@ mod table;
 
 use xdpfw_common::Transport;
 
-pub use suggest::suggest;
+pub use suggest::{common_names, registered_names, suggest};
 use table::{COMMON, Entry, IANA};
 
 /// What a bare name means: the ports that the service really uses.

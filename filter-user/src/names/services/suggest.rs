@@ -1,6 +1,8 @@
 //! Guesses which service was meant by a name that does not exist. It never decides anything.
 
-use super::table::{COMMON, IANA};
+use std::collections::BTreeSet;
+
+use super::table::{COMMON, IANA, Table};
 use crate::names::nearest;
 
 /// The nearest name for a typo: `htps` → `https`.
@@ -17,6 +19,22 @@ pub fn suggest(name: &str) -> Option<&'static str> {
         &name,
         common.chain(iana.filter(|candidate| candidate.starts_with(first))),
     )
+}
+
+/// The names in common use, and their aliases.
+pub fn common_names() -> impl Iterator<Item = &'static str> {
+    names(&COMMON)
+}
+
+/// The names of the IANA registry.
+pub fn registered_names() -> impl Iterator<Item = &'static str> {
+    names(&IANA)
+}
+
+/// Each once, sorted.
+fn names(table: &'static Table) -> impl Iterator<Item = &'static str> {
+    let names = table.entries().iter().flat_map(|entry| entry.names.all());
+    names.collect::<BTreeSet<_>>().into_iter()
 }
 
 #[cfg(test)]
