@@ -101,18 +101,21 @@ fn is_said(said: &str) -> bool {
         .is_some_and(|(_, before)| before.iter().any(|word| word == said))
 }
 
-/// The interfaces of this host. Who may name them may not make a shell run what they are called.
+/// The interfaces of this host.
 fn interfaces() -> Vec<CompletionCandidate> {
-    let is_plain = |name: &str| {
-        name.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
-    };
     let names = netlink::interfaces().unwrap_or_default().into_iter();
     names
         .map(|interface| interface.name)
-        .filter(|name| is_plain(name))
+        .filter(|name| is_one_word(name))
         .map(CompletionCandidate::from)
         .collect()
+}
+
+/// Whether every shell takes this name for a word and nothing else: it puts on the command line
+/// what it is offered, and an interface may be called `$(reboot)`.
+fn is_one_word(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
 }
 
 /// The rules of the policy file, if this user may read it.
@@ -145,4 +148,30 @@ fn policy_path() -> PathBuf {
         }
     }
     named.map_or_else(default_policy, PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_interface_is_offered_that_a_shell_would_run() {
+        for name in ["eth0", "br-0a1b", "eth0.100", "wg_home", "lan@7"] {
+            assert!(is_one_word(name), "{name}");
+        }
+        for name in [
+            "$(reboot)",
+            "`id`",
+            "a;b",
+            "a|b",
+            "a&",
+            "*",
+            "a'b",
+            "~",
+            "a\\b",
+            "é",
+        ] {
+            assert!(!is_one_word(name), "{name}");
+        }
+    }
 }

@@ -45,6 +45,9 @@ pub struct RuleRow {
     bytes: u64,
     #[serde(skip)]
     text: String,
+    /// With the whole of its lists, for whoever is no terminal.
+    #[serde(skip)]
+    whole: Option<String>,
 }
 
 impl RuleRow {
@@ -74,11 +77,8 @@ impl RuleRow {
             unreachable: None,
             packets: hits.packets,
             bytes: hits.bytes,
-            // Whoever reads it line by line, a script, gets all of it.
-            text: match table::is_terminal() {
-                true => format!("{rule:.ITEMS$}"),
-                false => rule.to_string(),
-            },
+            text: format!("{rule:.ITEMS$}"),
+            whole: (!table::is_terminal()).then(|| rule.to_string()),
         }
     }
 }
@@ -125,7 +125,18 @@ impl fmt::Display for List {
                 row.comment.clone().unwrap_or_default(),
             ]);
         }
-        f.write_str(&table::lines(&table))?;
+        let lines = table::lines(&table);
+        if table::is_terminal() {
+            f.write_str(&lines)?;
+        } else {
+            // A long list must not make every other row as wide.
+            let mut lines = lines.lines();
+            writeln!(f, "{}", lines.next().unwrap_or_default())?;
+            for (line, row) in lines.zip(&self.rules) {
+                let whole = row.whole.as_ref().unwrap_or(&row.text);
+                writeln!(f, "{}", line.replacen(&row.text, whole, 1))?;
+            }
+        }
         writeln!(f, "default {}", self.default)
     }
 }
