@@ -150,9 +150,8 @@ mod tests {
             Ok(())
         };
         let mut writer = Background::start(4, write).unwrap();
-        for item in 1..4 {
-            assert!(writer.offer(item));
-        }
+        // Both find room, however far the thread has come.
+        assert!(writer.offer(1) && writer.offer(2));
         let error = block_on(writer.failed()).unwrap_err();
         assert_eq!(error.to_string(), "2");
         assert_eq!(writer.written().load(Ordering::Relaxed), 1);
