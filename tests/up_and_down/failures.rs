@@ -154,7 +154,7 @@ fn without_a_policy_that_can_be_read_a_boot_filters_nothing_and_fails() -> Resul
     fs::remove_file(host.policy())?;
     fs::create_dir(host.policy())?;
     let said = host.xdpfw(["up"]).fails(3);
-    assert_is_one_error(&said, "cannot read");
+    assert_is_one_error(&said, "not a regular file");
     fs::remove_dir(host.policy())?;
     assert_nothing_is_left(host, &["eth0"])
 }
