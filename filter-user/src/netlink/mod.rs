@@ -6,6 +6,7 @@ mod conntrack;
 mod exchange;
 mod interfaces;
 mod layers;
+mod neighbours;
 mod routes;
 pub mod traffic;
 
@@ -17,7 +18,8 @@ pub use self::{
     conntrack::{Tracked, tracked_connections, tracks_connections},
     interfaces::{Interface, LinkLayer, Mode, detach_xdp, interfaces},
     layers::{Master, MasterKind, Unseen, carriers},
-    routes::{default_route_interfaces, route_to},
+    neighbours::stations_of,
+    routes::{default_route_interfaces, next_hop, route_to},
 };
 
 use crate::own_thread::in_own_thread;

@@ -8,7 +8,7 @@ use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{
         AddressFamily,
-        route::{RouteAttribute, RouteMessage, RouteType},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
     },
 };
 
@@ -48,6 +48,34 @@ pub fn default_route_interfaces() -> Result<Vec<u32>> {
 ///
 /// Netlink does not answer.
 pub fn route_to(address: IpAddr) -> Result<Option<u32>> {
+    let route = route(address)?;
+    Ok(route.and_then(|route| interfaces_of(&route).first().copied()))
+}
+
+/// Whom packets to an address are handed to: itself, or a router; `None` if nothing leads
+/// there.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn next_hop(address: IpAddr) -> Result<Option<IpAddr>> {
+    let Some(route) = route(address)? else {
+        return Ok(None);
+    };
+    let router = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Gateway(RouteAddress::Inet(router)) => Some((*router).into()),
+            RouteAttribute::Gateway(RouteAddress::Inet6(router))
+            | RouteAttribute::Via(RouteVia::Inet6(router)) => Some((*router).into()),
+            _ => None,
+        });
+    Ok(Some(router.unwrap_or(address)))
+}
+
+/// The route of packets that leave to an address.
+fn route(address: IpAddr) -> Result<Option<RouteMessage>> {
     request(async |handle| {
         let wanted = match address {
             IpAddr::V4(address) => RouteMessageBuilder::<Ipv4Addr>::new()
@@ -59,8 +87,7 @@ pub fn route_to(address: IpAddr) -> Result<Option<u32>> {
         };
         let mut routes = handle.route().get(wanted).execute();
         // An address that nothing leads to is an error to netlink.
-        let route = routes.try_next().await.ok().flatten();
-        Ok(route.and_then(|route| interfaces_of(&route).first().copied()))
+        Ok(routes.try_next().await.ok().flatten())
     })
     .context("cannot ask for a route")
 }

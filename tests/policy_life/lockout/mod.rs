@@ -3,6 +3,7 @@
 mod links;
 mod neighbours;
 mod sessions;
+mod stations;
 mod tunnels;
 
 use std::fs;

@@ -12,7 +12,7 @@ use crate::{
     datapath::{Live, PacketProbe, Record},
     engine::Error,
     netlink::interfaces,
-    policy::RuleId,
+    policy::{Policy, RuleId},
 };
 
 /// What is in force before a change.
@@ -57,6 +57,11 @@ impl<'a> Before<'a> {
             }
         };
         Ok(is_served(knock.purpose, &probe.judge(&knock.frame, index)?))
+    }
+
+    /// The policy in force.
+    pub(super) fn policy(&self) -> Option<&Policy> {
+        self.live.map(|live| &live.generation.record().policy)
     }
 
     /// Whether a rule of the next policy can be named: it is in force, or in the file that is

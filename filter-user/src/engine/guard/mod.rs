@@ -3,6 +3,7 @@
 
 mod before;
 mod host;
+mod stations;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ pub use self::words::LockOut;
 use self::{
     before::{Before, is_served},
     host::{Host, asked},
+    stations::Stations,
     words::explain,
 };
 use super::Error;
@@ -40,6 +42,8 @@ struct Way {
     peer: IpAddr,
     /// The interfaces by which it may come in.
     interfaces: Vec<(u32, String)>,
+    /// Who may hand its packets over.
+    stations: Stations,
     knocks: Vec<Knock>,
 }
 
@@ -93,6 +97,10 @@ impl Guard {
             Some(zone) => host.tunnel(zone),
             None => host.tunnel_of(session)?,
         };
+        let stations = match carrier {
+            Some(_) => Stations::none(),
+            None => Stations::of(peer)?,
+        };
         let inside = match (carrier, link) {
             (Some(carrier), _) => {
                 let outside = outside_of(&carrier.name, peer);
@@ -107,6 +115,7 @@ impl Guard {
         self.ways.push(Way {
             peer,
             interfaces: inside,
+            stations,
             knocks: connection(from, to)?,
         });
         Ok(())
@@ -136,6 +145,7 @@ impl Guard {
             self.ways.push(Way {
                 peer,
                 interfaces: others.clone(),
+                stations: Stations::of(endpoint.ip())?,
                 knocks: tunnel(endpoint, SocketAddr::new(own, port))?,
             });
         }
@@ -156,7 +166,10 @@ impl Guard {
     ) -> Result<()> {
         let before = Before::of(in_force)?;
         for way in &self.ways {
-            for knock in &way.knocks {
+            let policies = before.policy().into_iter().chain([&record.policy]);
+            let policies: Vec<_> = policies.collect();
+            let knocks = way.knocks.iter();
+            for knock in knocks.flat_map(|knock| way.stations.frames(knock, &policies)) {
                 let purpose = knock.purpose;
                 let mut refused = None;
                 let mut served = false;
@@ -164,7 +177,7 @@ impl Guard {
                     let judged = next.judge(&knock.frame, *index)?;
                     if is_served(purpose, &judged) {
                         served = true;
-                    } else if before.lets_in(knock, *index)? {
+                    } else if before.lets_in(&knock, *index)? {
                         refused.get_or_insert((judged, name));
                     }
                 }
