@@ -230,6 +230,11 @@ fn a_rule_that_is_there_is_not_added_again() -> Result<()> {
             "r2",
             &["allow", "dns/udp", "--remote-port", "53,1024-65535"],
         ),
+        // The order of a list says nothing.
+        (
+            "r2",
+            &["allow", "dns/udp", "--remote-port", "1024-65535,53"],
+        ),
         ("r5", &["deny", "tcp", "8000:8100"]),
     ];
     for &(id, arguments) in again {

@@ -1,7 +1,7 @@
 //! What a rule matches: read from words of the command line or the policy file, and written
 //! as such words.
 
-use std::fmt;
+use std::{collections::HashSet, fmt, hash::Hash};
 
 use ipnet::IpNet;
 
@@ -134,6 +134,28 @@ impl<'a> MatchSpec<'a> {
 }
 
 impl Match {
+    /// Whether it has the same words, in whatever order.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self {
+            protocol,
+            local,
+            types,
+            remote,
+            from,
+            to,
+            on,
+            mac,
+        } = self;
+        *protocol == other.protocol
+            && has_same(local.words(), other.local.words())
+            && has_same(types.words(), other.types.words())
+            && has_same(remote.words(), other.remote.words())
+            && has_same(from, &other.from)
+            && has_same(to, &other.to)
+            && has_same(on, &other.on)
+            && has_same(mac, &other.mac)
+    }
+
     /// Every packet.
     pub fn everything() -> Self {
         Self {
@@ -330,4 +352,9 @@ fn remote_ports(protocol: Protocol, words: &[&str]) -> Result<PortSpec, ItemErro
         protocol => format!("{protocol} has no ports (leave the remote ports out)"),
     };
     Err((0, message))
+}
+
+/// Whether two lists hold the same, in whatever order.
+fn has_same<T: Eq + Hash>(one: &[T], other: &[T]) -> bool {
+    one == other || one.iter().collect::<HashSet<_>>() == other.iter().collect()
 }

@@ -185,11 +185,11 @@ impl Policy {
         self.rules.iter().find(|rule| rule.id == id)
     }
 
-    /// The rule that says the same, whatever its id and comment.
+    /// The rule that says the same, whatever its id and comment and the order of its lists.
     pub fn same_rule(&self, action: Action, matching: &Match) -> Option<&Rule> {
         self.rules
             .iter()
-            .find(|rule| rule.action == action && rule.matches == *matching)
+            .find(|rule| rule.action == action && rule.matches.says_the_same(matching))
     }
 
     /// Adds a rule, before another or at the end; returns its place.
