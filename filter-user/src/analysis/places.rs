@@ -2,7 +2,7 @@
 
 use super::Warning;
 use crate::{
-    netlink::{Interface, Mode, carriers},
+    netlink::{Interface, Mode, carriers, with_all_below},
     policy::{Action, Policy, Protocol, Rule},
 };
 
@@ -126,20 +126,8 @@ fn place_of(name: &str, policy: &Policy, known: &[Interface]) -> Option<Place> {
 
 /// Whether an interface is above another one, with others between them or without.
 fn stands_on(upper: &Interface, lower: &Interface, known: &[Interface]) -> bool {
-    let mut below = vec![upper];
-    let mut next = 0;
-    while let Some(&one) = below.get(next) {
-        next += 1;
-        if one.is_above(lower) {
-            return true;
-        }
-        for other in known.iter().filter(|other| one.is_above(other)) {
-            if below.iter().all(|seen| seen.index != other.index) {
-                below.push(other);
-            }
-        }
-    }
-    false
+    let below = with_all_below(upper, known);
+    below[1..].iter().any(|one| one.index == lower.index)
 }
 
 #[cfg(test)]

@@ -70,25 +70,41 @@ impl Interface {
     }
 }
 
+/// An interface, and those that carry its packets, however far below: the bond under the bridge
+/// under its VLAN.
+pub fn with_all_below<'a>(top: &'a Interface, known: &'a [Interface]) -> Vec<&'a Interface> {
+    reached(top, known, Interface::is_above)
+}
+
 /// The numbers that packets of an interface may carry, in their order: its own first, then those
 /// of its members, and of theirs.
 pub fn carriers(index: u32, known: &[Interface]) -> Vec<u32> {
-    let mut carriers = vec![index];
-    let mut next = 0;
-    while let Some(&upper) = carriers.get(next) {
-        next += 1;
-        let Some(upper) = known.iter().find(|one| one.index == upper) else {
-            continue;
-        };
-        let members = known.iter().filter(|one| upper.has_member(one));
-        let new: Vec<u32> = members
-            .map(|one| one.index)
-            .filter(|index| !carriers.contains(index))
-            .collect();
-        carriers.extend(new);
-    }
+    let Some(top) = known.iter().find(|one| one.index == index) else {
+        return vec![index];
+    };
+    let reached = reached(top, known, Interface::has_member);
+    let mut carriers: Vec<u32> = reached.into_iter().map(|one| one.index).collect();
     carriers[1..].sort_unstable();
     carriers
+}
+
+/// An interface, and all that can be reached from it in steps from one to the next, each once.
+fn reached<'a>(
+    start: &'a Interface,
+    known: &'a [Interface],
+    is_step: impl Fn(&Interface, &Interface) -> bool,
+) -> Vec<&'a Interface> {
+    let mut reached = vec![start];
+    let mut next = 0;
+    while let Some(&one) = reached.get(next) {
+        next += 1;
+        for other in known.iter().filter(|other| is_step(one, other)) {
+            if reached.iter().all(|seen| seen.index != other.index) {
+                reached.push(other);
+            }
+        }
+    }
+    reached
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub use self::{
     addresses::{interface_with, own_addresses},
     conntrack::{Tracked, tracked_connections, tracks_connections},
     interfaces::{Interface, LinkLayer, Mode, detach_xdp, interfaces},
-    layers::{Master, MasterKind, Unseen, carriers},
+    layers::{Master, MasterKind, Unseen, carriers, with_all_below},
     neighbours::stations_of,
     routes::{default_route_interfaces, next_hop, route_to},
 };

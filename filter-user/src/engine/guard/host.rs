@@ -6,7 +6,10 @@ use anyhow::Result;
 use xdpfw_common::Transport;
 
 use crate::{
-    netlink::{Interface, carriers, interfaces, own_addresses, route_to, tracked_connections},
+    netlink::{
+        Interface, carriers, interfaces, own_addresses, route_to, tracked_connections,
+        with_all_below,
+    },
     system::SshSession,
 };
 
@@ -64,22 +67,12 @@ impl Host {
     }
 
     /// The interfaces to be filtered by which packets come in for this one: itself, and what
-    /// carries it, however far below: the bond under the bridge under its VLAN.
+    /// carries it, however far below.
     pub(super) fn below(&self, name: &str) -> Vec<(u32, String)> {
         let Some(top) = self.named(name) else {
             return self.filtered.clone();
         };
-        let mut carriers = vec![top];
-        let mut seen = 0;
-        while let Some(&upper) = carriers.get(seen) {
-            seen += 1;
-            let below = self.interfaces.iter().filter(|one| upper.is_above(one));
-            for lower in below {
-                if !carriers.iter().any(|known| known.index == lower.index) {
-                    carriers.push(lower);
-                }
-            }
-        }
+        let carriers = with_all_below(top, &self.interfaces);
         let mut filtered = self.filtered.clone();
         filtered.retain(|(index, _)| carriers.iter().any(|one| one.index == *index));
         filtered
