@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use super::{Frame, ipv6};
+use super::Frame;
 
 /// A valid IP packet.
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +33,6 @@ pub struct Payload {
     /// "More fragments" and the fragment offset as an IPv4 header has them: few
     /// packets get as far as asking.
     pub(super) fragment: u16,
-}
-
-impl Ip<'_> {
-    /// Whether [`protocol`](Self::protocol) is the payload's. Behind the fragment header of a
-    /// later fragment may be more extension headers, which are in the first one alone.
-    #[inline(always)]
-    pub(crate) const fn knows_protocol(&self) -> bool {
-        !matches!(self.addresses, Addresses::V6(_)) || !ipv6::is_extension(self.protocol)
-    }
 }
 
 impl Payload {

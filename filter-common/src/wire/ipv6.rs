@@ -33,6 +33,15 @@ pub(crate) const FRAGMENT_OFFSET: u16 = 0xfff8;
 /// There, too: more fragments follow.
 const MORE_FRAGMENTS: u16 = 1;
 
+impl Ip<'_> {
+    /// Whether [`protocol`](Self::protocol) is the payload's. Behind the fragment header of a
+    /// later fragment may be more extension headers, which are in the first one alone.
+    #[inline(always)]
+    pub(crate) const fn knows_protocol(&self) -> bool {
+        !matches!(self.addresses, Addresses::V6(_)) || !is_extension(self.protocol)
+    }
+}
+
 /// Reads the IPv6 header at `offset`, and all extension headers.
 ///
 /// A payload length of 0 is an empty payload, unless the frame is longer than any other could
