@@ -223,6 +223,19 @@ fn colour_is_for_terminals_or_when_asked_for() -> Result<()> {
 }
 
 #[test]
+fn verdicts_have_their_colour() -> Result<()> {
+    for (color, expected) in [
+        ("always", "default \u{1b}[31mdrop\u{1b}[0m\n"),
+        ("never", "default drop\n"),
+        ("auto", "default drop\n"),
+    ] {
+        let list = ["--policy", "/nowhere/policy.toml", "--color", color, "list"];
+        assert!(stdout_of(&list)?.ends_with(expected), "{color}");
+    }
+    Ok(())
+}
+
+#[test]
 fn colour_on_a_terminal_goes_by_no_color() -> Result<()> {
     for (no_color, colourful) in [("", true), ("1", false)] {
         let mut command = Command::new("script");

@@ -54,7 +54,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     if context.json() {
         printer.json(&list)?;
     } else {
-        printer.text(&list.to_string())?;
+        printer.verdicts(&list.to_string())?;
     }
     warn(&[analysis::Warning::Unreachable(shadowed)], printer);
     Ok(Exit::Done)

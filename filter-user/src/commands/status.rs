@@ -81,7 +81,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     if context.json() {
         printer.json(&status)?;
     } else {
-        printer.text(&status.to_string())?;
+        printer.verdicts(&status.to_string())?;
     }
     Ok(if status.has_warnings() {
         Exit::Negative

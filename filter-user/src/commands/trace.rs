@@ -83,7 +83,7 @@ fn writer(json: bool, printer: &Printer) -> Result<Background<Item>> {
     let mut columns = Columns::default();
     Background::start(ROOM, move |item| match item {
         Item::Seen(seen) if json => printer.json(&seen),
-        Item::Seen(seen) => printer.line(&columns.line(&seen)),
+        Item::Seen(seen) => printer.verdicts(&columns.line(&seen)),
         Item::Lost(count) => {
             let lost = Lost::new(count);
             printer.note(&lost.to_string());

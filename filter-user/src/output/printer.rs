@@ -2,7 +2,10 @@
 //! terminal shows it. Nothing that others wrote, in names, comments or files, gets to a
 //! terminal as anything but what it is: it is all escaped here.
 
-use std::io::{self, BufWriter, IsTerminal as _, Stderr, Stdout, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, BufWriter, IsTerminal as _, Stderr, Stdout, Write as _},
+};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -40,6 +43,8 @@ pub enum Verbosity {
 const BUFFER: usize = 1 << 16;
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const PASSES: Style = AnsiColor::Green.on_default();
+const DROPS: Style = AnsiColor::Red.on_default();
 
 /// Prints the warnings of code that has no printer, which logs them.
 struct Warnings {
@@ -150,6 +155,23 @@ impl Printer {
         self.written(written)
     }
 
+    /// Prints data whose lines are about what passes or is dropped, in the colour of that.
+    ///
+    /// # Errors
+    ///
+    /// Stdout is closed.
+    pub fn verdicts(&mut self, text: &str) -> Result<()> {
+        if let Some(lines) = &mut self.frame {
+            *lines += text.lines().count();
+        }
+        let text = visible(text);
+        let written = text
+            .lines()
+            .try_for_each(|line| writeln!(self.out, "{}", in_color(line)))
+            .and_then(|()| self.out.flush());
+        self.written(written)
+    }
+
     /// Prints data as one line of JSON.
     ///
     /// # Errors
@@ -220,5 +242,52 @@ impl Printer {
             Some((style, kind)) => writeln!(self.err, "{style}{kind}{style:#} {text}"),
             None => writeln!(self.err, "{text}"),
         });
+    }
+}
+
+/// A line with its verdict in colour: the first word that is one. Behind it may be what others
+/// wrote, such as a comment.
+fn in_color(line: &str) -> Cow<'_, str> {
+    let mut start = 0;
+    for word in line.split(' ') {
+        let bare = word.trim_end_matches(',');
+        let style = match bare {
+            "pass" | "allow" => Some(PASSES),
+            "drop" | "deny" => Some(DROPS),
+            _ => None,
+        };
+        if let Some(style) = style {
+            let (before, after) = (&line[..start], &line[start + bare.len()..]);
+            return format!("{before}{style}{bare}{style:#}{after}").into();
+        }
+        start += word.len() + 1;
+    }
+    line.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_of_a_line_has_its_colour() {
+        for (line, expected) in [
+            (
+                "r1  allow tcp 22 (ssh)",
+                "r1  \x1b[32mallow\x1b[0m tcp 22 (ssh)",
+            ),
+            (
+                "r2  deny any   do not drop this",
+                "r2  \x1b[31mdeny\x1b[0m any   do not drop this",
+            ),
+            (
+                "default drop, 3 rules",
+                "default \x1b[31mdrop\x1b[0m, 3 rules",
+            ),
+            ("pass     total  3", "\x1b[32mpass\x1b[0m     total  3"),
+            ("interface  mode", "interface  mode"),
+        ] {
+            assert_eq!(in_color(line), expected);
+        }
     }
 }
