@@ -135,29 +135,13 @@ mod tests {
     use super::*;
     use crate::{
         analysis::test_policy::policy,
-        netlink::{LinkLayer, Master, MasterKind},
+        netlink::{Master, MasterKind},
     };
-
-    fn interface(index: u32, name: &str) -> Interface {
-        Interface {
-            index,
-            name: name.to_owned(),
-            link_layer: LinkLayer::Ethernet,
-            is_loopback: false,
-            mac: None,
-            mtu: 1500,
-            driver: None,
-            lower: None,
-            xdp: None,
-            master: None,
-            unseen: None,
-        }
-    }
 
     fn port(index: u32, name: &str, of: u32, kind: MasterKind) -> Interface {
         Interface {
             master: Some(Master { index: of, kind }),
-            ..interface(index, name)
+            ..Interface::plain(index, name)
         }
     }
 
@@ -170,12 +154,12 @@ mod tests {
                 xdp: bond.map(|mode| (1, mode)),
                 ..port(3, "bond0", 4, MasterKind::Bridge)
             },
-            interface(4, "br0"),
+            Interface::plain(4, "br0"),
             Interface {
                 lower: Some(4),
-                ..interface(5, "vlan5")
+                ..Interface::plain(5, "vlan5")
             },
-            interface(6, "eth2"),
+            Interface::plain(6, "eth2"),
         ]
     }
 

@@ -49,6 +49,24 @@ impl Unseen {
 }
 
 impl Interface {
+    /// One with nothing above or below it, for tests.
+    #[cfg(test)]
+    pub fn plain(index: u32, name: &str) -> Self {
+        Self {
+            index,
+            name: name.to_owned(),
+            link_layer: super::LinkLayer::Ethernet,
+            is_loopback: false,
+            mac: None,
+            mtu: 1500,
+            driver: None,
+            lower: None,
+            xdp: None,
+            master: None,
+            unseen: None,
+        }
+    }
+
     /// Whether another interface is one of those that carry this one's packets: a port of this
     /// bridge, bond, team or VRF, or the parent of this VLAN or macvlan.
     pub fn is_above(&self, other: &Self) -> bool {
@@ -110,21 +128,11 @@ fn reached<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::LinkLayer;
 
     fn interface(index: u32, master: Option<(u32, MasterKind)>) -> Interface {
         Interface {
-            index,
-            name: format!("i{index}"),
-            link_layer: LinkLayer::Ethernet,
-            is_loopback: false,
-            mac: None,
-            mtu: 1500,
-            driver: None,
-            lower: None,
-            xdp: None,
             master: master.map(|(index, kind)| Master { index, kind }),
-            unseen: None,
+            ..Interface::plain(index, &format!("i{index}"))
         }
     }
 
