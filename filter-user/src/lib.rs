@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod compiler;
 pub mod datapath;
+pub mod duration;
 pub mod engine;
 pub mod names;
 pub mod netlink;
