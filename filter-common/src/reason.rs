@@ -105,6 +105,10 @@ reasons! {
     Igmp = 16, Pass, "igmp";
     /// A frame that carries neither IP nor ARP, under `non_ip = "drop"`.
     NonIpDrop = 17, Drop, "non-ip";
+    /// Everything passes for a while, as the operator said.
+    Bypass = 18, Pass, "bypass";
+    /// The program that should judge is gone, which no command of ours does.
+    NoProgram = 19, Pass, "no-program";
 }
 
 impl Reason {

@@ -14,6 +14,7 @@ mod clock;
 mod egress;
 mod events;
 mod frags;
+mod gate;
 mod host;
 mod ingress;
 mod maps;

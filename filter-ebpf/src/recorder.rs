@@ -190,7 +190,8 @@ impl Recorder for Outgoing {
 
     #[inline(always)]
     fn admits_answer(&self, _: &flows::Packet) -> bool {
-        questions::admits_answer()
+        // Where none are added, no new flow has to be remembered.
+        verdict::is_established_only(&Tables::new(&Via(None))) || questions::admits_answer()
     }
 
     #[inline(always)]

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+
 /// A number with its thousands apart: `3,120,883`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -13,6 +15,17 @@ pub fn thousands(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A moment as the clock on the wall shows it, with its zone: `18:00:05+01:00`, of another day
+/// than today with that in front.
+pub(crate) fn clock_time(moment: Timestamp) -> String {
+    let (moment, now) = (moment.to_zoned(TimeZone::system()), Zoned::now());
+    let form = match moment.date() == now.date() {
+        true => "%H:%M:%S%:z",
+        false => "%Y-%m-%d %H:%M:%S%:z",
+    };
+    moment.strftime(form).to_string()
 }
 
 /// The first `limit` items as the command line takes them, and how many are left out:

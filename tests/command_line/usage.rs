@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 18] = [
     "up",
     "down",
     "allow",
@@ -28,6 +28,10 @@ const COMMANDS: [&str; 14] = [
     "flows",
     "stats",
     "apply",
+    "confirm",
+    "rollback",
+    "bypass",
+    "panic",
     "trace",
     "completions",
     "man",

@@ -85,6 +85,7 @@ impl Simple {
                 },
                 discovery: 0,
                 drop_non_ip: (!policy.non_ip_pass).into(),
+                established_only: 0,
                 listed_kinds: 0,
                 questions: asks,
                 rest: [start; ProtocolKind::ALL.len()],

@@ -34,6 +34,8 @@ pub struct Config {
     /// 1: frames that are neither IP nor ARP are dropped, but for those without which the link
     /// ends. 0: they pass.
     pub drop_non_ip: u32,
+    /// 1: answers pass to flows that are known, and none are added.
+    pub established_only: u32,
     /// [`ProtocolKind::bit`]s of the kinds without ports that [`names::LOCAL`](super::names::LOCAL) has entries of.
     pub listed_kinds: u32,
     /// [`Question::bit`]s of the questions that some node asks.
@@ -67,4 +69,4 @@ pub const DHCP_CLIENTS: [u16; 2] = [68, 546];
 /// The port of DHCP servers over IPv4 (RFC 2131, section 4.1).
 pub const DHCP_SERVER: u16 = 67;
 
-const _: () = assert!(size_of::<Config>() == 36 + 2 * 5 * 16);
+const _: () = assert!(size_of::<Config>() == 40 + 2 * 5 * 16);

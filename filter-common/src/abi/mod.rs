@@ -8,6 +8,7 @@
 mod bridges;
 mod config;
 mod counters;
+mod deadline;
 mod event;
 mod flows;
 mod ports;
@@ -25,6 +26,7 @@ pub use self::{
         BLOCKS, Block, COUNTERS, Counter, OVERFLOWS, Overflows, PER_OVERFLOW, PORTS_PER_BLOCK,
         RULE_HITS, RULE_SLOTS, port_counter,
     },
+    deadline::{NO_DEADLINE, WAY_AFTER, WAY_BEFORE},
     event::{Event, Wanted},
     flows::{
         FLOW_COUNTS, FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES,
@@ -43,14 +45,14 @@ pub use self::{
 use self::flows::FLOW_TABLES;
 
 /// Version of everything in this module. Pins of another version are never reused.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Names of the programs, of the globals, and of the maps that each generation has for
 /// itself. Those that generations share are in [`SHARED_MAPS`].
 pub mod names {
     pub use super::{
-        bridges::names::*, config::names::*, event::names::*, flows::names::*, ports::names::*,
-        probe::names::*, programs::names::*, tables::names::*,
+        bridges::names::*, config::names::*, deadline::names::*, event::names::*, flows::names::*,
+        ports::names::*, probe::names::*, programs::names::*, tables::names::*,
     };
 }
 

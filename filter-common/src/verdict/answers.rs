@@ -39,7 +39,7 @@ pub fn is_answer<T: Tables, S: Sockets, M: Memory>(
     match answer {
         Answer::Yes => true,
         Answer::PickedUp => !denied,
-        Answer::AskSocket => !denied && has_socket(sockets, packet),
+        Answer::AskSocket => !denied && !is_established_only(tables) && has_socket(sockets, packet),
         Answer::No => false,
     }
 }
@@ -65,4 +65,10 @@ fn has_socket<S: Sockets>(sockets: &S, packet: &Packet) -> bool {
         Carries::Tcp | Carries::Udp => sockets.has_socket(&packet.key),
         _ => false,
     }
+}
+
+/// Whether only flows count that are known already, and none are added.
+#[inline(always)]
+pub fn is_established_only<T: Tables>(tables: &T) -> bool {
+    setting(&tables.config().established_only) != 0
 }

@@ -16,7 +16,7 @@ use self::{
     rules::{Decision, first_match, first_match_of_fragment},
 };
 pub use self::{
-    answers::{discovers, is_answer, is_discovery},
+    answers::{discovers, is_answer, is_discovery, is_established_only},
     outcome::{Fields, Outcome, Segment},
     rules::admits,
 };

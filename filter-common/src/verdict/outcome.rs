@@ -97,8 +97,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What becomes of a packet of which nothing is known.
     #[inline(always)]
-    pub(super) const fn of(reason: Reason) -> Self {
+    pub const fn of(reason: Reason) -> Self {
         Self {
             reason,
             rule: NO_RULE,

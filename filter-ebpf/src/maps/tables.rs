@@ -27,6 +27,7 @@ static CONFIG: Config = Config {
     icmp_errors: 0,
     discovery: 0,
     drop_non_ip: 0,
+    established_only: 0,
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::{
     Context, Exit, Failure,
+    confirming::{Confirming, wait},
     edit::{Edit, describe},
     require_root, warn, warn_of_interfaces,
 };
@@ -28,8 +29,13 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     file: Option<String>,
     /// Validate the file and print how it differs from what is in force; change nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lasts")]
     check: bool,
+    #[command(flatten)]
+    confirming: Confirming,
+    /// Stay until the change is confirmed or went back, and ask at a terminal
+    #[arg(long, requires = "lasts")]
+    wait: bool,
     /// Make the change even if it cuts this SSH session
     #[arg(long)]
     force: bool,
@@ -50,6 +56,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     // Before the lock is taken: a pipe may be read for as long as its writer likes.
     let text = Text::read(source, printer)?;
     let mut edit = Edit::replace(|| policy(text, context), args.force)?;
+    edit = edit.lasting(args.confirming.lasts);
     let applied = edit.commit(printer)?;
     let policy = edit.file.policy();
     let rules = policy.rules.len();
@@ -65,7 +72,10 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     }
     warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
     warn_of_interfaces(policy, &policy.rules, printer);
-    Ok(Exit::Done)
+    match args.wait {
+        true => wait(&applied, printer),
+        false => Ok(Exit::Done),
+    }
 }
 
 /// The text of a policy that does not stand in the policy file, and where it comes from.

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use super::{
     Context, Exit,
+    confirming::Confirming,
     edit::{Edit, describe},
 };
 use crate::{output::Printer, policy::DefaultAction};
@@ -18,6 +19,8 @@ pub struct Args {
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    confirming: Confirming,
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
@@ -51,7 +54,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         printer.line(&format!("default {default}   {note}"))?;
         return Ok(Exit::Done);
     }
-    let mut edit = Edit::begin(context, args.force)?;
+    let mut edit = Edit::begin(context, args.force)?.lasting(args.confirming.lasts);
     if edit.file.policy().default != default {
         edit.file.set_default(default)?;
     }

@@ -2,7 +2,14 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, Failure, candidates::Values, edit::Edit, matching::MatchOptions, warn};
+use super::{
+    Context, Exit, Failure,
+    candidates::Values,
+    confirming::{Confirming, note_deadline},
+    edit::Edit,
+    matching::MatchOptions,
+    warn,
+};
 use crate::{
     analysis,
     output::{ITEMS, Printer},
@@ -23,6 +30,8 @@ pub struct Args {
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    confirming: Confirming,
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
@@ -58,11 +67,11 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         }
         return Ok(Exit::Done);
     }
-    let mut edit = Edit::begin(context, args.force)?;
+    let mut edit = Edit::begin(context, args.force)?.lasting(args.confirming.lasts);
     let policy = edit.file.policy().clone();
     let ids = named.find(&policy)?;
     edit.file.remove(&ids)?;
-    edit.commit(printer)?;
+    let applied = edit.commit(printer)?;
     if ids.is_empty() {
         printer.note("there was no rule");
     }
@@ -70,6 +79,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         report(&policy, id, "deleted", printer)?;
     }
     warn(&analysis::of_removal(&policy, edit.file.policy()), printer);
+    note_deadline(&applied, printer);
     Ok(Exit::Done)
 }
 

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Exit, Failure, require_root};
+use super::{Context, Exit, Failure, confirming::warn_of_doubt, require_root};
 use crate::{
+    duration::Seconds,
     engine::{Applied, Engine, Facts, PolicyFile, changed_facts},
     output::{Difference, Printer},
+    text::clock_time,
 };
 
 /// The policy file and the filter, for one command alone.
@@ -16,6 +18,8 @@ pub(super) struct Edit {
     /// Given up with the change: nobody waits for whoever reads what is printed of it.
     engine: Option<Engine>,
     force: bool,
+    /// How long the change is in force, unless it is confirmed.
+    lasts: Option<Seconds>,
     /// Whether the policy is that of the file but for an edit.
     is_edit: bool,
     /// What the file changed in what is in force before it was edited here.
@@ -43,13 +47,20 @@ impl Edit {
     pub(super) fn replace(read: impl FnOnce() -> Result<PolicyFile>, force: bool) -> Result<Self> {
         require_root()?;
         let engine = Engine::exclusive()?;
+        engine.refuse_while_temporary()?;
         Ok(Self {
             file: read()?,
             engine: Some(engine),
             force,
+            lasts: None,
             is_edit: false,
             beyond: None,
         })
+    }
+
+    /// Says how long the change is in force, unless it is confirmed.
+    pub(super) fn lasting(self, lasts: Option<Seconds>) -> Self {
+        Self { lasts, ..self }
     }
 
     /// Saves the file and puts its policy in force, if the filter is up.
@@ -66,7 +77,7 @@ impl Edit {
             (Facts::Followed | Facts::Renewed, Some(live)) => changed_facts(live)?,
             _ => Vec::new(),
         };
-        let change = engine.change(&self.file).facts(facts);
+        let change = engine.change(&self.file).facts(facts).lasting(self.lasts);
         let applied = change.guarded(!self.force).commit()?;
         drop(engine);
         printer.change_is_made();
@@ -83,6 +94,7 @@ impl Edit {
         if let Some(beyond) = &self.beyond {
             report_more(beyond, printer);
         }
+        warn_of_doubt(&applied, printer);
         Ok(applied)
     }
 }
@@ -146,8 +158,12 @@ pub(super) fn refusal_of_more(
 
 /// Where a change took effect, as it follows what was changed: `live on eth0`.
 pub(super) fn describe(applied: &Applied) -> String {
+    let until = applied.deadline.map_or_else(String::new, |deadline| {
+        let until = clock_time(deadline.on_the_wall());
+        format!(" until {until} (say `xdpfw confirm` to keep it)")
+    });
     match applied.interfaces.as_slice() {
         [] => "saved; not up (say `xdpfw up IFACE`)".to_owned(),
-        interfaces => format!("live on {}", interfaces.join(", ")),
+        interfaces => format!("live on {}{until}", interfaces.join(", ")),
     }
 }

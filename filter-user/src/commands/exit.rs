@@ -26,6 +26,8 @@ pub enum Exit {
     Kernel = 5,
     /// Refused, because it would lock the operator out.
     Lockout = 6,
+    /// A change was not confirmed in time, and is not in force any more.
+    WentBack = 7,
     /// A negative answer to a question.
     Negative = 8,
 }
@@ -83,7 +85,11 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             engine::Error::NotUp
             | engine::Error::OtherMode { .. }
             | engine::Error::Swapped { .. }
+            | engine::Error::Temporary { .. }
+            | engine::Error::NothingPending
             | engine::Error::Traced => Exit::Failed,
+            engine::Error::NothingToConfirm => Exit::Usage,
+            engine::Error::WentBack { .. } => Exit::WentBack,
             engine::Error::NoInterface | engine::Error::Loopback => Exit::Usage,
             engine::Error::UnknownInterface { .. }
             | engine::Error::Unseen { .. }

@@ -7,10 +7,11 @@ use anyhow::Result;
 use super::{Context, Exit, require_root, warn};
 use crate::{
     analysis::{self, unreachable},
-    datapath::{Live, Record, Snapshot},
+    datapath::{Generation, Live, Purpose, Record, Snapshot},
     engine::{Engine, changed_facts},
     output::{List, Printer, StateWarning},
     system::ephemeral_ports,
+    text::clock_time,
 };
 
 /// Arguments of `list`.
@@ -29,7 +30,8 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     let (list, shadowed) = match engine.live() {
         Some(live) => {
             let record = live.generation.record();
-            warnings.extend(unapplied(context, &engine, record));
+            warnings.extend(temporary(live));
+            warnings.extend(unapplied(context, &engine, live.lasting().record()));
             warnings.extend(thawed(live)?);
             let shadowed = unreachable(&record.policy, record.environment.ephemeral);
             let counters = live.generation.snapshot()?;
@@ -69,6 +71,38 @@ pub(super) fn thawed(live: &Live) -> Result<Vec<StateWarning>> {
         remedy: change.remedy().map(str::to_owned),
     });
     Ok(warnings.collect())
+}
+
+/// What is in force for a while only.
+pub(super) fn temporary(live: &Live) -> Vec<StateWarning> {
+    let warning = |generation: &Generation| {
+        let until = clock_time(generation.deadline()?.on_the_wall());
+        let (kind, text, remedy) = match generation.purpose() {
+            Purpose::Bypass => (
+                "bypass",
+                format!("everything passes until {until}"),
+                "xdpfw bypass --off",
+            ),
+            Purpose::Panic => (
+                "panic",
+                format!(
+                    "the panic goes on until {until}: only what is under way, and the operator, may come in"
+                ),
+                "xdpfw panic --off",
+            ),
+            Purpose::Policy | Purpose::Nothing => (
+                "pending",
+                format!("the last change goes back at {until}"),
+                "xdpfw confirm",
+            ),
+        };
+        Some(StateWarning {
+            kind,
+            text,
+            remedy: Some(remedy.to_owned()),
+        })
+    };
+    live.temporary().filter_map(warning).collect()
 }
 
 /// Whether the policy file was edited and not applied, or is no policy any more.

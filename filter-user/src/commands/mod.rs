@@ -1,8 +1,11 @@
 //! The commands, a file for each: `Args`, and `run`. Exit codes are chosen here alone.
 
 pub mod apply;
+pub mod bypass;
 mod candidates;
 pub mod completions;
+pub mod confirm;
+mod confirming;
 mod context;
 pub mod default;
 pub mod delete;
@@ -14,6 +17,8 @@ mod foreign;
 pub mod list;
 pub mod man;
 mod matching;
+pub mod panic;
+pub mod rollback;
 pub mod rule;
 pub mod stats;
 pub mod status;
@@ -83,6 +88,22 @@ pub enum Command {
     /// Replace the policy by a file, or compare it
     #[command(after_help = "Examples:\n  xdpfw apply --check\n  xdpfw apply new-policy.toml")]
     Apply(apply::Args),
+    /// Keep the change that is pending
+    #[command(
+        after_help = "Examples:\n  xdpfw confirm              # after xdpfw apply new-policy.toml --confirm 60s"
+    )]
+    Confirm(confirm::Args),
+    /// Take back the change that is pending
+    #[command(after_help = "Examples:\n  xdpfw rollback")]
+    Rollback(rollback::Args),
+    /// Let everything pass for a while
+    #[command(after_help = "Examples:\n  xdpfw bypass --for 5m\n  xdpfw bypass --off")]
+    Bypass(bypass::Args),
+    /// Let nothing in for a while but the operator and what is under way
+    #[command(
+        after_help = "Examples:\n  xdpfw panic\n  xdpfw panic --for 10m\n  xdpfw panic --off"
+    )]
+    Panic(panic::Args),
     /// Show why each packet passed or was dropped
     #[command(
         after_help = "Examples:\n  xdpfw trace -n 20\n  xdpfw trace --verdict drop --port 443 --from 192.0.2.0/24\n  xdpfw --json trace"
@@ -118,6 +139,10 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Flows(args) => flows::run(&args, context, printer),
         Command::Stats(args) => stats::run(&args, context, printer),
         Command::Apply(args) => apply::run(&args, context, printer),
+        Command::Confirm(args) => confirm::run(&args, context, printer),
+        Command::Rollback(args) => rollback::run(&args, context, printer),
+        Command::Bypass(args) => bypass::run(&args, context, printer),
+        Command::Panic(args) => panic::run(&args, context, printer),
         Command::Trace(args) => trace::run(&args, context, printer),
         Command::Completions(args) => completions::run(&args, context, printer),
         Command::Man(args) => man::run(&args, context, printer),

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{
     Context, Exit, Failure,
     candidates::Values,
+    confirming::Confirming,
     edit::{Edit, describe},
     matching::MatchOptions,
     warn, warn_of_interfaces,
@@ -41,6 +42,8 @@ pub struct Args {
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    confirming: Confirming,
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
@@ -91,7 +94,7 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
         };
         return done.report(file.policy(), Vec::new(), &note, names, context, printer);
     }
-    let mut edit = Edit::begin(context, args.force)?;
+    let mut edit = Edit::begin(context, args.force)?.lasting(args.confirming.lasts);
     let done = settle(&mut edit.file, action, matching, place, comment)?;
     done.refuse_in_vain(edit.file.policy())?;
     let applied = edit.commit(printer)?;

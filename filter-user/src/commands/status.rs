@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{
     Context, Exit, flows,
-    list::{thawed, unapplied},
+    list::{temporary, thawed, unapplied},
     require_root,
 };
 use crate::{
@@ -36,8 +36,10 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             // The policy in force may be older than interfaces that were added to the file.
             let file = context.policy_file();
             let policy = file.as_ref().map_or(&record.policy, PolicyFile::policy);
-            let mut warnings = unfiltered(policy, &live.attached)?;
-            if warnings.is_empty() && store.link_count()? > live.attached.len() {
+            let mut warnings = temporary(live);
+            let missing = unfiltered(policy, &live.attached)?;
+            warnings.extend(missing.iter().cloned());
+            if missing.is_empty() && store.link_count()? > live.attached.len() {
                 warnings.push(interface_gone());
             }
             warnings.extend(egress(store, &live.attached, &record.policy)?);
@@ -46,19 +48,13 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             if is_unread(&live.generation)? {
                 warnings.push(trace_killed());
             }
-            warnings.extend(unapplied(context, &engine, record));
+            warnings.extend(unapplied(context, &engine, live.lasting().record()));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),
                 false => None,
             };
             memory = flows.as_ref().map(|fill| fill.memory_bytes());
-            Status::new(
-                record,
-                &live.attached,
-                &live.generation.snapshot()?,
-                flows,
-                warnings,
-            )
+            Status::new(live, &live.generation.snapshot()?, flows, warnings)
         }
         None => {
             let file = context.policy_file()?;

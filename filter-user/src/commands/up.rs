@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use super::{
     Context, Exit, Failure,
     candidates::Values,
+    confirming::{Confirming, note_deadline, warn_of_doubt},
     edit::{beyond, refusal_of_more, refuse_other_file, report_more},
     require_root, warn, warn_of_interfaces,
 };
@@ -28,6 +29,8 @@ pub struct Args {
     /// Run the program in the driver, or in the network stack
     #[arg(long, value_enum, default_value_t)]
     mode: ModeArg,
+    #[command(flatten)]
+    confirming: Confirming,
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
@@ -59,6 +62,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         return Err(Failure::usage(message).into());
     }
     let engine = Engine::exclusive()?;
+    engine.refuse_while_temporary()?;
     let mut file = context.policy_file()?;
     if !args.force {
         refuse_other_file(&engine, &file, context.policy_path())?;
@@ -82,15 +86,16 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         false => Facts::Followed,
     };
     let change = engine.change(&file).join(join).facts(facts);
-    let change = change.guarded(!args.force);
+    let change = change.guarded(!args.force).lasting(args.confirming.lasts);
     let applied = change.commit()?;
     drop(engine);
     printer.change_is_made();
 
     // Everything is done before anything is printed.
+    warn_of_doubt(&applied, printer);
     let joined = &applied.joined;
-    if let Some(summary) = applied.summary {
-        printer.detail(|| summary);
+    if let Some(summary) = &applied.summary {
+        printer.detail(|| summary.clone());
     }
     if let Some(beyond) = &beyond {
         report_more(beyond, printer);
@@ -107,6 +112,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     warn(&warnings, printer);
     warn_of_interfaces(file.policy(), &file.policy().rules, printer);
     hint(file.policy(), joined, printer);
+    note_deadline(&applied, printer);
     joined.check()?;
     reported.map(|()| Exit::Done)
 }

@@ -275,6 +275,7 @@ fn config(policy: &Policy) -> Config {
         },
         discovery: u32::from(policy.discovery),
         drop_non_ip: u32::from(policy.non_ip == NonIp::Drop),
+        established_only: 0,
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

@@ -1,15 +1,16 @@
 //! A generation: one program with its maps, pinned together in one directory.
 
 use anyhow::{Context as _, Result};
-use aya::programs::{ProgramFd, ProgramInfo, SchedClassifier};
+use aya::programs::ProgramInfo;
 use xdpfw_common::abi::{Holds, NOTES, SENT, SHARED_MAPS, SharedMap, Wanted, names};
 
 use super::{
-    Bridges, FlowMaps,
+    Bridges, Deadline, FlowMaps, Term, Unsaved,
     counters::{self, CounterMaps, Snapshot},
+    gate::{Entry, Gate},
     object::{self, Object},
     pins::PinDirectory,
-    record::Record,
+    record::{Purpose, Record},
     trace::Events,
 };
 use crate::compiler::Tables;
@@ -26,14 +27,13 @@ const RECORD: &str = "record";
 pub struct Generation {
     directory: PinDirectory,
     program_id: u32,
+    gate: Option<Gate>,
     record: Record,
 }
 
 /// A generation that was just built, and is not in force yet.
 pub(super) struct Built {
-    pub(super) program: ProgramFd,
-    /// Its egress half, if what leaves is to be recorded.
-    pub(super) recorder: Option<ProgramFd>,
+    pub(super) entry: Entry,
     pub(super) object: Object,
     pub(super) generation: Generation,
     /// What it came to, for those who want to know.
@@ -45,19 +45,30 @@ impl Generation {
     pub(super) fn open(directory: PinDirectory) -> Result<Self> {
         Ok(Self {
             program_id: program_id(&directory)?.context("a generation has no program")?,
+            gate: Gate::open(&directory)?,
             record: Record::from_pin(&directory.pin(RECORD))?,
             directory,
         })
     }
 
+    /// The same generation, as it is now.
+    pub(super) fn reopened(&self) -> Result<Self> {
+        let gate = Gate::open(&self.directory)?;
+        Ok(Self {
+            gate,
+            ..self.clone()
+        })
+    }
+
     /// Builds a generation and pins it in a new directory. It takes over the flows of
-    /// another one, and the counters of `counters_of`.
+    /// another one, and the counters of `counters_of`. With a `term`, it is behind a gate.
     pub(super) fn build(
         directory: PinDirectory,
         record: Record,
         tables: &Tables,
         flows_of: Option<&Self>,
         counters_of: Option<&Self>,
+        term: Option<&Term<'_>>,
     ) -> Result<Built> {
         let taken_over = |map: SharedMap| {
             let from = match map.holds {
@@ -76,7 +87,11 @@ impl Generation {
             false => Bridges::default(),
         };
         let mut object = Object::load(tables, &record, &bridges, taken_over)?;
-        let name = &object::flavour(names::FILTER, record.frags);
+        let program = match record.purpose.passes_all() {
+            true => names::BYPASS,
+            false => names::FILTER,
+        };
+        let name = &object::flavour(program, record.frags);
         for map in SHARED_MAPS {
             object.pin_map(map.name, &directory.pin(map.pin))?;
         }
@@ -96,13 +111,21 @@ impl Generation {
             tables.edges.len(),
             program.verified_instruction_count().unwrap_or_default()
         );
-        Ok(Built {
+        let entry = Entry {
             program: object.program_fd(name)?,
             recorder,
+        };
+        let entry = match term {
+            Some(term) => Gate::build(&mut object, &directory, record.frags, entry, term.behind)?,
+            None => entry,
+        };
+        Ok(Built {
+            entry,
             object,
             generation: Self {
-                directory,
                 program_id: program.id(),
+                gate: Gate::open(&directory)?,
+                directory,
                 record,
             },
             summary,
@@ -146,13 +169,94 @@ impl Generation {
         FlowMaps::open(&self.directory)
     }
 
-    /// The kernel's handle of its egress half, if it has one.
-    pub(super) fn recorder(&self) -> Result<Option<ProgramFd>> {
-        if !self.directory.has(RECORDER) {
-            return Ok(None);
+    /// When it ends; `None` if it is in force for good.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.gate?.deadline
+    }
+
+    /// Whether it was in force for a while only, and is over.
+    pub fn is_over(&self) -> bool {
+        self.deadline().is_some_and(Deadline::is_past)
+    }
+
+    /// Whether it is entered by a gate that it does not need any more.
+    pub fn is_confirmed(&self) -> bool {
+        self.gate.is_some_and(|gate| gate.deadline.is_none())
+    }
+
+    /// Sets when it ends, which the caller knows that it does.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn set_deadline(&self, deadline: Option<Deadline>) -> Result<()> {
+        Gate::set(&self.directory, deadline)
+    }
+
+    /// Ends it at once, if it is one that ends.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn end(&self) -> Result<()> {
+        self.set_deadline(Some(Deadline::passed()))
+    }
+
+    /// The policy file that is still to be replaced, if it is.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn unsaved(&self) -> Result<Option<Unsaved>> {
+        Unsaved::open(&self.directory)
+    }
+
+    /// Notes that the policy file is replaced.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn set_saved(&self) -> Result<()> {
+        Unsaved::remove(&self.directory)
+    }
+
+    /// Notes that the policy file is still to be replaced.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub(super) fn set_unsaved(&self, unsaved: &Unsaved) -> Result<()> {
+        unsaved.pin(&self.directory)
+    }
+
+    /// What it is for.
+    pub const fn purpose(&self) -> Purpose {
+        self.record.purpose
+    }
+
+    /// The programs that packets enter it by.
+    pub(super) fn entry(&self) -> Result<Entry> {
+        if self.gate.is_some() {
+            return Gate::entry(&self.directory);
         }
-        let program = SchedClassifier::from_pin(self.directory.pin(RECORDER))?;
-        Ok(Some(program.fd()?.try_clone()?))
+        self.own_entry()
+    }
+
+    /// The same without its gate.
+    pub(super) fn own_entry(&self) -> Result<Entry> {
+        let recorder = match self.directory.has(RECORDER) {
+            true => Some(ProgramInfo::from_pin(self.directory.pin(RECORDER))?.fd()?),
+            false => None,
+        };
+        Ok(Entry {
+            program: ProgramInfo::from_pin(self.directory.pin(PROGRAM))?.fd()?,
+            recorder,
+        })
+    }
+
+    /// Removes its gate, where nothing enters by it.
+    pub(super) fn remove_gate(&self) -> Result<()> {
+        Gate::remove(&self.directory)
     }
 
     /// Has it report packets, if it is traced, for as long as the result lives.
@@ -185,8 +289,17 @@ impl Generation {
     }
 }
 
+/// Whether a program is what packets enter the generation by that is pinned in a directory.
+pub(super) fn is_entered_by(directory: &PinDirectory, program: u32) -> Result<bool> {
+    if program_id(directory)? == Some(program) {
+        return Ok(true);
+    }
+    let gate = Gate::open(directory)?;
+    Ok(gate.is_some_and(|gate| gate.program_id == program))
+}
+
 /// The kernel's number for the program pinned in a generation's directory.
-pub(super) fn program_id(directory: &PinDirectory) -> Result<Option<u32>> {
+fn program_id(directory: &PinDirectory) -> Result<Option<u32>> {
     if !directory.has(PROGRAM) {
         // Left by a command that was killed.
         return Ok(None);

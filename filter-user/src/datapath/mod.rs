@@ -12,7 +12,9 @@
 //!     dispatcher_egress_l3 the same for those without a link layer
 //!     egress/<ifindex>     keeps it attached to an interface, with TCX
 //!     clsact/<ifindex>     says that we made the interface's clsact qdisc, without TCX
-//!     generations/<n>/     program, record, counters, overflows, rule_hits
+//!     generations/<n>/     program, recorder, record, and the maps that it shares;
+//!                          of one with a deadline: gate, gate_egress, deadline, ways,
+//!                          ways_egress; until the policy file says the same: unsaved
 //! ```
 //!
 //! A change of policy builds a whole new generation beside the old one and then
@@ -24,10 +26,12 @@ mod attach;
 mod bridges;
 mod clock;
 mod counters;
+mod deadline;
 mod error;
 mod flows;
 mod foreign;
 mod frags;
+mod gate;
 mod generation;
 mod lock;
 mod object;
@@ -40,21 +44,25 @@ mod store;
 mod strays;
 mod syscall;
 mod trace;
+mod unsaved;
 
 pub use self::{
     attach::{Attached, Egress, EgressRefusal, Refusal},
     bridges::Bridges,
     clock::Clock,
     counters::{CounterMaps, Snapshot},
+    deadline::Deadline,
     error::Error,
     flows::{Flow, FlowMaps, Usage, memory as flow_memory},
     frags::wants_frags,
+    gate::Term,
     generation::Generation,
     lock::Lock,
     object::Probe,
     probe::PacketProbe,
-    record::Record,
+    record::{Purpose, Record},
     store::{Candidate, Live, Store},
     strays::Stray,
     trace::{Events, follow_diagnostics},
+    unsaved::Unsaved,
 };

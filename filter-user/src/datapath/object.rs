@@ -83,7 +83,8 @@ impl Object {
         let has_members = u32::from(!bridges.members.is_empty());
         loader
             .override_global(names::HAS_MEMBERS, &has_members, true)
-            .map_max_entries(names::MEMBERS, entries(bridges.members.len())?);
+            .map_max_entries(names::MEMBERS, entries(bridges.members.len())?)
+            .map_max_entries(names::JOINED, entries(record.joined.len())?);
         if record.traced {
             loader.override_global(names::TRACED, &1_u32, true);
         } else {
@@ -105,6 +106,8 @@ impl Object {
         object.fill(names::BRIDGE_PORTS, &bridges.ports, |&key| key)?;
         object.fill(names::OWN_ADDRESSES, &bridges.own, |&key| key)?;
         object.fill(names::MEMBERS, &bridges.members, |&key| key)?;
+        let joined: Vec<(u32, u32)> = record.joined.iter().map(|&index| (index, 0)).collect();
+        object.fill(names::JOINED, &joined, |&key| key)?;
         for ([v4, v6], [prefixes4, prefixes6]) in tries {
             object.fill(v4, prefixes4, trie_key::<8>)?;
             object.fill(v6, prefixes6, trie_key::<20>)?;
@@ -265,13 +268,13 @@ impl Probe {
     }
 }
 
-/// Puts a program in force, or none: one store, seen by all interfaces at once.
-pub(super) fn store_program(current: &Path, program: Option<&ProgramFd>) -> Result<()> {
-    let map = aya::maps::MapData::from_pin(current)?;
-    let mut current = ProgramArray::try_from(aya::maps::Map::ProgramArray(map))?;
+/// Puts a program, or none, into a program array: one store, seen by all interfaces at once.
+pub(super) fn store_program(array: &Path, index: u32, program: Option<&ProgramFd>) -> Result<()> {
+    let map = aya::maps::MapData::from_pin(array)?;
+    let mut array = ProgramArray::try_from(aya::maps::Map::ProgramArray(map))?;
     match program {
-        Some(program) => current.set(0, program, 0),
-        None => match current.clear_index(&0) {
+        Some(program) => array.set(index, program, 0),
+        None => match array.clear_index(&index) {
             // There was none.
             Err(MapError::SyscallError(error))
                 if error.io_error.raw_os_error() == Some(libc::ENOENT) =>

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Clock;
 use crate::{
@@ -39,6 +39,34 @@ pub struct Record {
     pub environment: Environment,
     /// Slots of the rules' counters, in the order of the rules.
     pub slots: Vec<u32>,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The generation behind it, which judges after its deadline.
+    pub behind: Option<u64>,
+    /// Numbers of the interfaces that are filtered only until then.
+    pub joined: Vec<u32>,
+}
+
+/// What a generation is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Its policy is what the operator wants.
+    #[default]
+    Policy,
+    /// Everything passes, since the operator wants no filter for a while.
+    Bypass,
+    /// Nothing passes but what the operator needs, and what is under way.
+    Panic,
+    /// Everything passes: behind it, nothing is filtered.
+    Nothing,
+}
+
+impl Purpose {
+    /// Whether its program lets everything pass.
+    pub const fn passes_all(self) -> bool {
+        matches!(self, Self::Bypass | Self::Nothing)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +82,12 @@ struct Written {
     ephemeral: (u16, u16),
     interfaces: Vec<(String, u32)>,
     slots: Vec<u32>,
+    #[serde(default)]
+    purpose: Purpose,
+    #[serde(default)]
+    behind: Option<u64>,
+    #[serde(default)]
+    joined: Vec<u32>,
 }
 
 impl Record {
@@ -64,7 +98,7 @@ impl Record {
 
     /// Writes the record into a new map and pins it.
     pub(super) fn pin(&self, path: &Path) -> Result<()> {
-        let mut bytes = serde_json::to_vec(&Written {
+        let written = Written {
             generation: self.generation,
             counting_since: self.counting_since,
             traced: self.traced,
@@ -78,25 +112,16 @@ impl Record {
             ),
             interfaces: self.environment.interfaces.clone(),
             slots: self.slots.clone(),
-        })?;
-        // JSON takes white space behind it.
-        bytes.resize(bytes.len().next_multiple_of(CHUNK), b' ');
-        let chunks = bytes.as_chunks::<CHUNK>().0;
-        let mut map = Array::<MapData, [u8; CHUNK]>::create(chunks.len() as u32, 0)
-            .context("cannot create the record's map")?;
-        for (index, chunk) in chunks.iter().enumerate() {
-            map.set(index as u32, chunk, 0)?;
-        }
-        map.pin(path).context("cannot pin the record")?;
-        Ok(())
+            purpose: self.purpose,
+            behind: self.behind,
+            joined: self.joined.clone(),
+        };
+        pin_json(&written, path)
     }
 
     /// Reads the record pinned at `path`.
     pub(super) fn from_pin(path: &Path) -> Result<Self> {
-        let map = Array::<_, [u8; CHUNK]>::try_from(Map::Array(MapData::from_pin(path)?))?;
-        let chunks: Vec<[u8; CHUNK]> = map.iter().collect::<Result<_, _>>()?;
-        let written: Written = serde_json::from_slice(chunks.as_flattened())
-            .context("the pinned record is damaged")?;
+        let written: Written = json_from_pin(path).context("the pinned record is damaged")?;
         let policy = written.policy.read().map_err(|mistake| {
             anyhow::anyhow!("the pinned record is damaged: {}", mistake.message)
         })?;
@@ -120,6 +145,31 @@ impl Record {
                 interfaces: written.interfaces,
             },
             slots: written.slots,
+            purpose: written.purpose,
+            behind: written.behind,
+            joined: written.joined,
         })
     }
+}
+
+/// Writes a value into a new map and pins it.
+pub(super) fn pin_json<T: Serialize>(value: &T, path: &Path) -> Result<()> {
+    let mut bytes = serde_json::to_vec(value)?;
+    // JSON takes white space behind it.
+    bytes.resize(bytes.len().next_multiple_of(CHUNK), b' ');
+    let chunks = bytes.as_chunks::<CHUNK>().0;
+    let mut map = Array::<MapData, [u8; CHUNK]>::create(chunks.len() as u32, 0)
+        .context("cannot create a map for a record")?;
+    for (index, chunk) in chunks.iter().enumerate() {
+        map.set(index as u32, chunk, 0)?;
+    }
+    map.pin(path).context("cannot pin a record")?;
+    Ok(())
+}
+
+/// Reads what [`pin_json`] wrote.
+pub(super) fn json_from_pin<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let map = Array::<_, [u8; CHUNK]>::try_from(Map::Array(MapData::from_pin(path)?))?;
+    let chunks: Vec<[u8; CHUNK]> = map.iter().collect::<Result<_, _>>()?;
+    Ok(serde_json::from_slice(chunks.as_flattened())?)
 }

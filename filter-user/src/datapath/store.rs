@@ -1,20 +1,19 @@
 //! The state of the filter in the kernel: which generation is in force, and on which
 //! interfaces. Each change of it happens as a whole or not at all.
 
+mod candidate;
 mod egress;
+mod stack;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, Map, MapData, MapError};
-use xdpfw_common::abi::names;
 
+pub use self::candidate::Candidate;
 use self::egress::egress_hook;
 use super::{
-    Attached, FlowMaps, Generation, PacketProbe, Probe, Record, Refusal,
+    Attached, Generation, Probe, Record, Refusal, Term,
     attach::{self, Dispatchers},
     foreign::{refuse_hidden_filter, refuse_other_versions, version},
     frags::delivers_frags,
-    generation::{self, Built},
-    object,
     pins::PinDirectory,
     runtime,
     strays::{self, Stray},
@@ -55,17 +54,12 @@ pub struct Store {
 pub struct Live {
     /// The generation in force.
     pub generation: Generation,
+    /// What judges after its deadline, and so on, up to the one that is there for good.
+    pub behind: Vec<Generation>,
+    /// What packets still enter by, though its time is over; the last one first.
+    pub over: Vec<Generation>,
     /// The interfaces it is attached to, at least one.
     pub attached: Vec<Attached>,
-}
-
-/// A generation that is built, and not yet in force. Dropped before it is committed,
-/// it is removed again.
-#[must_use = "a candidate is nothing until it is committed"]
-pub struct Candidate<'a> {
-    store: &'a Store,
-    built: Built,
-    committed: bool,
 }
 
 impl Store {
@@ -118,20 +112,7 @@ impl Store {
     ///
     /// The kernel refuses to tell.
     pub fn current(&self) -> Result<Option<Generation>> {
-        let Some(program) = self.program_in_force()? else {
-            return Ok(None);
-        };
-        let Some(generations) = self.directory_of(GENERATIONS)? else {
-            return Ok(None);
-        };
-        for name in generations.names()? {
-            if let Some(directory) = generations.directory(&name)?
-                && generation::program_id(&directory)? == Some(program)
-            {
-                return Generation::open(directory).map(Some);
-            }
-        }
-        Ok(None)
+        Ok(self.stack()?.map(|stack| stack.in_force))
     }
 
     /// What is in force, and where; `None` while nothing is filtered.
@@ -144,8 +125,10 @@ impl Store {
         if attached.is_empty() {
             return Ok(None);
         }
-        let live = self.current()?.map(|generation| Live {
-            generation,
+        let live = self.stack()?.map(|stack| Live {
+            generation: stack.in_force,
+            behind: stack.behind,
+            over: stack.over,
             attached,
         });
         Ok(live)
@@ -169,7 +152,8 @@ impl Store {
     }
 
     /// Builds a generation from a record and the tables of its policy. It shares the flows of
-    /// another one, and the counters of `counters_of`, or begins with none and at zero.
+    /// another one, and the counters of `counters_of`, or begins with none and at zero. With a
+    /// `term`, it ends so long after the commit.
     /// Nothing is in force before [`Candidate::commit`].
     ///
     /// # Errors
@@ -181,17 +165,21 @@ impl Store {
         tables: &Tables,
         flows_of: Option<&Generation>,
         counters_of: Option<&Generation>,
+        term: Option<Term<'_>>,
     ) -> Result<Candidate<'_>> {
         let generations = self.existing()?.make_directory(GENERATIONS)?;
         let name = record.generation.to_string();
         let directory = generations.make_directory(&name)?;
-        let built = Generation::build(directory, record, tables, flows_of, counters_of)
-            .inspect_err(|_| drop(generations.remove_all(&name)))?;
-        Ok(Candidate {
-            store: self,
-            built,
-            committed: false,
-        })
+        let built = Generation::build(
+            directory,
+            record,
+            tables,
+            flows_of,
+            counters_of,
+            term.as_ref(),
+        )
+        .inspect_err(|_| drop(generations.remove_all(&name)))?;
+        Ok(Candidate::new(self, built, term.map(|term| term.lasts)))
     }
 
     /// Attaches the filter to an interface: first to what leaves, if `egress` says so, then
@@ -380,6 +368,20 @@ impl Store {
         }
     }
 
+    /// A number above those of all generations.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read.
+    pub fn next_number(&self) -> Result<u64> {
+        let names = match self.directory_of(GENERATIONS)? {
+            Some(generations) => generations.names()?,
+            None => Vec::new(),
+        };
+        let numbers = names.iter().filter_map(|name| name.parse::<u64>().ok());
+        Ok(numbers.max().unwrap_or_default() + 1)
+    }
+
     /// Removes all generations but these.
     ///
     /// # Errors
@@ -397,22 +399,6 @@ impl Store {
         Ok(())
     }
 
-    fn program_in_force(&self) -> Result<Option<u32>> {
-        let Some(directory) = self.directory.as_ref().filter(|own| own.has(CURRENT)) else {
-            return Ok(None);
-        };
-        let map = MapData::from_pin(directory.pin(CURRENT))?;
-        // To userspace a program array is an array of program ids
-        // (`prog_fd_array_sys_lookup_elem` in kernel/bpf/arraymap.c).
-        let slot = Array::<_, u32>::try_from(Map::Array(map))?;
-        match slot.get(&0, 0) {
-            Ok(program) => Ok(Some(program)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            // Not the same as nothing: what is in force must not be taken for gone.
-            Err(error) => Err(error).context("cannot read what is in force"),
-        }
-    }
-
     /// One of the directories below this version's, if there is one.
     fn directory_of(&self, name: &str) -> Result<Option<PinDirectory>> {
         match &self.directory {
@@ -424,89 +410,5 @@ impl Store {
     /// This version's directory, where there must be one.
     fn existing(&self) -> Result<&PinDirectory> {
         self.directory.as_ref().context("nothing is up")
-    }
-}
-
-impl Candidate<'_> {
-    /// Puts the generation in force, for all interfaces at once.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses; the previous generation is then still in force.
-    pub fn commit(mut self) -> Result<Generation> {
-        let directory = self.store.existing()?;
-        if !directory.has(DISPATCHERS.ethernet) {
-            // The first generation brings the dispatchers with it. The slot is
-            // pinned before the programs that read it, and last the one that says
-            // that all are there.
-            directory.remove(CURRENT)?;
-            directory.remove(DISPATCHERS.layer3)?;
-            egress::remove_pins(directory)?;
-            let frags = self.built.generation.record().frags;
-            let object = &mut self.built.object;
-            egress::pin(object, directory)?;
-            object.pin_map(names::CURRENT, &directory.pin(CURRENT))?;
-            for (name, pin) in [
-                (names::DISPATCHER_L3, DISPATCHERS.layer3),
-                (names::DISPATCHER, DISPATCHERS.ethernet),
-            ] {
-                object.pin_program(&object::flavour(name, frags), &directory.pin(pin))?;
-            }
-        }
-        let egress = directory.pin(egress::CURRENT);
-        // First what leaves: until the second store, at most too few answers pass.
-        let before = self.store.current()?;
-        object::store_program(&egress, self.built.recorder.as_ref())?;
-        if let Err(error) =
-            object::store_program(&directory.pin(CURRENT), Some(&self.built.program))
-        {
-            let recorder = before.map_or(Ok(None), |before| before.recorder());
-            if let Ok(recorder) = recorder {
-                drop(object::store_program(&egress, recorder.as_ref()));
-            }
-            return Err(error);
-        }
-        self.committed = true;
-        Ok(self.built.generation.clone())
-    }
-
-    /// Opens its flows.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses.
-    pub fn flows(&self) -> Result<FlowMaps> {
-        self.built.generation.flows()
-    }
-
-    /// Loads what judges packets as it does, and counts nothing.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses.
-    pub fn probe(&mut self) -> Result<PacketProbe> {
-        PacketProbe::of(&mut self.built.object)
-    }
-
-    /// What it is made from.
-    pub const fn record(&self) -> &Record {
-        self.built.generation.record()
-    }
-
-    /// Its size in a line, for those who want to know.
-    pub fn summary(&self) -> &str {
-        &self.built.summary
-    }
-}
-
-impl Drop for Candidate<'_> {
-    fn drop(&mut self) {
-        if !self.committed {
-            // What remains is removed by the next change.
-            let name = self.built.generation.record().generation.to_string();
-            if let Ok(Some(generations)) = self.store.directory_of(GENERATIONS) {
-                drop(generations.remove_all(&name));
-            }
-        }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+
 use super::guard::LockOut;
 use crate::{
-    datapath::{EgressRefusal, Refusal},
+    datapath::{EgressRefusal, Purpose, Refusal},
     netlink::{Mode, Unseen},
-    text::sentence_list,
+    text::{clock_time, sentence_list},
 };
 
 /// Why a change is not made, or only in part. Its `Display` is one line that ends with the
@@ -77,7 +79,7 @@ pub enum Error {
         now: String,
     },
     /// The policy would let the operator's session not be opened again.
-    #[error("refused; {}, or say --force", lock_out.remedy)]
+    #[error("refused; {}, or say --confirm 60s, or --force", lock_out.remedy)]
     LockedOut {
         /// Where the operator sits.
         peer: IpAddr,
@@ -86,18 +88,53 @@ pub enum Error {
     },
     /// Whether the policy would cut the operator's session cannot be told.
     #[error(
-        "refused; whether this cuts your SSH session cannot be told ({why}); say --force if it does not"
+        "refused; whether this cuts your SSH session cannot be told ({why}); say --confirm 60s, or \
+         --force if it does not"
     )]
     PerhapsLockedOut {
         /// What is not known.
         why: String,
     },
+    /// What is in force ends by itself, and no other change can be made before.
+    #[error("{}", temporary(*purpose, *until))]
+    Temporary {
+        /// What it is for.
+        purpose: Purpose,
+        /// When it ends.
+        until: Option<Timestamp>,
+    },
+    /// No change waits to be confirmed.
+    #[error("no change is pending (see `xdpfw status`)")]
+    NothingPending,
+    /// The change that was to be confirmed is not in force any more.
+    #[error("too late: the change was not confirmed by {}, and went back", clock_time(*at))]
+    WentBack {
+        /// When it went back.
+        at: Timestamp,
+    },
+    /// A change of the file alone cannot go back.
+    #[error("nothing is filtered, so there is nothing to confirm (leave out --confirm)")]
+    NothingToConfirm,
     /// Two readers would take events from each other.
     #[error("somebody else traces already (see `pgrep -a xdpfw`)")]
     Traced,
     /// The policy is beyond a fixed bound.
     #[error("{0}")]
     TooComplex(String),
+}
+
+/// What has to be done first.
+fn temporary(purpose: Purpose, until: Option<Timestamp>) -> String {
+    let until = until.map_or_else(String::new, |until| format!(" until {}", clock_time(until)));
+    match purpose {
+        Purpose::Bypass => format!("everything passes{until}; say `xdpfw bypass --off` first"),
+        Purpose::Panic => {
+            format!("the panic goes on{until}; say `xdpfw panic --off` first")
+        }
+        Purpose::Policy | Purpose::Nothing => {
+            format!("a change is pending{until}; say `xdpfw confirm` or `xdpfw rollback` first")
+        }
+    }
 }
 
 /// `only eth0 is filtered`, `nothing is filtered`.

@@ -129,6 +129,12 @@ impl Join {
         self.interfaces.iter().map(|one| one.index)
     }
 
+    /// The numbers of those that are not filtered yet.
+    pub(super) fn joined(&self, attached: &[Attached]) -> Vec<u32> {
+        let is_new = |index: &u32| attached.iter().all(|one| one.interface.index != *index);
+        self.indices().filter(is_new).collect()
+    }
+
     /// Fails if there is none to attach.
     pub(super) fn check_not_empty(&self) -> Result<(), Error> {
         if self.interfaces.is_empty() {

@@ -9,8 +9,10 @@ mod guard;
 mod join;
 mod sampling;
 mod seed;
+mod settle;
 mod slots;
 mod source;
+mod temporary;
 mod tracing;
 mod transaction;
 mod undo;
@@ -26,6 +28,7 @@ pub use self::{
     error::Error,
     join::{Join, Joined, ModeWish},
     sampling::{Rates, Sample},
+    settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},
     tracing::{Trace, is_unread},
     transaction::{Applied, Counting, Transaction},
@@ -48,19 +51,22 @@ pub fn program_in_force() -> Result<Option<u32>> {
 pub struct Engine {
     store: Store,
     live: Option<Live>,
+    /// What ended since the last command.
+    ended: Vec<Ended>,
     /// Last, since fields are dropped in this order.
     _lock: Lock,
 }
 
 impl Engine {
-    /// Waits until no other command runs, then looks at the kernel's state. What a trace left
-    /// that was killed is tidied up.
+    /// Waits until no other command runs, then looks at the kernel's state. What ended
+    /// meanwhile, or was killed, is tidied up, and told.
     ///
     /// # Errors
     ///
     /// Another command takes too long, or the kernel refuses to tell.
     pub fn exclusive() -> Result<Self> {
         let mut engine = Self::locked(Lock::exclusive()?)?;
+        engine.settle_and_tell();
         tracing::end_unread(&mut engine);
         Ok(engine)
     }
@@ -71,13 +77,34 @@ impl Engine {
     ///
     /// As for [`Engine::exclusive`].
     pub fn shared() -> Result<Self> {
+        let engine = Self::locked(Lock::shared()?)?;
+        if engine.is_settled()? {
+            return Ok(engine);
+        }
+        drop(engine);
+        drop(Self::exclusive()?);
         Self::locked(Lock::shared()?)
+    }
+
+    /// Tidies up what ended, and tells it. That it fails is no failure of what is about to be
+    /// done, which may well be `down`.
+    fn settle_and_tell(&mut self) {
+        match self.settle() {
+            Ok(ended) => {
+                for one in &ended {
+                    log::warn!("{one}");
+                }
+                self.ended.extend(ended);
+            }
+            Err(error) => log::warn!("what ended is not tidied up: {error:#}"),
+        }
     }
 
     fn locked(lock: Lock) -> Result<Self> {
         let store = Store::open()?;
         Ok(Self {
             live: store.live()?,
+            ended: Vec::new(),
             store,
             _lock: lock,
         })

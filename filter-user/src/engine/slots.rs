@@ -20,8 +20,8 @@ pub(super) struct Slots {
 
 impl Slots {
     /// Gives every rule a slot: the one it had, if it was the same rule, else one
-    /// that nothing counts in.
-    pub(super) fn assign(policy: &Policy, previous: Option<&Record>) -> Self {
+    /// that nothing counts in, those `behind` included, which may be in force again.
+    pub(super) fn assign(policy: &Policy, previous: Option<&Record>, behind: &[&Record]) -> Self {
         let old: HashMap<RuleId, (&Rule, u32)> = previous
             .into_iter()
             .flat_map(|previous| previous.policy.rules.iter().zip(&previous.slots))
@@ -31,9 +31,10 @@ impl Slots {
             let &(old, slot) = old.get(&rule.id)?;
             (old.action == rule.action && old.matches == rule.matches).then_some(slot)
         };
-        let taken: HashSet<u32> = previous
-            .map(|previous| previous.slots.iter().copied().collect())
-            .unwrap_or_default();
+        let all = previous.into_iter().chain(behind.iter().copied());
+        let taken: HashSet<u32> = all
+            .flat_map(|record| record.slots.iter().copied())
+            .collect();
         // Enough for two generations that have no rule in common.
         let mut free = (0..RULE_SLOTS as u32).filter(|slot| !taken.contains(slot));
         let mut fresh = Vec::new();
@@ -56,7 +57,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::datapath::Clock;
+    use crate::datapath::{Clock, Purpose};
     use crate::{
         compiler::Environment,
         policy::{Action, Match, MatchSpec, RuleId},
@@ -93,13 +94,16 @@ mod tests {
                 interfaces: Vec::new(),
             },
             slots: slots.to_vec(),
+            purpose: Purpose::Policy,
+            behind: None,
+            joined: Vec::new(),
         }
     }
 
     #[test]
     fn a_rule_that_stays_keeps_its_slot_and_a_new_one_shares_none() {
         let previous = record(&[(1, "ssh"), (2, "https")], &[0, 1]);
-        let slots = Slots::assign(&policy(&[(3, "http"), (2, "https")]), Some(&previous));
+        let slots = Slots::assign(&policy(&[(3, "http"), (2, "https")]), Some(&previous), &[]);
         assert_eq!(slots.of_rules, [2, 1]);
         assert_eq!(slots.fresh, [2]);
     }
@@ -107,13 +111,21 @@ mod tests {
     #[test]
     fn an_id_that_means_another_rule_gets_another_slot() {
         let previous = record(&[(1, "ssh")], &[0]);
-        let slots = Slots::assign(&policy(&[(1, "http")]), Some(&previous));
+        let slots = Slots::assign(&policy(&[(1, "http")]), Some(&previous), &[]);
         assert_eq!((slots.of_rules, slots.fresh), (vec![1], vec![1]));
     }
 
     #[test]
+    fn what_may_be_in_force_again_keeps_its_slots() {
+        let previous = record(&[(1, "ssh")], &[0]);
+        let behind = record(&[(1, "ssh"), (2, "https")], &[0, 1]);
+        let slots = Slots::assign(&policy(&[(3, "http")]), Some(&previous), &[&behind]);
+        assert_eq!(slots.of_rules, [2]);
+    }
+
+    #[test]
     fn the_first_generation_begins_at_zero() {
-        let slots = Slots::assign(&policy(&[(4, "ssh"), (9, "http")]), None);
+        let slots = Slots::assign(&policy(&[(4, "ssh"), (9, "http")]), None, &[]);
         assert_eq!(slots.of_rules, [0, 1]);
     }
 }

@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::whole_file;
+use super::whole_file::{self, Prepared};
 use crate::{
-    datapath::Record,
+    datapath::{Record, Unsaved},
     policy::{ParseError, Policy, PolicyDocument},
     system::{Place, PlaceError},
 };
@@ -26,19 +26,45 @@ pub trait PolicySource {
     /// Whether the place remembers another one.
     fn is_changed(&self) -> bool;
 
-    /// Makes the place remember this one.
+    /// Gets ready to make the place remember this one; `None` if it does already, or need not.
     ///
     /// # Errors
     ///
-    /// It cannot; then it remembers what it did before.
-    fn save(&self) -> Result<()>;
+    /// It cannot; it remembers what it did before.
+    fn prepare(&self) -> Result<Option<Saving<'_>>>;
+}
 
-    /// Makes the place remember what it did before.
+/// A policy file that is written, and still has to come into its place.
+#[must_use = "nothing is saved before it is in its place"]
+pub struct Saving<'a> {
+    file: &'a PolicyFile,
+    prepared: Prepared,
+    text: String,
+}
+
+impl Saving<'_> {
+    /// What is to become of the file, for whoever goes on if this command is killed.
+    pub fn unsaved(&self) -> Unsaved {
+        let before = self.file.saved.as_deref().map(String::from_utf8_lossy);
+        Unsaved {
+            path: self.file.origin.clone(),
+            before: before.map(Cow::into_owned),
+            text: self.text.clone(),
+        }
+    }
+
+    /// Puts it in its place.
     ///
     /// # Errors
     ///
-    /// It cannot.
-    fn restore(&self) -> Result<()>;
+    /// It cannot; then the old file is there.
+    pub fn save(self) -> Result<()> {
+        let Self { file, prepared, .. } = self;
+        prepared
+            .replace()
+            .inspect_err(|_| file.put_back())
+            .with_context(|| format!("cannot save {}", file.path.display()))
+    }
 }
 
 /// The policy that is in force already: nothing has to be remembered.
@@ -57,12 +83,8 @@ impl PolicySource for InForce<'_> {
         false
     }
 
-    fn save(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn restore(&self) -> Result<()> {
-        Ok(())
+    fn prepare(&self) -> Result<Option<Saving<'_>>> {
+        Ok(None)
     }
 }
 
@@ -138,10 +160,6 @@ impl PolicyFile {
 }
 
 impl PolicyFile {
-    fn write(&self, contents: &[u8]) -> Result<()> {
-        Ok(whole_file::write(Place::find(&self.path)?, contents)?)
-    }
-
     /// Puts the old file back where a new one came into its place that may not last. What was
     /// said of the failure is more than what would be said of this.
     fn put_back(&self) {
@@ -149,6 +167,15 @@ impl PolicyFile {
         if now.is_ok_and(|now| now != self.saved) {
             drop(self.restore());
         }
+    }
+
+    fn restore(&self) -> Result<()> {
+        let place = Place::find(&self.path)?;
+        match &self.saved {
+            Some(contents) => whole_file::write(place, contents)?,
+            None => whole_file::remove(place)?,
+        }
+        Ok(())
     }
 
     /// What is to be saved. It is read back first: a file that the next command could not read
@@ -191,26 +218,20 @@ impl PolicySource for PolicyFile {
         self.saved.as_deref() != Some(self.contents().as_bytes())
     }
 
-    fn save(&self) -> Result<()> {
+    fn prepare(&self) -> Result<Option<Saving<'_>>> {
         if !self.is_changed() {
-            return Ok(());
+            return Ok(None);
         }
-        self.check()
-            .and_then(|contents| self.write(contents.as_bytes()))
-            .inspect_err(|_| self.put_back())
+        let prepare = || -> Result<Saving<'_>> {
+            let text = self.check()?.into_owned();
+            Ok(Saving {
+                file: self,
+                prepared: Prepared::write(Place::find(&self.path)?, text.as_bytes())?,
+                text,
+            })
+        };
+        prepare()
+            .map(Some)
             .with_context(|| format!("cannot save {}", self.path.display()))
-    }
-
-    fn restore(&self) -> Result<()> {
-        if !self.is_changed() {
-            return Ok(());
-        }
-        match &self.saved {
-            Some(contents) => self.write(contents),
-            None => Place::find(&self.path)
-                .map_err(Into::into)
-                .and_then(|place| Ok(whole_file::remove(place)?)),
-        }
-        .with_context(|| format!("cannot restore {}", self.path.display()))
     }
 }

@@ -1,9 +1,12 @@
 //! Makes one change to the filter, from the policy to the kernel.
 //!
-//! The steps, in this order: check that it locks nobody out; build the new generation;
-//! attach interfaces that join; replace the policy file; store the generation; tidy up.
-//! Whatever fails before the store is taken back. After the store the change is made, and a
-//! failure to tidy up is no failure of it: the next change tidies up, too.
+//! The steps, in this order: build the new generation; check that it locks nobody out; write
+//! the policy file beside the old one; attach interfaces that join; store the generation; put
+//! the file in its place; tidy up. Whatever fails before the end is taken back. If the command
+//! is killed behind the store, the next one goes on: the generation remembers its file until it
+//! is in its place. A failure to tidy up is none of the change: the next one tidies up, too.
+//!
+//! A change that is to be confirmed leaves the file to that.
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -19,7 +22,10 @@ use super::{
 };
 use crate::{
     compiler,
-    datapath::{Candidate, FlowMaps, Generation, Probe, Record, Store, wants_frags},
+    datapath::{
+        Candidate, Deadline, FlowMaps, Generation, Probe, Purpose, Record, Store, Term, wants_frags,
+    },
+    duration::Seconds,
     policy::Policy,
 };
 
@@ -44,6 +50,8 @@ pub struct Transaction<'a> {
     traced: bool,
     guarded: bool,
     facts: Facts,
+    lasts: Option<Seconds>,
+    purpose: Purpose,
 }
 
 /// What a change has done.
@@ -61,6 +69,10 @@ pub struct Applied {
     pub joined: Joined,
     /// Why what leaves by some interfaces is not recorded.
     pub unrecorded: Vec<String>,
+    /// When the change goes back, unless it is confirmed.
+    pub deadline: Option<Deadline>,
+    /// Whom the change may lock out, which goes back.
+    pub doubt: Option<Error>,
 }
 
 impl<'a> Transaction<'a> {
@@ -73,6 +85,8 @@ impl<'a> Transaction<'a> {
             traced: false,
             guarded: false,
             facts: Facts::Followed,
+            lasts: None,
+            purpose: Purpose::Policy,
         }
     }
 
@@ -102,17 +116,37 @@ impl<'a> Transaction<'a> {
         Self { facts, ..self }
     }
 
+    /// Says how long the change is in force, unless it is confirmed. The policy file waits for
+    /// that, too.
+    pub fn lasting(self, lasts: Option<Seconds>) -> Self {
+        Self { lasts, ..self }
+    }
+
+    /// Says what the generation is for.
+    pub(super) fn for_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
     /// Makes the change.
     ///
     /// # Errors
     ///
-    /// One of its steps fails. The filter and the policy file are as before.
+    /// One of its steps fails, or something temporary is in force. The filter and the policy
+    /// file are as before.
     pub fn commit(mut self) -> Result<Applied> {
         let join = self.join.take();
+        if self.purpose == Purpose::Policy {
+            self.engine.refuse_while_temporary()?;
+        }
         if join.is_none() && self.engine.live.is_none() {
             // Nothing is filtered, and nothing is to be.
+            if self.lasts.is_some() {
+                return Err(Error::NothingToConfirm.into());
+            }
             let changed = self.source.is_changed();
-            self.source.save()?;
+            if let Some(saving) = self.source.prepare()? {
+                saving.save()?;
+            }
             return Ok(Applied {
                 generation: None,
                 interfaces: Vec::new(),
@@ -120,6 +154,8 @@ impl<'a> Transaction<'a> {
                 summary: None,
                 joined: Joined::default(),
                 unrecorded: Vec::new(),
+                deadline: None,
+                doubt: None,
             });
         }
         let needed = self.needs_generation()?;
@@ -137,18 +173,35 @@ impl<'a> Transaction<'a> {
         let record = live.generation.record();
         let policy = self.source.policy();
         Ok(self.counting == Counting::Anew
+            || self.purpose != record.purpose
             || self.traced != record.traced
             || !policy.same_verdicts(&record.policy)
             || is_elsewhere(record, self.source)
             || environment(policy, self.facts, Some(live))? != record.environment)
     }
 
-    /// Refuses what would cut the operator's SSH session. Without a candidate, the generation
-    /// in force stays, and comes to more interfaces.
-    fn check_session(&self, candidate: Option<&mut Candidate<'_>>, joining: &[u32]) -> Result<()> {
+    /// Refuses what would cut the operator's SSH session. What goes back is not refused, and
+    /// the doubt is returned.
+    fn check_session(
+        &self,
+        candidate: Option<&mut Candidate<'_>>,
+        joining: &[u32],
+    ) -> Result<Option<Error>> {
         if !self.guarded {
-            return Ok(());
+            return Ok(None);
         }
+        match self.guard(candidate, joining) {
+            Ok(()) => Ok(None),
+            Err(error) if self.lasts.is_some() && self.purpose == Purpose::Policy => {
+                error.downcast().map(Some)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the guard. Without a candidate, the generation in force stays, and comes to more
+    /// interfaces.
+    fn guard(&self, candidate: Option<&mut Candidate<'_>>, joining: &[u32]) -> Result<()> {
         let live = self.engine.live.as_ref();
         let attached = live.map_or(&[][..], |live| &live.attached);
         let before: Vec<u32> = attached.iter().map(|one| one.interface.index).collect();
@@ -182,10 +235,18 @@ impl<'a> Transaction<'a> {
         undo.push(|| store.clear());
         let steps = || {
             let policy = self.source.policy();
-            let mut candidate = self.prepare(&store, None)?;
+            let nothing = match self.lasts {
+                Some(_) => Some(self.prepare_nothing(&store)?.commit()?),
+                None => None,
+            };
+            let mut candidate = self.prepare(&store, nothing.as_ref(), &join.joined(&[]))?;
             let indices: Vec<u32> = join.indices().collect();
-            self.check_session(Some(&mut candidate), &indices)?;
+            let doubt = self.check_session(Some(&mut candidate), &indices)?;
             let summary = candidate.summary().to_owned();
+            let saving = self.source.prepare()?;
+            if let Some(saving) = &saving {
+                candidate.set_unsaved(&saving.unsaved())?;
+            }
             // In force before the first interface asks for it.
             let generation = candidate.commit()?;
             // What is attached is detached with all the rest.
@@ -195,20 +256,27 @@ impl<'a> Transaction<'a> {
             let egress = records_answers(policy);
             let joined = join.attach(&store, &[], egress, &mut nothing)?;
             joined.check_not_empty()?;
-            self.source.save()?;
-            Ok((summary, generation, joined, unrecorded))
-        };
-        match steps() {
-            Ok((summary, generation, joined, unrecorded)) => Ok(Applied {
-                generation: Some(generation),
+            let deadline = self.lasts.map(|lasts| Deadline::after(lasts.duration()));
+            match saving {
+                // It took a while.
+                _ if deadline.is_some() => generation.set_deadline(deadline)?,
+                Some(saving) => saving.save()?,
+                None => {}
+            }
+            Ok(Applied {
                 interfaces: joined.names(),
+                generation: Some(generation),
                 changed: true,
                 summary: Some(summary),
                 joined,
                 unrecorded,
-            }),
-            Err(error) => Err(undo.run(error)),
-        }
+                deadline,
+                doubt,
+            })
+        };
+        let applied = steps().map_err(|error| undo.run(error))?;
+        self.tidy_up(&applied);
+        Ok(applied)
     }
 
     /// Changes the filter while it is up.
@@ -230,11 +298,19 @@ impl<'a> Transaction<'a> {
             store.forget_gone()?;
         }
         let joining: Vec<u32> = join.iter().flat_map(Join::indices).collect();
-        let mut candidate = match needed {
-            true => Some(self.prepare(store, Some(&live.generation))?),
+        let joined_until = join
+            .as_ref()
+            .map_or_else(Vec::new, |join| match self.lasts {
+                Some(_) => join.joined(&live.attached),
+                None => Vec::new(),
+            });
+        let is_confirmable =
+            self.lasts.is_some() && (!joined_until.is_empty() || self.source.is_changed());
+        let mut candidate = match needed || is_confirmable {
+            true => Some(self.prepare(store, Some(&live.generation), &joined_until)?),
             false => None,
         };
-        self.check_session(candidate.as_mut(), &joining)?;
+        let doubt = self.check_session(candidate.as_mut(), &joining)?;
         let summary = candidate.as_ref().map(|one| one.summary().to_owned());
         let policy = self.source.policy();
         let before = live.attached.iter().map(|one| one.interface.index);
@@ -248,21 +324,29 @@ impl<'a> Transaction<'a> {
             let flows = &mut candidate.flows()?;
             take_over(flows, candidate.record(), Some(&live.generation))?;
         }
+        let changed = candidate.is_some() || self.source.is_changed();
+        let saving = self.source.prepare()?;
+        if let (Some(candidate), Some(saving)) = (&candidate, &saving) {
+            candidate.set_unsaved(&saving.unsaved())?;
+        }
         let joined = match join {
             Some(join) => join.attach(store, &live.attached, records_answers(policy), undo)?,
             None => Joined::default(),
         };
-        let changed = candidate.is_some() || self.source.is_changed() || joined.is_fresh();
-        self.source.save()?;
-        undo.push(|| self.source.restore());
         let generation = match candidate {
-            Some(candidate) => candidate.commit()?,
+            Some(candidate) => {
+                let generation = candidate.commit()?;
+                undo.push(|| store.put_in_front(&live.generation));
+                generation
+            }
             None => live.generation.clone(),
         };
-        if self.facts != Facts::Kept {
-            drop(detach_unwanted(store, policy, &indices));
+        let deadline = self.lasts.and_then(|_| generation.deadline());
+        if deadline.is_none()
+            && let Some(saving) = saving
+        {
+            saving.save()?;
         }
-        drop(store.retain(&[generation.record().generation]));
         let mut interfaces: Vec<String> = live
             .attached
             .iter()
@@ -271,34 +355,101 @@ impl<'a> Transaction<'a> {
         let others = joined.names().into_iter();
         let new: Vec<String> = others.filter(|name| !interfaces.contains(name)).collect();
         interfaces.extend(new);
-        Ok(Applied {
+        let applied = Applied {
             generation: Some(generation),
             interfaces,
-            changed,
+            changed: changed || joined.is_fresh(),
             summary,
             joined,
             unrecorded,
-        })
+            deadline,
+            doubt,
+        };
+        if deadline.is_none() && self.facts != Facts::Kept {
+            drop(detach_unwanted(store, policy, &indices));
+        }
+        self.tidy_up(&applied);
+        Ok(applied)
     }
 
-    /// Builds the generation. It shares the counters of the one in force.
+    /// Removes what the change left behind. What remains is removed by the next one.
+    fn tidy_up(&self, applied: &Applied) {
+        let Some(generation) = &applied.generation else {
+            return;
+        };
+        if applied.deadline.is_none() {
+            drop(generation.set_saved());
+            drop(self.engine.store.retain(&[generation.record().generation]));
+        }
+    }
+
+    /// Builds the generation. It shares the counters of the one in force. If it is to go back,
+    /// some interfaces are filtered only until then.
     fn prepare<'s>(
         &self,
         store: &'s Store,
         in_force: Option<&Generation>,
+        joined: &[u32],
     ) -> Result<Candidate<'s>> {
         let policy = self.source.policy();
-        let number = in_force.map_or(0, |old| old.record().generation);
+        let live = self.engine.live.as_ref();
+        let behind: Vec<&Record> = live
+            .iter()
+            .flat_map(|live| live.behind.iter().map(Generation::record))
+            .collect();
         // What commands left that were killed.
-        store.retain(&[number])?;
+        let kept = in_force
+            .into_iter()
+            .map(Generation::record)
+            .chain(behind.iter().copied());
+        store.retain(&kept.map(|record| record.generation).collect::<Vec<_>>())?;
         let sharing = in_force.filter(|_| self.counting == Counting::On);
-        let slots = Slots::assign(policy, sharing.map(Generation::record));
-        let environment = environment(policy, self.facts, self.engine.live.as_ref())?;
-        let tables = compiler::compile(policy, &environment, &slots.of_rules)
+        let slots = Slots::assign(policy, sharing.map(Generation::record), &behind);
+        let environment = environment(policy, self.facts, live)?;
+        let mut tables = compiler::compile(policy, &environment, &slots.of_rules)
             .map_err(|error| Error::TooComplex(error.message(policy)))?;
+        tables.config.established_only = u32::from(self.purpose == Purpose::Panic);
         if let Some(sharing) = sharing {
             sharing.clear_slots(&slots.fresh)?;
         }
+        let term = match (self.lasts, in_force) {
+            (Some(lasts), Some(behind)) => Some(Term {
+                lasts: lasts.duration(),
+                behind,
+            }),
+            _ => None,
+        };
+        let record = Record {
+            policy: Policy::clone(policy),
+            environment,
+            slots: slots.of_rules,
+            purpose: self.purpose,
+            behind: term.map(|term| term.behind.record().generation),
+            joined: joined.to_vec(),
+            ..self.record(store, in_force, sharing)?
+        };
+        store.build(record, &tables, in_force, sharing, term)
+    }
+
+    /// Builds what lets everything pass: behind a first generation that is to go back, nothing
+    /// is filtered.
+    fn prepare_nothing<'s>(&self, store: &'s Store) -> Result<Candidate<'s>> {
+        let record = Record {
+            purpose: Purpose::Nothing,
+            ..self.record(store, None, None)?
+        };
+        let tables = compiler::compile(&record.policy, &record.environment, &[])
+            .map_err(|error| Error::TooComplex(error.message(&record.policy)))?;
+        store.build(record, &tables, None, None, None)
+    }
+
+    /// The record of the next generation, but for its policy.
+    fn record(
+        &self,
+        store: &Store,
+        in_force: Option<&Generation>,
+        sharing: Option<&Generation>,
+    ) -> Result<Record> {
         let (frags, clock) = match in_force {
             Some(old) => (old.record().frags, old.record().clock),
             None => {
@@ -306,18 +457,21 @@ impl<'a> Transaction<'a> {
                 (wants_frags(&mut probe)?, probe.clock()?)
             }
         };
-        let record = Record {
-            generation: number + 1,
+        let policy = Policy::default();
+        Ok(Record {
+            generation: store.next_number()?,
             counting_since: sharing.map_or_else(Timestamp::now, |old| old.record().counting_since),
             traced: self.traced,
             frags,
             clock,
             origin: self.source.origin(),
-            policy: Policy::clone(policy),
-            environment,
-            slots: slots.of_rules,
-        };
-        store.build(record, &tables, in_force, sharing)
+            environment: environment(&policy, self.facts, self.engine.live.as_ref())?,
+            policy,
+            slots: Vec::new(),
+            purpose: self.purpose,
+            behind: None,
+            joined: Vec::new(),
+        })
     }
 }
 

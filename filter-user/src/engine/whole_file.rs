@@ -22,25 +22,55 @@ const MODE: u32 = 0o640;
 /// Who may write any: its owner.
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 
-/// Replaces a file: temporary file beside it, fsync, rename, fsync of the
-/// directory. On an error the old file is whole.
-///
-/// The temporary file has one name, which the lock keeps to one command: what a
-/// killed command left is replaced by the next.
-pub(super) fn write(place: Place, contents: &[u8]) -> io::Result<()> {
-    let (name, old) = (place.name().to_owned(), place.stat());
-    let directory = place.directory()?;
-    let mut temporary = OsString::from(".");
-    temporary.push(&name);
-    temporary.push(".new");
-    let written = write_new(&directory, &temporary, contents, old)
-        .and_then(|()| Ok(renameat(&directory, &temporary, &directory, &name)?));
-    if written.is_err() {
-        // The first error is returned.
-        let _ = unlinkat(&directory, &temporary, AtFlags::empty());
+/// A file that is written whole beside the one that it is to replace. Dropped, it is removed.
+pub(super) struct Prepared {
+    directory: OwnedFd,
+    name: OsString,
+    temporary: OsString,
+}
+
+impl Prepared {
+    /// Writes it to the disk.
+    ///
+    /// It has one name, which the lock keeps to one command: what a killed command left is
+    /// replaced by the next.
+    pub(super) fn write(place: Place, contents: &[u8]) -> io::Result<Self> {
+        let (name, old) = (place.name().to_owned(), place.stat());
+        let mut temporary = OsString::from(".");
+        temporary.push(&name);
+        temporary.push(".new");
+        let prepared = Self {
+            directory: place.directory()?,
+            name,
+            temporary,
+        };
+        write_new(&prepared.directory, &prepared.temporary, contents, old)?;
+        Ok(prepared)
     }
-    written?;
-    Ok(fsync(&directory)?)
+
+    /// Replaces the file: rename, and fsync of the directory. On an error of the former, the
+    /// old file is whole.
+    pub(super) fn replace(self) -> io::Result<()> {
+        renameat(
+            &self.directory,
+            &self.temporary,
+            &self.directory,
+            &self.name,
+        )?;
+        Ok(fsync(&self.directory)?)
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // Not there after a rename.
+        let _ = unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+    }
+}
+
+/// Replaces a file at once.
+pub(super) fn write(place: Place, contents: &[u8]) -> io::Result<()> {
+    Prepared::write(place, contents)?.replace()
 }
 
 /// Removes a file.

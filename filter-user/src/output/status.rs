@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use xdpfw_common::Reason;
 
 use super::{FlowFill, Totals, table};
 use crate::{
-    datapath::{Attached, Egress, Record, Snapshot},
+    datapath::{Attached, Egress, Generation, Live, Snapshot},
     policy::Policy,
     text::thousands,
 };
@@ -19,6 +20,8 @@ pub struct Status {
     default: &'static str,
     generation: u64,
     traced: bool,
+    /// The change that goes back unless it is confirmed.
+    pending: Option<Pending>,
     #[serde(skip)]
     rules: usize,
     interfaces: Vec<InterfaceRow>,
@@ -51,6 +54,21 @@ impl fmt::Display for StateWarning {
 }
 
 #[derive(Debug, Serialize)]
+struct Pending {
+    until: Timestamp,
+    generation: u64,
+}
+
+impl Pending {
+    fn of(generation: &Generation) -> Option<Self> {
+        Some(Self {
+            until: generation.deadline()?.on_the_wall(),
+            generation: generation.record().generation,
+        })
+    }
+}
+
+#[derive(Debug, Serialize)]
 struct InterfaceRow {
     name: String,
     ifindex: u32,
@@ -69,21 +87,25 @@ struct ReasonRow {
 impl Status {
     /// Of a generation on its interfaces.
     pub fn new(
-        record: &Record,
-        attached: &[Attached],
+        live: &Live,
         counters: &Snapshot,
         flows: Option<FlowFill>,
         warnings: Vec<StateWarning>,
     ) -> Self {
+        let record = live.generation.record();
         let status = Self::of(
             &record.policy,
             record.generation,
             record.traced,
-            attached,
+            &live.attached,
             counters,
             warnings,
         );
-        Self { flows, ..status }
+        Self {
+            flows,
+            pending: live.pending().and_then(Pending::of),
+            ..status
+        }
     }
 
     /// Of a policy that is not in force anywhere.
@@ -124,6 +146,7 @@ impl Status {
             default: policy.default.as_str(),
             generation,
             traced,
+            pending: None,
             rules: policy.rules.len(),
             interfaces: interfaces.collect(),
             flows: None,
@@ -138,12 +161,17 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "default {}, {} rule{}, generation {}{}",
+            "default {}, {} rule{}, generation {}{}{}",
             self.default,
             self.rules,
             if self.rules == 1 { "" } else { "s" },
             self.generation,
-            if self.traced { ", traced (slow)" } else { "" }
+            if self.traced { ", traced (slow)" } else { "" },
+            if self.pending.is_some() {
+                ", pending"
+            } else {
+                ""
+            }
         )?;
         if !self.interfaces.is_empty() {
             let mut table = table::table(&["interface", "ifindex", "mode", "egress"], &[1]);

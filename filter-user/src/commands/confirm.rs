@@ -1,0 +1,31 @@
+//! `xdpfw confirm`: keep the change that is pending.
+
+use anyhow::Result;
+
+use super::{Context, Exit, require_root};
+use crate::{engine::Engine, output::Printer};
+
+/// Arguments of `confirm`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Keeps the change that is pending, and saves it to the policy file.
+///
+/// # Errors
+///
+/// None is pending, it went back already, or it cannot be saved.
+pub fn run(_args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
+    require_root()?;
+    let mut engine = Engine::exclusive()?;
+    let confirmed = engine.confirm()?;
+    drop(engine);
+    printer.change_is_made();
+    let record = confirmed.record();
+    let file = record.origin.as_deref();
+    let saved = file.map_or_else(String::new, |file| format!(", saved to {}", file.display()));
+    printer.line(&format!(
+        "confirmed: generation {} stays{saved}",
+        record.generation
+    ))?;
+    Ok(Exit::Done)
+}
