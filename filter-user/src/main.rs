@@ -56,7 +56,7 @@ fn usage(error: &clap::Error) -> Exit {
             for line in lines {
                 if let Some(tip) = line.strip_prefix("tip: ") {
                     message.push_str(&format!(" ({tip})"));
-                } else if line.starts_with('<') || line.starts_with('[') {
+                } else if ['<', '[', '-'].iter().any(|&first| line.starts_with(first)) {
                     // What is missing or possible stands on lines of its own.
                     message.push_str(&format!(" {line}"));
                 }
