@@ -47,7 +47,10 @@ A privilege is missing.
 The kernel, a driver or an interface refused.
 .TP
 6
-Refused, because it would lock you out.
+Refused, because it would lock you out, or because that cannot be told.
+.TP
+7
+The change was not confirmed in time, and went back.
 .TP
 8
 A negative answer to a question.
