@@ -46,7 +46,7 @@ struct Excluded {
 }
 
 /// The test binaries that do not run in a guest, which runs whole ones.
-const EXCLUDED: [Excluded; 6] = {
+const EXCLUDED: [Excluded; 7] = {
     const WORDS: &str = "about words and files, or waits for less than emulation takes";
     const SLOW: &str = "takes a quarter of an hour under emulation";
     const NAT: &str = "needs connection tracking and NAT, whose modules no guest has";
@@ -62,6 +62,7 @@ const EXCLUDED: [Excluded; 6] = {
         excluded("host", NAT),
         excluded("real_programs", CLOCK),
         excluded("replies", PROGRAMS),
+        excluded("chaos", SLOW),
     ]
 };
 

@@ -2,6 +2,7 @@
 
 mod apt;
 mod build;
+mod chaos;
 mod ci;
 mod command;
 mod compiler;
@@ -25,7 +26,7 @@ use self::program::{BENCH, DEMO, VERIFIER};
 /// A task: how it is called, and what it does.
 type Task = (fn() -> Command, fn(&ArgMatches) -> Result<()>);
 
-const TASKS: [Task; 10] = [
+const TASKS: [Task; 11] = [
     (setup::cli, |_| setup::run()),
     (build::cli, |_| build::run().map(drop)),
     (lint::cli, |_| lint::run()),
@@ -33,6 +34,7 @@ const TASKS: [Task; 10] = [
     (|| DEMO.cli(), |matches| DEMO.exec(matches)),
     (|| BENCH.cli(), |matches| BENCH.exec(matches)),
     (fuzz::cli, fuzz::run),
+    (chaos::cli, chaos::run),
     (|| VERIFIER.cli(), |matches| VERIFIER.exec(matches)),
     (ci::cli, |_| ci::run()),
     (services::cli, services::run),

@@ -39,12 +39,14 @@ const MANUAL: (&str, &str) = ("groff", "groff-base");
 
 /// Programs that ask others, by which the tests see that this host gets its answers, and that
 /// make commands fail. Apart from the tools, since nothing but these tests needs them.
-const CLIENTS: [(&str, &str); 7] = [
+const CLIENTS: [(&str, &str); 8] = [
     ("dig", "bind9-dnsutils"),
     ("mtr", "mtr-tiny"),
     ("snmpget", "snmp"),
     // Lets one system call of a command fail.
     ("strace", "strace"),
+    // Shows a command another time on its wall.
+    ("faketime", "faketime"),
     ("tftp", "tftp-hpa"),
     ("traceroute", "traceroute"),
     ("wireguard-go", "wireguard-go"),

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Loads programs and makes network namespaces, hence runs as root.
-const KERNEL_TESTS: &str = "xdpfw-tests";
+pub(crate) const KERNEL_TESTS: &str = "xdpfw-tests";
 
 /// How it is called.
 pub(crate) fn cli() -> Command {
