@@ -8,6 +8,7 @@ mod faults;
 mod round;
 mod swaps;
 mod traffic;
+mod upgrade;
 mod world;
 
 use std::{env, time::SystemTime};

@@ -179,7 +179,7 @@ fn a_policy_that_is_gone_takes_no_rule_out_of_force() -> Result<()> {
 }
 
 #[test]
-fn the_filter_of_another_version_stays_in_force() -> Result<()> {
+fn the_filter_of_a_newer_version_stays_in_force() -> Result<()> {
     let lab = Lab::with_links(2)?;
     let host = &lab.host;
     fs::write(host.policy(), POLICY)?;
@@ -196,7 +196,7 @@ fn the_filter_of_another_version_stays_in_force() -> Result<()> {
         &["status"],
     ] {
         let said = host.xdpfw(words).fails(5);
-        assert_is_one_error(&said, "another version");
+        assert_is_one_error(&said, "a newer version of xdpfw filters this host");
         assert!(xdp(host, "eth0")?.is_some(), "{words:?}");
         assert_eq!(fs::read_to_string(host.policy())?, POLICY, "{words:?}");
     }

@@ -68,15 +68,22 @@ const EXCLUDED: [Excluded; 7] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 9] = {
+const SKIPPED: [Excluded; 15] = {
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
     const NAMES: &str = "what commands make of names, whatever the kernel";
     const OUTPUT: &str = "about who reads the output, whatever the kernel";
+    const TIME: &str = "waits for less than emulation takes";
     const fn skipped(file: &'static str, reason: &'static str) -> Excluded {
         Excluded { file, reason }
     }
     [
+        skipped("wait::", TIME),
+        skipped("dead_man::", TIME),
+        skipped("everything_passes_for_a_while", TIME),
+        skipped("both_end_by_themselves", TIME),
+        skipped("it_may_be_too_late", TIME),
+        skipped("interrupted::", MANY),
         skipped("mapped::", SAME),
         skipped("link_local::", SAME),
         skipped("what_a_killed_command_leaves", MANY),

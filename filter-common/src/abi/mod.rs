@@ -44,7 +44,8 @@ pub use self::{
 
 use self::flows::FLOW_TABLES;
 
-/// Version of everything in this module. Pins of another version are never reused.
+/// Version of everything in this module. Of the pins of another version, only those
+/// [shared maps](SHARED_MAPS) are used again that still mean the same.
 pub const ABI_VERSION: u32 = 8;
 
 /// Names of the programs, of the globals, and of the maps that each generation has for
@@ -65,6 +66,9 @@ pub struct SharedMap {
     pub pin: &'static str,
     /// What is in it.
     pub holds: Holds,
+    /// The first [`ABI_VERSION`] whose map of this name means the same: what is in the map of that
+    /// or a later version is taken over.
+    pub since: u32,
 }
 
 /// What a shared map holds, which tells when a generation begins with a new one.
@@ -78,13 +82,21 @@ pub enum Holds {
 
 impl SharedMap {
     const fn of_counters(name: &'static str, pin: &'static str) -> Self {
-        let holds = Holds::Counters;
-        Self { name, pin, holds }
+        Self {
+            name,
+            pin,
+            holds: Holds::Counters,
+            since: 7,
+        }
     }
 
     const fn of_flows(name: &'static str, pin: &'static str) -> Self {
-        let holds = Holds::Flows;
-        Self { name, pin, holds }
+        Self {
+            name,
+            pin,
+            holds: Holds::Flows,
+            since: 7,
+        }
     }
 }
 

@@ -21,7 +21,10 @@ pub struct Args {
 /// all others are.
 pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
-    let engine = Engine::exclusive()?;
+    let (engine, was_older) = match args.interfaces.as_slice() {
+        [] => Engine::without_older()?,
+        _ => (Engine::exclusive()?, false),
+    };
     let store = engine.store();
     let attached = store.attached()?;
     let mut strays = store.strays()?;
@@ -65,7 +68,9 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     // Nobody waits for whoever reads what is printed.
     drop(engine);
     printer.change_is_made();
-    if leaving.is_empty() && strays.is_empty() {
+    if was_older {
+        printer.note("took off the filter of an older version");
+    } else if leaving.is_empty() && strays.is_empty() {
         printer.note("nothing was up");
     }
     let printed = detached

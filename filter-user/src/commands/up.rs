@@ -13,7 +13,7 @@ use super::{
 use crate::{
     analysis,
     datapath::Attached,
-    engine::{Engine, Facts, Join, Joined, ModeWish, PolicyFile},
+    engine::{Engine, Facts, Join, Joined, ModeWish, PolicyFile, Upgraded},
     netlink::{Interface, default_route_interfaces, interfaces},
     output::{Printer, closed_line},
     policy::{DefaultAction, Policy, Replies, is_interface_name},
@@ -61,7 +61,10 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         let message = format!("`{name}` is no name for a policy (rename the interface)");
         return Err(Failure::usage(message).into());
     }
-    let engine = Engine::exclusive()?;
+    let (engine, upgraded) = Engine::upgraded()?;
+    if let Some(upgraded) = &upgraded {
+        report_upgrade(upgraded, printer);
+    }
     engine.refuse_while_temporary()?;
     let mut file = context.policy_file()?;
     if !args.force {
@@ -115,6 +118,21 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     note_deadline(&applied, printer);
     joined.check()?;
     reported.map(|()| Exit::Done)
+}
+
+/// Says what was carried over from an older version, which is done whatever comes of the rest.
+fn report_upgrade(upgraded: &Upgraded, printer: &mut Printer) {
+    let kept = match upgraded.dropped.is_empty() {
+        true => "its rules, counters and flows go on",
+        false => "its rules go on",
+    };
+    printer.note(&format!(
+        "took the place of an older version (state {}): {kept}",
+        upgraded.from
+    ));
+    for dropped in &upgraded.dropped {
+        printer.warning(dropped);
+    }
 }
 
 /// Says what a new user of this policy may not expect: what becomes of forwarded packets,

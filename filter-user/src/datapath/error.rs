@@ -47,10 +47,20 @@ pub enum Error {
     },
     /// Pins of another version's maps cannot be used, and must not be removed.
     #[error(
-        "another version of xdpfw filters this host ({}); say `down` with that version first",
+        "a newer version of xdpfw filters this host ({}); use that one, or say `down` with it first",
         path.display()
     )]
     OtherVersion {
+        /// Its pins.
+        path: PathBuf,
+    },
+    /// What is in force is of an older version.
+    #[error(
+        "an older version of xdpfw filters this host ({}); say `xdpfw up`: this one takes its place, \
+         and its rules stay in force",
+        path.display()
+    )]
+    OlderVersion {
         /// Its pins.
         path: PathBuf,
     },

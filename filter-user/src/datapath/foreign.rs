@@ -5,7 +5,7 @@ use anyhow::Result;
 use aya::programs::loaded_programs;
 use xdpfw_common::abi::{ABI_VERSION, names};
 
-use super::{Error, Stray, pins::PinDirectory, runtime, strays::is_mounted_over};
+use super::{Error, Stray, older, pins::PinDirectory, runtime, strays::is_mounted_over};
 use crate::netlink::interfaces;
 
 /// What the names of versions' directories begin with.
@@ -13,20 +13,37 @@ const VERSION: &str = "abi-";
 
 /// The name of this version's directory.
 pub(super) fn version() -> String {
-    format!("{VERSION}{ABI_VERSION}")
+    version_name(ABI_VERSION)
 }
 
-/// Refuses to bring up a filter beside one of another version.
+/// The name of a version's directory.
+pub(super) fn version_name(version: u32) -> String {
+    format!("{VERSION}{version}")
+}
+
+/// The version whose directory has this name.
+pub(super) fn version_of(name: &str) -> Option<u32> {
+    name.strip_prefix(VERSION)?.parse().ok()
+}
+
+/// Refuses to do anything beside the filter of another version.
 ///
 /// # Errors
 ///
 /// There are pins of another version.
 pub(super) fn refuse_other_versions(namespace: &PinDirectory) -> Result<()> {
     for name in namespace.names()? {
-        if name.starts_with(VERSION) && name != version() && namespace.directory(&name)?.is_some() {
-            let path = namespace.shown(&name);
-            return Err(Error::OtherVersion { path }.into());
+        if version_of(&name).is_none_or(|version| version == ABI_VERSION)
+            || namespace.directory(&name)?.is_none()
+        {
+            continue;
         }
+        let path = namespace.shown(&name);
+        return Err(match older::is_older(&name) {
+            Some(_) => Error::OlderVersion { path },
+            None => Error::OtherVersion { path },
+        }
+        .into());
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use xdpfw_common::abi::{Holds, NOTES, SENT, SHARED_MAPS, SharedMap, Wanted, names};
+use xdpfw_common::abi::{ABI_VERSION, Holds, NOTES, SENT, SHARED_MAPS, SharedMap, Wanted, names};
 
 use super::{
     Bridges, Deadline, FlowMaps, Term, Unsaved,
@@ -29,6 +29,8 @@ pub struct Generation {
     program_id: u32,
     gate: Option<Gate>,
     record: Record,
+    /// The version of its state.
+    version: u32,
 }
 
 /// A generation that was just built, and is not in force yet.
@@ -48,6 +50,7 @@ impl Generation {
             gate: Gate::open(&directory)?,
             record: Record::from_pin(&directory.pin(RECORD))?,
             directory,
+            version: ABI_VERSION,
         })
     }
 
@@ -79,7 +82,8 @@ impl Generation {
                     flows_of.filter(|other| other.record.flow_sizes() == record.flow_sizes())
                 }
             };
-            from.map(|from| from.directory.pin(map.pin))
+            from.filter(|from| from.keeps(map))
+                .map(|from| from.directory.pin(map.pin))
         };
         // What leaves is not looked at where nothing is recorded.
         let bridges = match record.policy.records_flows() {
@@ -127,9 +131,20 @@ impl Generation {
                 gate: Gate::open(&directory)?,
                 directory,
                 record,
+                version: ABI_VERSION,
             },
             summary,
         })
+    }
+
+    /// The same, which another version made.
+    pub(super) fn of_version(self, version: u32) -> Self {
+        Self { version, ..self }
+    }
+
+    /// Whether a map of it can be used again.
+    pub fn keeps(&self, map: SharedMap) -> bool {
+        self.version >= map.since && self.directory.has(map.pin)
     }
 
     /// What it was made from.

@@ -35,6 +35,7 @@ mod gate;
 mod generation;
 mod lock;
 mod object;
+mod older;
 mod own_directory;
 mod pins;
 mod probe;
@@ -59,6 +60,7 @@ pub use self::{
     generation::Generation,
     lock::Lock,
     object::Probe,
+    older::Older,
     probe::PacketProbe,
     record::{Purpose, Record},
     store::{Candidate, Live, Store},

@@ -16,6 +16,7 @@ mod temporary;
 mod tracing;
 mod transaction;
 mod undo;
+mod upgrade;
 mod whole_file;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use self::{
     source::{FileError, InForce, PolicyFile, PolicySource},
     tracing::{Trace, is_unread},
     transaction::{Applied, Counting, Transaction},
+    upgrade::Upgraded,
 };
 use crate::datapath::{Live, Lock, Store};
 
@@ -65,7 +67,11 @@ impl Engine {
     ///
     /// Another command takes too long, or the kernel refuses to tell.
     pub fn exclusive() -> Result<Self> {
-        let mut engine = Self::locked(Lock::exclusive()?)?;
+        Self::settled(Lock::exclusive()?)
+    }
+
+    fn settled(lock: Lock) -> Result<Self> {
+        let mut engine = Self::locked(lock)?;
         engine.settle_and_tell();
         tracing::end_unread(&mut engine);
         Ok(engine)

@@ -483,7 +483,11 @@ pub(super) fn is_elsewhere(in_force: &Record, source: &dyn PolicySource) -> bool
 /// Fills the flows of a generation that is about to be in force with what its predecessor
 /// does not hand over: with its flows, if the tables have another size; with what was under
 /// way, if it recorded none.
-fn take_over(flows: &mut FlowMaps, next: &Record, before: Option<&Generation>) -> Result<()> {
+pub(super) fn take_over(
+    flows: &mut FlowMaps,
+    next: &Record,
+    before: Option<&Generation>,
+) -> Result<()> {
     if !next.policy.records_flows() {
         return Ok(());
     }

@@ -35,6 +35,29 @@ impl Dispatchers {
         }
     }
 
+    /// The pin of one of them.
+    pub(in crate::datapath) const fn pin(self, is_layer3: bool) -> &'static str {
+        if is_layer3 {
+            self.layer3
+        } else {
+            self.ethernet
+        }
+    }
+
+    /// The kernel's number for the one for packets that begin with the IP header, if it is pinned.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub(in crate::datapath) fn layer3_id(self, directory: &PinDirectory) -> Result<Option<u32>> {
+        match directory.has(self.layer3) {
+            true => Ok(Some(
+                ProgramInfo::from_pin(directory.pin(self.layer3))?.id(),
+            )),
+            false => Ok(None),
+        }
+    }
+
     /// The kernel's numbers for those that are pinned.
     ///
     /// # Errors

@@ -1,13 +1,17 @@
-//! Detaches links. The program is off the interface when it returns.
+//! Detaches links, and hands them over to another version's programs.
 
-use std::{io, os::fd::AsRawFd as _, path::Path};
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 use aya_obj::generated::bpf_cmd;
 
 use crate::datapath::{
     pins::PinDirectory,
-    syscall::{attributes, bpf, open_pin},
+    syscall::{attributes, bpf, open_pin, pin},
 };
 
 /// Detaches the link pinned under this name, if there is one, and removes the pin.
@@ -27,4 +31,30 @@ fn detach(path: &Path) -> io::Result<()> {
     let mut detach = attributes();
     detach.link_detach.link_fd = link.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut detach).map(drop)
+}
+
+/// Pins a link in its new place, has it run another program, and removes it from its old place.
+/// In this order, the next command finds it wherever this one was killed.
+pub(in crate::datapath) fn hand_over(
+    link: &OwnedFd,
+    name: &str,
+    program: &Path,
+    (old, new): (&PinDirectory, &PinDirectory),
+) -> Result<()> {
+    let moved = || -> Result<()> {
+        let program = open_pin(program)?;
+        if !new.has(name) {
+            pin(link.as_fd(), &new.pin(name))?;
+        }
+        let mut update = attributes();
+        update.link_update.link_fd = link.as_raw_fd() as u32;
+        update.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
+        match bpf(bpf_cmd::BPF_LINK_UPDATE, &mut update) {
+            // Its interface is gone.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => new.remove(name)?,
+            result => drop(result?),
+        }
+        old.remove(name)
+    };
+    moved().with_context(|| format!("cannot hand over {}", old.shown(name).display()))
 }

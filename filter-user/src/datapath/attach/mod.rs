@@ -9,7 +9,7 @@ mod xdp;
 pub(super) use self::{
     dispatchers::Dispatchers,
     egress::EgressHook,
-    link::remove as detach,
+    link::{hand_over, remove as detach},
     xdp::{attach, attached},
 };
 pub use self::{

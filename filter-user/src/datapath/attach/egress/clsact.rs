@@ -104,6 +104,21 @@ impl Clsact {
         self.made.remove(&pin)
     }
 
+    /// Hands over that we made a qdisc, if we did.
+    pub(super) fn hand_over(&self, index: u32, new: &PinDirectory) -> Result<()> {
+        let made = new.make_directory(MADE)?;
+        let pin = index.to_string();
+        if !self.made.has(&pin) {
+            return Ok(());
+        }
+        if !made.has(&pin) {
+            // Which program it is does not matter.
+            let program = syscall::open_pin(&self.made.pin(&pin))?;
+            syscall::pin(program.as_fd(), &made.pin(&pin))?;
+        }
+        self.made.remove(&pin)
+    }
+
     /// Forgets the qdiscs of interfaces that are gone.
     pub(super) fn forget_all_but(&self, interfaces: &[Interface]) -> Result<()> {
         for name in self.made.names()? {

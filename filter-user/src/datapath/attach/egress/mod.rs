@@ -153,6 +153,31 @@ impl<'a> EgressHook<'a> {
             .try_for_each(|name| self.directory.remove_all(name))
     }
 
+    /// Has the interfaces run the dispatchers that are pinned in another directory, and moves there
+    /// what is pinned for them. Packets that leave meanwhile are recorded by one or the other.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses; some interfaces are handed over then.
+    pub(in crate::datapath) fn hand_over(self, new: &PinDirectory) -> Result<()> {
+        let to = EgressHook::new(self.dispatchers, new);
+        if let Some(tcx) = self.tcx()? {
+            let layer3 = self.dispatchers.layer3_id(self.directory)?;
+            let pin = |program| self.dispatchers.pin(layer3 == Some(program));
+            tcx.hand_over(&Tcx::make(new)?, new, pin)?;
+        }
+        if let Some(clsact) = self.clsact()? {
+            let known = interfaces()?;
+            for interface in &known {
+                if clsact.is_on(interface.index)? {
+                    clsact.hand_over(interface.index, new)?;
+                    to.attach(interface)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets interfaces that are gone.
     ///
     /// # Errors

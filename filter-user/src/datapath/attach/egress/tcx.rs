@@ -74,6 +74,21 @@ impl Tcx {
             })
     }
 
+    /// Has all links run the program that `pin` names for theirs, and pins them elsewhere.
+    pub(super) fn hand_over(
+        &self,
+        to: &Self,
+        programs: &PinDirectory,
+        pin: impl Fn(u32) -> &'static str,
+    ) -> Result<()> {
+        for name in self.names()? {
+            let link = syscall::open_pin(&self.0.pin(&name))?;
+            let program = syscall::link_info(&link)?.prog_id;
+            link::hand_over(&link, &name, &programs.pin(pin(program)), (&self.0, &to.0))?;
+        }
+        Ok(())
+    }
+
     /// Detaches the link that is pinned under this name, if there is one.
     pub(super) fn detach(&self, name: &str) -> Result<()> {
         link::remove(&self.0, name)

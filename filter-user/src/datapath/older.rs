@@ -1,0 +1,98 @@
+//! The filter of an older version of xdpfw, which this one takes the place of without a gap.
+
+use anyhow::Result;
+use xdpfw_common::abi::ABI_VERSION;
+
+use super::{
+    Generation,
+    attach::{self, EgressHook},
+    foreign::version_of,
+    pins::PinDirectory,
+    store::{DISPATCHERS, EGRESS_DISPATCHERS, LINKS, Store},
+    syscall,
+};
+
+/// What an older version left in force in this network namespace.
+#[derive(Debug)]
+pub struct Older {
+    directory: PinDirectory,
+    version: u32,
+}
+
+impl Older {
+    /// The one whose pins are in a directory.
+    pub(super) const fn new(directory: PinDirectory, version: u32) -> Self {
+        Self { directory, version }
+    }
+
+    /// The version of its state.
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The generation in force, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// This version cannot read what that one wrote.
+    pub fn generation(&self) -> Result<Option<Generation>> {
+        Store::of_older(self.directory.clone())
+            .current()
+            .map(|current| current.map(|generation| generation.of_version(self.version)))
+    }
+
+    /// Has the interfaces run this version's dispatchers instead of its own: each by one store in
+    /// its link, so that no packet is unfiltered. What is done already is not done again.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses; some interfaces are handed over then, and the others are not.
+    pub fn hand_over(&self, store: &Store) -> Result<()> {
+        let new = store.existing()?;
+        // What leaves first, as everywhere.
+        EgressHook::new(EGRESS_DISPATCHERS, &self.directory).hand_over(new)?;
+        let Some(links) = self.directory.directory(LINKS)? else {
+            return Ok(());
+        };
+        let new_links = new.make_directory(LINKS)?;
+        let layer3 = DISPATCHERS.layer3_id(&self.directory)?;
+        for name in links.names()? {
+            let link = syscall::open_pin(&links.pin(&name))?;
+            let Some((_, program)) = syscall::xdp_link(&link)? else {
+                continue;
+            };
+            let pin = DISPATCHERS.pin(layer3 == Some(program));
+            attach::hand_over(&link, &name, &new.pin(pin), (&links, &new_links))?;
+        }
+        Ok(())
+    }
+
+    /// Takes it off all interfaces, and forgets it.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn clear(&self, store: &Store) -> Result<()> {
+        if let Some(links) = self.directory.directory(LINKS)? {
+            for link in links.names()? {
+                attach::detach(&links, &link)?;
+            }
+        }
+        EgressHook::new(EGRESS_DISPATCHERS, &self.directory).clear()?;
+        store.forget(self.version)
+    }
+
+    /// Forgets it, when nothing runs it any more.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn forget(&self, store: &Store) -> Result<()> {
+        store.forget(self.version)
+    }
+}
+
+/// Whether a version is older than this one.
+pub(super) fn is_older(name: &str) -> Option<u32> {
+    version_of(name).filter(|version| *version < ABI_VERSION)
+}
