@@ -98,7 +98,7 @@ fn what_cannot_be_found_out_is_not_offered() -> Result<()> {
     assert_eq!(offered(&ground, &["delete", "r"])?, [""]);
     ground.write("policy.toml", "version = 99\n")?;
     assert_eq!(offered(&ground, &["delete", "r"])?, [""]);
-    assert_eq!(offered(&ground, &["nothing", "k"])?, [""]);
+    assert_eq!(offered(&ground, &["nothing", "q"])?, [""]);
     assert_eq!(offered_with(&ground, "/nonexistent", &["del"])?, [""]);
     // Whatever a shell asks in vain, it is told nothing, and that is no failure.
     let asked = Command::new(ground.path("xdpfw"))

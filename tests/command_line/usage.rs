@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "up",
     "down",
     "allow",
@@ -30,6 +30,7 @@ const COMMANDS: [&str; 18] = [
     "apply",
     "confirm",
     "rollback",
+    "history",
     "bypass",
     "panic",
     "trace",

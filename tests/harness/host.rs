@@ -70,6 +70,11 @@ impl Host {
         self.namespace.pins()
     }
 
+    /// Where its xdpfw has the history of its policies.
+    pub fn history(&self) -> PathBuf {
+        self.namespace.history()
+    }
+
     /// Its xdpfw with these arguments, ready to be run.
     pub fn xdpfw(&self, arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Xdpfw {
         let mut command = self.command(&self.binary);
@@ -77,7 +82,10 @@ impl Host {
             .env("XDPFW_POLICY", self.policy())
             // Nobody's SSH session comes in over our interfaces.
             .env_remove("SSH_CONNECTION")
-            .env_remove("SSH_CLIENT");
+            .env_remove("SSH_CLIENT")
+            // And who runs the tests is root.
+            .env_remove("SUDO_USER")
+            .env_remove("DOAS_USER");
         Xdpfw::new(command, &self.binary, arguments)
     }
 

@@ -1,5 +1,5 @@
 //! Makes what a host needs outside this process: its network namespace, its directory below
-//! [`HOSTS`], xdpfw's pins. All of it is removed when the value is dropped; what a killed
+//! [`HOSTS`], xdpfw's pins and history. All of it is removed when the value is dropped; what a killed
 //! process left is removed by the next one.
 //!
 //! A directory is locked as long as its owner lives, so a left-over is a
@@ -34,6 +34,8 @@ const HOSTS: &str = "/run/xdpfw-hosts";
 const NAMESPACES: &str = "/run/netns";
 /// Where xdpfw pins what it holds in the kernel, by inode of the namespace.
 const PINS: &str = "/run/xdpfw/bpf";
+/// Where xdpfw has the histories of policies, by name of the namespace.
+const HISTORIES: &str = "/var/lib/xdpfw/netns";
 /// How long killed processes may take to be gone.
 const END: Duration = Duration::from_secs(2);
 
@@ -108,6 +110,11 @@ impl Namespace {
     /// Where xdpfw's pins for this namespace are.
     pub(crate) fn pins(&self) -> PathBuf {
         Path::new(PINS).join(self.inode.to_string())
+    }
+
+    /// Where xdpfw has the history of this namespace's policies.
+    pub(crate) fn history(&self) -> PathBuf {
+        history(&self.name)
     }
 
     /// A command that runs in the namespace, and sees all mounts: `ip netns exec` would
@@ -197,6 +204,7 @@ impl Drop for Namespace {
 /// Removes a namespace and, last, the directory by which it would be found again.
 fn remove(name: &str) {
     let _ = capture(Command::new("ip").args(["netns", "delete", name]));
+    let _ = fs::remove_dir_all(history(name));
     let _ = fs::remove_dir_all(directory(name));
 }
 
@@ -220,6 +228,10 @@ fn remove_leftovers() -> Result<()> {
 
 fn directory(name: &str) -> PathBuf {
     Path::new(HOSTS).join(name)
+}
+
+fn history(name: &str) -> PathBuf {
+    Path::new(HISTORIES).join(name)
 }
 
 /// Opens a directory and locks it for as long as the result lives.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod edit;
+mod history;
 mod in_force;
 mod lockout;
 mod others;

@@ -11,12 +11,12 @@ use anyhow::Result;
 use super::{
     Context, Exit, Failure,
     confirming::{Confirming, wait},
-    edit::{Edit, describe},
+    edit::{Edit, current, describe},
     require_root, warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
-    engine::{Engine, PolicyFile},
+    engine::{Applied, Engine, PolicyFile},
     output::{Difference, Printer},
     policy::Policy,
     system::{Place, PlaceError, ephemeral_ports},
@@ -55,27 +55,38 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     require_root()?;
     // Before the lock is taken: a pipe may be read for as long as its writer likes.
     let text = Text::read(source, printer)?;
-    let mut edit = Edit::replace(|| policy(text, context), args.force)?;
+    let mut edit = Edit::replace(context, |_| policy(text, context), args.force)?;
     edit = edit.lasting(args.confirming.lasts);
     let applied = edit.commit(printer)?;
-    let policy = edit.file.policy();
+    let exit = report("", &applied, edit.file.policy(), printer)?;
+    match args.wait {
+        true => wait(&applied, printer),
+        false => Ok(exit),
+    }
+}
+
+/// Says what became of a policy that has replaced another one, behind `what` it is; and what its
+/// author may not have meant.
+pub(super) fn report(
+    what: &str,
+    applied: &Applied,
+    policy: &Policy,
+    printer: &mut Printer,
+) -> Result<Exit> {
     let rules = policy.rules.len();
     printer.line(&format!(
-        "default {}, {rules} rule{}   {}{}",
+        "{what}default {}, {rules} rule{}   {}{}",
         policy.default,
         if rules == 1 { "" } else { "s" },
         if applied.changed { "" } else { "already so, " },
-        describe(&applied)
+        describe(applied)
     ))?;
     if !applied.interfaces.is_empty() {
         compare_interfaces(policy, &applied.interfaces, printer);
     }
     warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
     warn_of_interfaces(policy, &policy.rules, printer);
-    match args.wait {
-        true => wait(&applied, printer),
-        false => Ok(Exit::Done),
-    }
+    Ok(Exit::Done)
 }
 
 /// The text of a policy that does not stand in the policy file, and where it comes from.
@@ -163,13 +174,7 @@ fn compare_interfaces(policy: &Policy, live: &[String], printer: &mut Printer) {
 fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let engine = Engine::shared()?;
-    let (base, name) = match engine.live() {
-        Some(live) => (live.generation.record().policy.clone(), "matching is live"),
-        None => (
-            context.policy_file()?.policy().clone(),
-            "the saved policy (nothing is up)",
-        ),
-    };
+    let (base, name) = current(&engine, context)?;
     drop(engine);
     let difference = Difference::between(&base, file.policy());
     if context.json() {

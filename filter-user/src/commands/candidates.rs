@@ -5,7 +5,7 @@ use std::{env, ffi::OsStr, path::PathBuf};
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, ValueCompleter};
 
-use super::context::default_policy;
+use super::context::{default_policy, own_history};
 use crate::{
     engine::PolicyFile,
     names::{protocols, services},
@@ -33,6 +33,8 @@ pub(super) enum Values {
     Id,
     /// The words of a rule, behind its action.
     Rule,
+    /// Numbers of the history.
+    Policies,
     /// Ids, or the words of a rule with its action.
     IdsOrRule,
 }
@@ -54,6 +56,7 @@ impl ValueCompleter for Values {
         let mut candidates = match self {
             Self::Interfaces => interfaces(),
             Self::Id => ids(),
+            Self::Policies => policies(),
             Self::Rule => words(item),
             Self::IdsOrRule if ACTIONS.into_iter().any(|action| is_said(action.as_str())) => {
                 words(item)
@@ -129,6 +132,20 @@ fn ids() -> Vec<CompletionCandidate> {
             let text = format!("{rule:.ITEMS$}");
             CompletionCandidate::new(rule.id.to_string())
                 .help(Some(visible(&text).into_owned().into()))
+        })
+        .collect()
+}
+
+/// The policies of the history, if this user may read it; the newest first.
+fn policies() -> Vec<CompletionCandidate> {
+    let history = own_history();
+    let numbers = history.numbers().unwrap_or_default();
+    let entries = numbers.into_iter().rev();
+    let entries = entries.filter_map(|number| history.read(number).ok());
+    entries
+        .map(|entry| {
+            let command = visible(&entry.change.command).into_owned();
+            CompletionCandidate::new(entry.number.to_string()).help(Some(command.into()))
         })
         .collect()
 }

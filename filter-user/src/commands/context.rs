@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, ColorChoice};
 
-use crate::{engine::PolicyFile, output::Verbosity, system::network_namespace_name};
+use crate::{
+    engine::{History, PolicyFile},
+    output::Verbosity,
+    system::network_namespace_name,
+};
 
 /// What holds for every command; in help, behind the command's own options.
 #[derive(Debug, Args)]
@@ -85,6 +89,11 @@ impl Context {
         &self.policy
     }
 
+    /// The history of the policies of this network namespace.
+    pub fn history(&self) -> History {
+        own_history()
+    }
+
     /// The whole command line: commands, options and their help.
     pub fn command_line(&self) -> clap::Command {
         (self.command_line)()
@@ -99,4 +108,9 @@ pub(super) fn default_policy() -> PathBuf {
         None => "/etc".into(),
     };
     etc.join("xdpfw/policy.toml")
+}
+
+/// The history of this network namespace: as with policies, one that has a name has its own.
+pub(super) fn own_history() -> History {
+    History::of(network_namespace_name().as_deref())
 }

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, Exit, Failure, confirming::warn_of_doubt, require_root};
+use super::{
+    Context, Exit, Failure, confirming::warn_of_doubt, recording::Recording, require_root,
+};
 use crate::{
     duration::Seconds,
-    engine::{Applied, Engine, Facts, PolicyFile, changed_facts},
+    engine::{Applied, Engine, Facts, History, PolicyFile, changed_facts},
     output::{Difference, Printer},
+    policy::Policy,
     text::clock_time,
 };
 
@@ -17,6 +20,9 @@ pub(super) struct Edit {
     pub(super) file: PolicyFile,
     /// Given up with the change: nobody waits for whoever reads what is printed of it.
     engine: Option<Engine>,
+    history: History,
+    /// The number that the policy has in the history, once it is there.
+    number: Option<u64>,
     force: bool,
     /// How long the change is in force, unless it is confirmed.
     lasts: Option<Seconds>,
@@ -31,7 +37,7 @@ impl Edit {
     /// whatever is in the file, so that must be what is in force already, unless `force`
     /// says otherwise.
     pub(super) fn begin(context: &Context, force: bool) -> Result<Self> {
-        let mut edit = Self::replace(|| context.policy_file(), force)?;
+        let mut edit = Self::replace(context, |_| context.policy_file(), force)?;
         edit.is_edit = true;
         if let Some(engine) = &edit.engine {
             edit.beyond = beyond(engine, &edit.file);
@@ -44,13 +50,19 @@ impl Edit {
 
     /// The same with another policy in place of the file's, which may be beyond
     /// reading.
-    pub(super) fn replace(read: impl FnOnce() -> Result<PolicyFile>, force: bool) -> Result<Self> {
+    pub(super) fn replace(
+        context: &Context,
+        read: impl FnOnce(&Engine) -> Result<PolicyFile>,
+        force: bool,
+    ) -> Result<Self> {
         require_root()?;
         let engine = Engine::exclusive()?;
         engine.refuse_while_temporary()?;
         Ok(Self {
-            file: read()?,
+            file: read(&engine)?,
             engine: Some(engine),
+            history: context.history(),
+            number: None,
             force,
             lasts: None,
             is_edit: false,
@@ -77,10 +89,13 @@ impl Edit {
             (Facts::Followed | Facts::Renewed, Some(live)) => changed_facts(live)?,
             _ => Vec::new(),
         };
+        let recording = Recording::begin(self.history.clone(), &engine, &self.file);
         let change = engine.change(&self.file).facts(facts).lasting(self.lasts);
         let applied = change.guarded(!self.force).commit()?;
+        let recorded = recording.end(&engine, &self.file, &applied);
         drop(engine);
         printer.change_is_made();
+        self.number = recorded.report(printer);
         if let Some(summary) = &applied.summary {
             printer.detail(|| summary.clone());
         }
@@ -97,6 +112,22 @@ impl Edit {
         warn_of_doubt(&applied, printer);
         Ok(applied)
     }
+
+    /// The number of the policy in the history, once it is there.
+    pub(super) const fn number(&self) -> Option<u64> {
+        self.number
+    }
+}
+
+/// The policy in force, or the saved one while nothing is up; and what it is called.
+pub(super) fn current(engine: &Engine, context: &Context) -> Result<(Policy, &'static str)> {
+    Ok(match engine.live() {
+        Some(live) => (live.generation.record().policy.clone(), "what is live"),
+        None => (
+            context.policy_file()?.policy().clone(),
+            "the saved policy (nothing is up)",
+        ),
+    })
 }
 
 /// What a policy file changes in what is in force; `None` if nothing, or nothing is up.

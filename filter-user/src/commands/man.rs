@@ -24,6 +24,9 @@ xdpfw stats \-\-watch
 The policy, unless \-\-policy or XDPFW_POLICY names another file. Root alone may write it,
 and the directories on its way.
 .TP
+/var/lib/xdpfw
+The last 50 policies, which root alone may read.
+.TP
 /run/xdpfw
 The lock, and the filter's state in the kernel.
 .SH "EXIT STATUS"

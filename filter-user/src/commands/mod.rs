@@ -14,10 +14,12 @@ mod edit;
 mod exit;
 pub mod flows;
 mod foreign;
+pub mod history;
 pub mod list;
 pub mod man;
 mod matching;
 pub mod panic;
+mod recording;
 pub mod rollback;
 pub mod rule;
 pub mod stats;
@@ -93,9 +95,16 @@ pub enum Command {
         after_help = "Examples:\n  xdpfw confirm              # after xdpfw apply new-policy.toml --confirm 60s"
     )]
     Confirm(confirm::Args),
-    /// Take back the change that is pending
-    #[command(after_help = "Examples:\n  xdpfw rollback")]
+    /// Take back the change that is pending, or put an earlier policy in force again
+    #[command(
+        after_help = "Examples:\n  xdpfw rollback            # undo the last change; once more, and it is back\n  xdpfw rollback 12 --dry-run\n  xdpfw rollback 12"
+    )]
     Rollback(rollback::Args),
+    /// Show the last policies: when, who, what changed
+    #[command(
+        after_help = "Examples:\n  xdpfw history\n  xdpfw history --diff 12      # what has changed since\n  xdpfw history --diff 12 15\n  xdpfw --json history"
+    )]
+    History(history::Args),
     /// Let everything pass for a while
     #[command(after_help = "Examples:\n  xdpfw bypass --for 5m\n  xdpfw bypass --off")]
     Bypass(bypass::Args),
@@ -141,6 +150,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Apply(args) => apply::run(&args, context, printer),
         Command::Confirm(args) => confirm::run(&args, context, printer),
         Command::Rollback(args) => rollback::run(&args, context, printer),
+        Command::History(args) => history::run(&args, context, printer),
         Command::Bypass(args) => bypass::run(&args, context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Trace(args) => trace::run(&args, context, printer),

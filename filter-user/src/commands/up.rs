@@ -8,6 +8,7 @@ use super::{
     candidates::Values,
     confirming::{Confirming, note_deadline, warn_of_doubt},
     edit::{beyond, refusal_of_more, refuse_other_file, report_more},
+    recording::Recording,
     require_root, warn, warn_of_interfaces,
 };
 use crate::{
@@ -88,11 +89,14 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         true => Facts::Renewed,
         false => Facts::Followed,
     };
+    let recording = Recording::begin(context.history(), &engine, &file);
     let change = engine.change(&file).join(join).facts(facts);
     let change = change.guarded(!args.force).lasting(args.confirming.lasts);
     let applied = change.commit()?;
+    let recorded = recording.end(&engine, &file, &applied);
     drop(engine);
     printer.change_is_made();
+    recorded.report(printer);
 
     // Everything is done before anything is printed.
     warn_of_doubt(&applied, printer);

@@ -6,6 +6,7 @@ mod egress;
 mod environment;
 mod error;
 mod guard;
+mod history;
 mod join;
 mod sampling;
 mod seed;
@@ -27,6 +28,7 @@ pub use self::{
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},
     error::Error,
+    history::{Change, Entry, History, HistoryError},
     join::{Join, Joined, ModeWish},
     sampling::{Rates, Sample},
     settle::Ended,

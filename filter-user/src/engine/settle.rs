@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::{Engine, egress::detach_unwanted, whole_file::Prepared};
+use super::{Engine, egress::detach_unwanted, source::MODE, whole_file::Prepared};
 use crate::{
     datapath::{Generation, Purpose},
     system::Place,
@@ -127,7 +127,7 @@ impl Late {
             );
             return Ok(Some(Self { prepared: None }));
         }
-        let prepared = Prepared::write(place, text)
+        let prepared = Prepared::write(place, text, MODE)
             .with_context(|| format!("cannot save {}", unsaved.path.display()))?;
         Ok(Some(Self {
             prepared: Some(prepared),

@@ -15,6 +15,9 @@ use crate::{
     system::{Place, PlaceError},
 };
 
+/// Who may read a new policy file: root, and its group.
+pub(super) const MODE: u32 = 0o640;
+
 /// A policy, and the place that has to remember it once it is in force.
 pub trait PolicySource {
     /// The policy.
@@ -96,6 +99,8 @@ pub struct PolicyFile {
     origin: PathBuf,
     /// What the file holds, or `None` where there is none.
     saved: Option<Vec<u8>>,
+    /// The policy in that; `None` if it is none.
+    saved_policy: Option<Policy>,
     document: PolicyDocument,
 }
 
@@ -135,6 +140,16 @@ impl PolicyFile {
         Self::at(path, origin, Some(text))
     }
 
+    /// What the file holds; `None` where there is none.
+    pub fn saved(&self) -> Option<&[u8]> {
+        self.saved.as_deref()
+    }
+
+    /// The policy in what the file holds; `None` where there is none.
+    pub const fn saved_policy(&self) -> Option<&Policy> {
+        self.saved_policy.as_ref()
+    }
+
     /// Whether there is a file.
     pub const fn exists(&self) -> bool {
         self.saved.is_some()
@@ -143,6 +158,7 @@ impl PolicyFile {
     fn at(path: &Path, origin: &str, text: Option<Vec<u8>>) -> Result<Self, FileError> {
         let place = Place::find(path)?;
         let saved = place.read()?;
+        let is_other = text.is_some();
         let text = text
             .or_else(|| saved.clone())
             .unwrap_or_else(|| PolicyDocument::empty().into_bytes());
@@ -150,10 +166,17 @@ impl PolicyFile {
             origin: origin.to_owned(),
             mistake,
         })?;
+        let saved_policy = match &saved {
+            Some(saved) if is_other => PolicyDocument::parse(saved.clone())
+                .ok()
+                .map(|document| document.policy().clone()),
+            saved => saved.is_some().then(|| document.policy().clone()),
+        };
         Ok(Self {
             path: path.to_owned(),
             origin: place.path(),
             saved,
+            saved_policy,
             document,
         })
     }
@@ -172,7 +195,7 @@ impl PolicyFile {
     fn restore(&self) -> Result<()> {
         let place = Place::find(&self.path)?;
         match &self.saved {
-            Some(contents) => whole_file::write(place, contents)?,
+            Some(contents) => whole_file::write(place, contents, MODE)?,
             None => whole_file::remove(place)?,
         }
         Ok(())
@@ -226,7 +249,7 @@ impl PolicySource for PolicyFile {
             let text = self.check()?.into_owned();
             Ok(Saving {
                 file: self,
-                prepared: Prepared::write(Place::find(&self.path)?, text.as_bytes())?,
+                prepared: Prepared::write(Place::find(&self.path)?, text.as_bytes(), MODE)?,
                 text,
             })
         };

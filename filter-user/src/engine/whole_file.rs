@@ -17,8 +17,6 @@ use rustix::{
 
 use crate::system::Place;
 
-/// Who may read a new policy: root, and its group.
-const MODE: u32 = 0o640;
 /// Who may write any: its owner.
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 
@@ -30,11 +28,12 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Writes it to the disk.
+    /// Writes it to the disk. `mode` is for a new one: an old one keeps its owner, and who may
+    /// read it.
     ///
     /// It has one name, which the lock keeps to one command: what a killed command left is
     /// replaced by the next.
-    pub(super) fn write(place: Place, contents: &[u8]) -> io::Result<Self> {
+    pub(super) fn write(place: Place, contents: &[u8], mode: u32) -> io::Result<Self> {
         let (name, old) = (place.name().to_owned(), place.stat());
         let mut temporary = OsString::from(".");
         temporary.push(&name);
@@ -44,7 +43,13 @@ impl Prepared {
             name,
             temporary,
         };
-        write_new(&prepared.directory, &prepared.temporary, contents, old)?;
+        write_new(
+            &prepared.directory,
+            &prepared.temporary,
+            contents,
+            old,
+            mode,
+        )?;
         Ok(prepared)
     }
 
@@ -69,8 +74,8 @@ impl Drop for Prepared {
 }
 
 /// Replaces a file at once.
-pub(super) fn write(place: Place, contents: &[u8]) -> io::Result<()> {
-    Prepared::write(place, contents)?.replace()
+pub(super) fn write(place: Place, contents: &[u8], mode: u32) -> io::Result<()> {
+    Prepared::write(place, contents, mode)?.replace()
 }
 
 /// Removes a file.
@@ -85,6 +90,7 @@ fn write_new(
     name: &OsStr,
     contents: &[u8],
     old: Option<Stat>,
+    mode: u32,
 ) -> io::Result<()> {
     match unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
@@ -99,7 +105,7 @@ fn write_new(
             fchown(&file, Some(old.st_uid), Some(old.st_gid))?;
             old.st_mode & 0o777 & !WRITTEN_BY_OTHERS
         }
-        None => MODE,
+        None => mode,
     };
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(contents)?;

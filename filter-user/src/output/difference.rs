@@ -13,6 +13,9 @@ use crate::{
     text::{sentence_list, thousands},
 };
 
+/// Most differences in part of a line.
+const SHORT: usize = 3;
+
 /// How one policy differs from another.
 #[derive(Debug, Serialize)]
 pub struct Difference {
@@ -105,16 +108,37 @@ impl Difference {
         }
     }
 
-    /// It in part of a line: `+ r4  allow tcp 22, - r2  deny any and 3 more`.
+    /// It in part of a line: `+ r4 allow tcp 22, - r2 deny any and 3 more`.
     pub fn in_short(&self) -> String {
+        sentence_list(&self.short_lines(), SHORT)
+    }
+
+    fn short_lines(&self) -> Vec<String> {
         let lines = self.to_string();
-        let lines: Vec<String> = lines.lines().map(|line| line.replace("  ", " ")).collect();
-        sentence_list(&lines, 3)
+        lines.lines().map(|line| line.replace("  ", " ")).collect()
     }
 
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
         !self.differs
+    }
+}
+
+/// What `next` changes in `base`, in part of a line, and which interfaces it names besides or no
+/// more: `+ interface eth1`.
+pub fn summary(base: &Policy, next: &Policy) -> String {
+    let only = |sign: char, some: &Policy, others: &Policy| -> Vec<String> {
+        let names = some.interfaces.iter();
+        names
+            .filter(|name| !others.interfaces.contains(name))
+            .map(|name| format!("{sign} interface {name}"))
+            .collect()
+    };
+    let interfaces = [only('-', base, next), only('+', next, base)].concat();
+    let difference = Difference::between(base, next).short_lines();
+    match [interfaces, difference].concat().as_slice() {
+        [] => "nothing but its text".to_owned(),
+        lines => sentence_list(lines, SHORT),
     }
 }
 

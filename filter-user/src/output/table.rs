@@ -66,6 +66,13 @@ fn table_within(width: Option<u16>, heads: &[&str], right: &[usize]) -> Table {
 }
 
 impl Table {
+    /// Never breaks the cells of a column.
+    pub(super) fn keep_whole(&mut self, index: usize) {
+        if let Some(column) = self.table.column_mut(index) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+
     /// Adds a row, a cell for each column.
     pub(super) fn add_row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
         let cells = cells.into_iter().map(Into::into);

@@ -103,6 +103,28 @@ impl PolicyDocument {
         Ok(document)
     }
 
+    /// The text of a policy that has none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn of(policy: &Policy) -> Result<Self, EditError> {
+        let bare = Policy {
+            rules: Vec::new(),
+            ..policy.clone()
+        };
+        let head = toml_edit::ser::to_document(&PolicyText::from(&bare))?;
+        let mut document = Self {
+            text: head.to_string(),
+            edited: Some(head),
+            policy: bare,
+        };
+        for rule in &policy.rules {
+            document.add(rule.clone(), None)?;
+        }
+        Ok(document)
+    }
+
     /// The policy in it.
     pub const fn policy(&self) -> &Policy {
         &self.policy

@@ -1,8 +1,9 @@
 //! Reads from `/proc`: ephemeral ports, namespaces, sockets, the SSH session that the command
-//! runs in; and asks other packet filters which ports they publish.
+//! runs in, who runs it; and asks other packet filters which ports they publish.
 
 mod forwarding;
 mod listing;
+mod operator;
 mod place;
 mod published;
 mod sockets;
@@ -21,6 +22,7 @@ use procfs::process::Process;
 
 pub use self::{
     forwarding::{Forwarding, forwarding},
+    operator::{Operator, UNKNOWN},
     place::{Fault, Place, PlaceError, directory},
     published::published_ports,
     sockets::{Socket, SocketState, sockets},

@@ -149,6 +149,11 @@ fn is_ssh_server(process: &Process) -> bool {
 }
 
 impl SshSession {
+    /// The session that this command runs in, as sshd says, be its connection open or not.
+    pub(super) fn of_this_command() -> Option<Self> {
+        Self::parse(&of_this_command()?)
+    }
+
     /// Whether its connection is open.
     fn is_open(&self, sockets: &[Socket]) -> bool {
         sockets.iter().any(|socket| {
