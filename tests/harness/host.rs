@@ -248,6 +248,8 @@ mod tests {
         let host = Host::new()?;
         let (name, directory) = (host.name().to_owned(), host.directory());
         let namespace = Path::new("/run/netns").join(&name);
+        let history = host.history();
+        fs::create_dir_all(&history)?;
         assert!(namespace.exists() && directory.exists());
         assert!(host.run("ip", ["-br", "link"])?.contains("lo "));
 
@@ -256,7 +258,7 @@ mod tests {
         // Its guard never runs: the host itself must end it.
         std::mem::forget(process);
         drop(host);
-        assert!(!namespace.exists() && !directory.exists());
+        assert!(!namespace.exists() && !directory.exists() && !history.exists());
         // Ended; whether reaped is another question.
         assert!(fs::metadata(proc.join("ns/net")).is_err());
         Ok(())

@@ -13,6 +13,11 @@ use serde_json::Value;
 
 use crate::Process;
 
+/// Begins a script in a system of its own. The network namespace of its init has no name there, so
+/// the history would be that of the machine.
+const OWN_HISTORY: &str = "mkdir -p /var/lib/xdpfw \\
+    && mount -t tmpfs -o mode=0700 history /var/lib/xdpfw || exit 89";
+
 /// A call of xdpfw on a host, with that host's policy file.
 #[derive(Debug)]
 pub struct Xdpfw {
@@ -71,11 +76,12 @@ impl Xdpfw {
     }
 
     /// The same call, made by a shell script that is the init of a system of its own: with
-    /// its own mounts and processes, in the same network namespace. In the script, it is
-    /// `"$@"`.
+    /// its own mounts, processes and history, in the same network namespace. In the script, it
+    /// is `"$@"`.
     pub fn in_private_system(self, script: &str) -> Self {
         let system = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"];
-        self.under(system.iter().chain(&["sh", "-c", script, "sh"]))
+        let script = format!("{OWN_HISTORY}\n{script}");
+        self.under(system.iter().chain(&["sh", "-c", &script, "sh"]))
     }
 
     /// The same call, made by another program: one that has these words and then the call.
