@@ -390,7 +390,7 @@ proptest! {
     }
 
     #[test]
-    fn the_record_of_a_policy_reads_back(
+    fn a_policy_is_written_so_that_it_reads_back(
         rules in prop::collection::vec(
             (any::<bool>(), prop::sample::select(vec![
                 "tcp 80", "udp any --remote-port 53,high", "icmp ping", "icmp6 133-137", "proto esp", "ping",
@@ -404,10 +404,20 @@ proptest! {
                 matches: parse(line).unwrap(),
                 comment: (id % 2 == 0).then(|| format!("number {id}")),
             }).collect(),
+            interfaces: vec!["eth0".to_owned(), "wg0".to_owned()],
+            answers_from: vec!["eth1".to_owned()],
+            flows: FlowSizes { tcp: 1 << 12, other: 1 << 13 },
             ..Policy::default()
         };
         let json = serde_json::to_string(&PolicyText::from(&policy)).unwrap();
         let text: PolicyText = serde_json::from_str(&json).unwrap();
-        prop_assert_eq!(text.read(), Ok(policy));
+        prop_assert_eq!(&text.read().unwrap(), &policy);
+
+        // As a file, too.
+        let document = PolicyDocument::of(&policy).unwrap();
+        prop_assert_eq!(document.policy(), &policy);
+        let contents = document.contents().into_owned();
+        let read = PolicyDocument::parse(contents.clone().into_bytes()).unwrap();
+        prop_assert_eq!(read.policy(), &policy, "{}", contents);
     }
 }
