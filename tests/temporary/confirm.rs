@@ -26,6 +26,11 @@ fn what_is_confirmed_stays_and_is_saved_then() -> Result<()> {
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert_eq!(ground.open(), [NEXT]);
     assert_eq!(ground.warning(), None);
+    // It is in the history now, with who made it.
+    let history = host.xdpfw(["history"]).json();
+    let newest = &history["history"][0];
+    assert_eq!(newest["command"], "apply - --confirm 2s");
+    assert_eq!(newest["in_force"], true);
     // An edit goes on from there.
     host.xdpfw(["allow", "udp", &OPEN.to_string()]).ok();
     assert_eq!(ground.open(), [OPEN, NEXT]);
@@ -113,11 +118,15 @@ fn it_may_be_too_late_to_confirm() -> Result<()> {
         "{said}"
     );
     assert_is_one_error(&host.xdpfw(["confirm"]).fails(1), "no change is pending");
-    assert_is_one_error(&host.xdpfw(["rollback"]).fails(1), "no change is pending");
+    // Whoever means to take it back does not undo another one.
+    ground.apply("1s");
+    ground.wait_until_open(&[OPEN])?;
+    let before = ground.saved()?;
+    let said = host.xdpfw(["rollback"]).fails(7);
+    assert!(said.contains("error: too late: "), "{said}");
+    assert_eq!(ground.saved()?, before);
     host.xdpfw(["down"]).ok();
-    for command in ["confirm", "rollback"] {
-        assert_is_one_error(&host.xdpfw([command]).fails(1), "not up");
-    }
+    assert_is_one_error(&host.xdpfw(["confirm"]).fails(1), "not up");
     let said = host
         .xdpfw(["allow", "tcp", "22", "--confirm", "1m"])
         .fails(2);

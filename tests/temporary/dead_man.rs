@@ -55,7 +55,7 @@ fn goes_back(ground: &Ground) -> Result<()> {
     let output = host.xdpfw(["list"]).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("went back: the change was not confirmed by "),
+        said.contains("went back: `apply ") && said.contains("` was not confirmed by "),
         "{said}"
     );
     let hits = host.xdpfw(["list"]).json()["rules"][0]["packets"].as_u64();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, require_root};
+use super::{Context, Exit, recording::Recorded, require_root};
 use crate::{engine::Engine, output::Printer};
 
 /// Arguments of `confirm`.
@@ -14,12 +14,15 @@ pub struct Args {}
 /// # Errors
 ///
 /// None is pending, it went back already, or it cannot be saved.
-pub fn run(_args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
+pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let mut engine = Engine::exclusive()?;
     let confirmed = engine.confirm()?;
+    let history = context.history();
+    let recorded = Recorded::confirmed(&history, &engine, confirmed.record());
     drop(engine);
     printer.change_is_made();
+    recorded.report(printer);
     let record = confirmed.record();
     let file = record.origin.as_deref();
     let saved = file.map_or_else(String::new, |file| format!(", saved to {}", file.display()));

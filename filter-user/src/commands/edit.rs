@@ -90,7 +90,8 @@ impl Edit {
             _ => Vec::new(),
         };
         let recording = Recording::begin(self.history.clone(), &engine, &self.file);
-        let change = engine.change(&self.file).facts(facts).lasting(self.lasts);
+        let change = engine.change(&self.file).by(recording.change());
+        let change = change.facts(facts).lasting(self.lasts);
         let applied = change.guarded(!self.force).commit()?;
         let recorded = recording.end(&engine, &self.file, &applied);
         drop(engine);

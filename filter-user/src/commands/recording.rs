@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::{
+    datapath::Record,
     engine::{Applied, Change, Engine, History, PolicyFile},
     output::{Printer, summary},
     policy::Policy,
@@ -36,10 +37,16 @@ impl Recording {
         }
     }
 
+    /// Who changes what.
+    pub(super) fn change(&self) -> Change {
+        self.change.clone()
+    }
+
     /// Puts the policy into the history, once the change is made and before the lock is given
     /// up.
     pub(super) fn end(self, engine: &Engine, file: &PolicyFile, applied: &Applied) -> Recorded {
-        match applied.changed {
+        // What is to be confirmed is recorded then.
+        match applied.changed && applied.deadline.is_none() {
             true => Recorded(Some(engine.record(&self.history, file, self.change))),
             false => Recorded(None),
         }
@@ -52,6 +59,17 @@ impl Recording {
 pub(super) struct Recorded(Option<Result<u64>>);
 
 impl Recorded {
+    /// Puts a change into the history that was confirmed just now.
+    pub(super) fn confirmed(history: &History, engine: &Engine, record: &Record) -> Self {
+        let (Some(path), Some(change)) = (&record.origin, &record.change) else {
+            return Self(None);
+        };
+        let recorded = PolicyFile::open(path)
+            .map_err(Into::into)
+            .and_then(|file| engine.record(history, &file, change.clone()));
+        Self(Some(recorded))
+    }
+
     /// Warns if the policy is not in the history; the number if it is.
     pub(super) fn report(self, printer: &mut Printer) -> Option<u64> {
         match self.0? {

@@ -70,6 +70,8 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
 fn take_back(printer: &mut Printer) -> Result<bool> {
     let mut engine = Engine::exclusive()?;
     if engine.live().is_none_or(|live| live.pending().is_none()) {
+        // Whoever means a change that has just gone back means no other one.
+        engine.refuse_if_gone_back()?;
         return Ok(false);
     }
     engine.take_back()?;

@@ -90,7 +90,8 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         false => Facts::Followed,
     };
     let recording = Recording::begin(context.history(), &engine, &file);
-    let change = engine.change(&file).join(join).facts(facts);
+    let change = engine.change(&file).by(recording.change());
+    let change = change.join(join).facts(facts);
     let change = change.guarded(!args.force).lasting(args.confirming.lasts);
     let applied = change.commit()?;
     let recorded = recording.end(&engine, &file, &applied);

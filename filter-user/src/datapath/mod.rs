@@ -62,7 +62,7 @@ pub use self::{
     object::Probe,
     older::Older,
     probe::PacketProbe,
-    record::{Purpose, Record},
+    record::{Change, Purpose, Record},
     store::{Candidate, Live, Store},
     strays::Stray,
     trace::{Events, follow_diagnostics},

@@ -45,6 +45,23 @@ pub struct Record {
     pub behind: Option<u64>,
     /// Numbers of the interfaces that are filtered only until then.
     pub joined: Vec<u32>,
+    /// The change that made it; `None` if it made no other policy.
+    pub change: Option<Change>,
+}
+
+/// What is known of a change of the policy. It is made before the change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// When the change began.
+    pub at: Timestamp,
+    /// Who made it: see [`Operator::user`](crate::system::Operator::user).
+    pub user: String,
+    /// From where: see [`Operator::from`](crate::system::Operator::from).
+    pub from: String,
+    /// The command, without the program's name, as a shell takes it.
+    pub command: String,
+    /// What it changed, in part of a line.
+    pub summary: String,
 }
 
 /// What a generation is for.
@@ -88,6 +105,8 @@ struct Written {
     behind: Option<u64>,
     #[serde(default)]
     joined: Vec<u32>,
+    #[serde(default)]
+    change: Option<Change>,
 }
 
 impl Record {
@@ -115,6 +134,7 @@ impl Record {
             purpose: self.purpose,
             behind: self.behind,
             joined: self.joined.clone(),
+            change: self.change.clone(),
         };
         pin_json(&written, path)
     }
@@ -148,6 +168,7 @@ impl Record {
             purpose: written.purpose,
             behind: written.behind,
             joined: written.joined,
+            change: written.change,
         })
     }
 }

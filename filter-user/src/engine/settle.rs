@@ -20,6 +20,8 @@ pub struct Ended {
     pub purpose: Purpose,
     /// When it ended.
     pub at: Timestamp,
+    /// The command that made it, if it is known.
+    pub command: Option<String>,
 }
 
 impl Engine {
@@ -79,7 +81,10 @@ impl Engine {
 
 impl Ended {
     fn of(generation: &Generation) -> Self {
+        let change = generation.record().change.as_ref();
         Self {
+            // It is shown in a line.
+            command: change.map(|change| change.command.replace(['\n', '\r'], " ")),
             purpose: generation.purpose(),
             at: generation
                 .deadline()
@@ -90,13 +95,16 @@ impl Ended {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.purpose {
-            Purpose::Policy => "went back: the change was not confirmed by",
-            Purpose::Bypass => "the bypass ended at",
-            Purpose::Panic => "the panic ended at",
-            Purpose::Nothing => "not filtered any more since",
-        };
-        write!(f, "{what} {}", clock_time(self.at))
+        match (self.purpose, &self.command) {
+            (Purpose::Policy, Some(command)) => {
+                write!(f, "went back: `{command}` was not confirmed by")
+            }
+            (Purpose::Policy, None) => f.write_str("went back: the change was not confirmed by"),
+            (Purpose::Bypass, _) => f.write_str("the bypass ended at"),
+            (Purpose::Panic, _) => f.write_str("the panic ended at"),
+            (Purpose::Nothing, _) => f.write_str("not filtered any more since"),
+        }?;
+        write!(f, " {}", clock_time(self.at))
     }
 }
 

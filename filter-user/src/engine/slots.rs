@@ -97,6 +97,7 @@ mod tests {
             purpose: Purpose::Policy,
             behind: None,
             joined: Vec::new(),
+            change: None,
         }
     }
 

@@ -91,11 +91,22 @@ impl Engine {
     }
 
     fn nothing_pending(&self) -> Error {
+        match self.refuse_if_gone_back() {
+            Err(error) => error,
+            Ok(()) => Error::NothingPending,
+        }
+    }
+
+    /// Refuses if a change went back since the last command.
+    ///
+    /// # Errors
+    ///
+    /// One did.
+    pub fn refuse_if_gone_back(&self) -> Result<(), Error> {
         let mut ended = self.ended.iter();
-        let change = ended.find(|ended| ended.purpose == Purpose::Policy);
-        match change {
-            Some(ended) => Error::WentBack { at: ended.at },
-            None => Error::NothingPending,
+        match ended.find(|ended| ended.purpose == Purpose::Policy) {
+            Some(ended) => Err(Error::WentBack { at: ended.at }),
+            None => Ok(()),
         }
     }
 

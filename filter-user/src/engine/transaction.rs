@@ -23,7 +23,8 @@ use super::{
 use crate::{
     compiler,
     datapath::{
-        Candidate, Deadline, FlowMaps, Generation, Probe, Purpose, Record, Store, Term, wants_frags,
+        Candidate, Change, Deadline, FlowMaps, Generation, Probe, Purpose, Record, Store, Term,
+        wants_frags,
     },
     duration::Seconds,
     policy::Policy,
@@ -52,6 +53,7 @@ pub struct Transaction<'a> {
     facts: Facts,
     lasts: Option<Seconds>,
     purpose: Purpose,
+    change: Option<Change>,
 }
 
 /// What a change has done.
@@ -87,6 +89,7 @@ impl<'a> Transaction<'a> {
             facts: Facts::Followed,
             lasts: None,
             purpose: Purpose::Policy,
+            change: None,
         }
     }
 
@@ -120,6 +123,12 @@ impl<'a> Transaction<'a> {
     /// that, too.
     pub fn lasting(self, lasts: Option<Seconds>) -> Self {
         Self { lasts, ..self }
+    }
+
+    /// Says who changes what, for the history.
+    pub fn by(self, change: Change) -> Self {
+        let change = Some(change);
+        Self { change, ..self }
     }
 
     /// Says what the generation is for.
@@ -426,6 +435,7 @@ impl<'a> Transaction<'a> {
             purpose: self.purpose,
             behind: term.map(|term| term.behind.record().generation),
             joined: joined.to_vec(),
+            change: self.change.clone(),
             ..self.record(store, in_force, sharing)?
         };
         store.build(record, &tables, in_force, sharing, term)
@@ -471,6 +481,7 @@ impl<'a> Transaction<'a> {
             purpose: self.purpose,
             behind: None,
             joined: Vec::new(),
+            change: None,
         })
     }
 }

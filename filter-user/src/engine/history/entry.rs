@@ -2,9 +2,9 @@
 //! first line is a comment that says it.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::{
+    datapath::Change,
     policy::{ParseError, PolicyDocument},
     system::{Operator, UNKNOWN},
 };
@@ -13,21 +13,6 @@ use crate::{
 const HEAD: &str = "# xdpfw.history/1 ";
 /// Most characters that are kept of what an operator typed.
 const LONGEST: usize = 1000;
-
-/// What is known of a change of the policy. It is made before the change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// When the change began.
-    pub at: Timestamp,
-    /// Who made it: see [`Operator::user`].
-    pub user: String,
-    /// From where: see [`Operator::from`].
-    pub from: String,
-    /// The command, without the program's name, as a shell takes it.
-    pub command: String,
-    /// What it changed, in part of a line.
-    pub summary: String,
-}
 
 /// A policy of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]

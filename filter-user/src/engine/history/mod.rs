@@ -17,8 +17,9 @@ use rustix::{
     io::Errno,
 };
 
-pub use self::entry::{Change, Entry};
+pub use self::entry::Entry;
 use super::whole_file;
+pub use crate::datapath::Change;
 use crate::system::{Place, PlaceError, directory};
 
 /// Where the histories of all network namespaces are.
