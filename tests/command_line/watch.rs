@@ -53,6 +53,21 @@ fn watched_stats_are_an_object_a_line_until_interrupted() -> Result<()> {
 }
 
 #[test]
+fn rates_have_their_colour() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    assert!(is_dropped(&lab, 23)?);
+    for (color, colourful) in [("always", true), ("auto", false), ("never", false)] {
+        let said = host.xdpfw(["--color", color, "stats"]).ok();
+        let row = said.lines().nth(1).context("no row")?;
+        assert_eq!(row.contains("\x1b["), colourful, "{color}: {row:?}");
+        assert!(row.contains("23/tcp"), "{row:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_interrupt_is_never_missed() -> Result<()> {
     let lab = Lab::new()?;
     lab.host.xdpfw(["up", "eth0"]).ok();

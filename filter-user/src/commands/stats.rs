@@ -91,7 +91,7 @@ fn print(stats: &Stats, json: bool, printer: &mut Printer) -> Result<()> {
     if json {
         printer.json(stats)
     } else {
-        printer.verdicts(&stats.to_string())
+        printer.rates(&stats.to_string())
     }
 }
 

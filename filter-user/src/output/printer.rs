@@ -45,6 +45,7 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const PASSES: Style = AnsiColor::Green.on_default();
 const DROPS: Style = AnsiColor::Red.on_default();
+const NOTHING: Style = Style::new().dimmed();
 
 /// Prints the warnings of code that has no printer, which logs them.
 struct Warnings {
@@ -161,6 +162,20 @@ impl Printer {
     ///
     /// Stdout is closed.
     pub fn verdicts(&mut self, text: &str) -> Result<()> {
+        self.in_colors(text, verdict_in_color)
+    }
+
+    /// Prints a table whose first column says how many packets are dropped in a second, in the
+    /// colour of that.
+    ///
+    /// # Errors
+    ///
+    /// Stdout is closed.
+    pub fn rates(&mut self, text: &str) -> Result<()> {
+        self.in_colors(text, rate_in_color)
+    }
+
+    fn in_colors(&mut self, text: &str, in_color: fn(&str) -> Cow<'_, str>) -> Result<()> {
         if let Some(lines) = &mut self.frame {
             *lines += text.lines().count();
         }
@@ -247,7 +262,7 @@ impl Printer {
 
 /// A line with its verdict in colour: the first word that is one. Behind it may be what others
 /// wrote, such as a comment.
-fn in_color(line: &str) -> Cow<'_, str> {
+fn verdict_in_color(line: &str) -> Cow<'_, str> {
     let mut start = 0;
     for word in line.split(' ') {
         let bare = word.trim_end_matches(',');
@@ -263,6 +278,22 @@ fn in_color(line: &str) -> Cow<'_, str> {
         start += word.len() + 1;
     }
     line.into()
+}
+
+/// A row of a table with the number in its first column in colour: what is zero is dim. Other
+/// lines stay as they are.
+fn rate_in_color(line: &str) -> Cow<'_, str> {
+    let cell = line.trim_start();
+    let Some((number, others)) = cell.split_once("  ") else {
+        return line.into();
+    };
+    let is_number = |c: char| c.is_ascii_digit() || c == ',';
+    if number.is_empty() || !number.chars().all(is_number) {
+        return line.into();
+    }
+    let style = if number == "0" { NOTHING } else { DROPS };
+    let before = &line[..line.len() - cell.len()];
+    format!("{before}{style}{number}{style:#}  {others}").into()
 }
 
 #[cfg(test)]
@@ -287,7 +318,24 @@ mod tests {
             ("pass     total  3", "\x1b[32mpass\x1b[0m     total  3"),
             ("interface  mode", "interface  mode"),
         ] {
-            assert_eq!(in_color(line), expected);
+            assert_eq!(verdict_in_color(line), expected);
+        }
+    }
+    #[test]
+    fn a_rate_has_its_colour() {
+        for (line, expected) in [
+            (
+                " 1,204  9,120  23/tcp telnet  well-known",
+                " \x1b[31m1,204\x1b[0m  9,120  23/tcp telnet  well-known",
+            ),
+            ("     0  3  80/tcp", "     \x1b[2m0\x1b[0m  3  80/tcp"),
+            ("drops/s  drops  port", "drops/s  drops  port"),
+            (
+                "3 packets dropped, 0 passed at",
+                "3 packets dropped, 0 passed at",
+            ),
+        ] {
+            assert_eq!(rate_in_color(line), expected);
         }
     }
 }
