@@ -285,9 +285,17 @@ fn an_interface_that_moved_away_stays_filtered_until_down() -> Result<()> {
     assert_is_one_error(&host.xdpfw(["up", "eth0"]).fails(5), "no interface `eth0`");
     assert_eq!(xdp(&elsewhere, "eth0")?, before);
 
-    host.xdpfw(["down"]).ok();
+    let one = "1 interface that is in another network namespace now: detached\n";
+    assert_eq!(host.xdpfw(["down"]).ok(), format!("eth1: detached\n{one}"));
     assert_eq!(xdp(&elsewhere, "eth0")?, None);
-    assert_nothing_is_left(host, &["eth1"])
+    assert_nothing_is_left(host, &["eth1"])?;
+
+    // Where it was the only one, too.
+    host.xdpfw(["up", "eth1"]).ok();
+    host.run("ip", ["link", "set", "eth1", "netns", elsewhere.name()])?;
+    assert_eq!(host.xdpfw(["down"]).ok(), one);
+    assert_eq!(xdp(&elsewhere, "eth1")?, None);
+    assert_nothing_is_left(host, &[])
 }
 
 #[test]

@@ -206,6 +206,49 @@ fn the_filter_of_a_newer_version_stays_in_force() -> Result<()> {
     assert_nothing_is_left(host, &INTERFACES)
 }
 
+/// Of interfaces that are gone, or of a namespace that had the number of this one.
+#[test]
+fn what_another_version_left_on_no_interface_is_swept() -> Result<()> {
+    for words in [&["down"][..], &["up", "eth1"]] {
+        let lab = Lab::with_links(2)?;
+        let host = &lab.host;
+        host.xdpfw(["up", "eth0"]).ok();
+        let own = host.pins().join(abi(xdpfw_common::abi::ABI_VERSION));
+        let other = host.pins().join(abi(9999));
+        fs::rename(&own, &other)?;
+        host.run("ip", ["link", "delete", "eth0"])?;
+        host.xdpfw(words).ok();
+        assert!(!other.exists(), "{words:?}");
+        if words[0] == "up" {
+            assert_eq!(interfaces_up(host), ["eth1"]);
+            assert!(is_dropped_on(&lab, 1, 80)?);
+            host.xdpfw(["down"]).ok();
+        }
+        assert_nothing_is_left(host, &["eth1"])?;
+    }
+    Ok(())
+}
+
+/// Another version may keep its links where this one does not look.
+#[test]
+fn what_another_version_keeps_elsewhere_stays() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.xdpfw(["up", "eth0"]).ok();
+    let own = host.pins().join(abi(xdpfw_common::abi::ABI_VERSION));
+    let other = host.pins().join(abi(9999));
+    fs::rename(own.join("links"), own.join("attached"))?;
+    fs::rename(&own, &other)?;
+    for words in [&["up", "eth0"][..], &["down"]] {
+        assert_is_one_error(&host.xdpfw(words).fails(5), "another version");
+        assert!(xdp(host, "eth0")?.is_some(), "{words:?}");
+    }
+    fs::rename(&other, &own)?;
+    fs::rename(own.join("attached"), own.join("links"))?;
+    host.xdpfw(["down"]).ok();
+    assert_nothing_is_left(host, &["eth0"])
+}
+
 fn abi(version: u32) -> String {
     format!("abi-{version}")
 }

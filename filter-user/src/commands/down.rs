@@ -62,7 +62,10 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     }
     // What remains is removed by the next `up` or `down`.
     drop(store.sweep());
+    let mut moved_away = 0;
     if staying.is_empty() && failed.is_none() {
+        // With the last interface here, those go that are elsewhere now.
+        moved_away = store.moved_away().unwrap_or_default();
         failed = store.clear().err();
     }
     // Nobody waits for whoever reads what is printed.
@@ -70,11 +73,20 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     printer.change_is_made();
     if was_older {
         printer.note("took off the filter of an older version");
-    } else if leaving.is_empty() && strays.is_empty() {
+    } else if leaving.is_empty() && strays.is_empty() && moved_away == 0 {
         printer.note("nothing was up");
     }
+    let elsewhere = match moved_away {
+        _ if failed.is_some() => None,
+        0 => None,
+        1 => Some("1 interface that is in another network namespace now".to_owned()),
+        n => Some(format!(
+            "{n} interfaces that are in other network namespaces now"
+        )),
+    };
     let printed = detached
-        .iter()
+        .into_iter()
+        .chain(&elsewhere)
         .try_for_each(|name| printer.line(&format!("{name}: detached")));
     match failed {
         Some(error) => Err(error),

@@ -5,7 +5,12 @@ use anyhow::Result;
 use aya::programs::loaded_programs;
 use xdpfw_common::abi::{ABI_VERSION, names};
 
-use super::{Error, Stray, older, pins::PinDirectory, runtime, strays::is_mounted_over};
+use super::{
+    Error, Stray, older,
+    pins::PinDirectory,
+    runtime,
+    strays::{has_attached, is_mounted_over},
+};
 use crate::netlink::interfaces;
 
 /// What the names of versions' directories begin with.
@@ -30,22 +35,55 @@ pub(super) fn version_of(name: &str) -> Option<u32> {
 ///
 /// # Errors
 ///
-/// There are pins of another version.
-pub(super) fn refuse_other_versions(namespace: &PinDirectory) -> Result<()> {
-    for name in namespace.names()? {
-        if version_of(&name).is_none_or(|version| version == ABI_VERSION)
-            || namespace.directory(&name)?.is_none()
-        {
-            continue;
+/// The filter of another version is in force, or it cannot be told whether it is.
+pub(super) fn refuse_other_versions(namespace: &PinDirectory, links: &str) -> Result<()> {
+    for (name, home) in other_versions(namespace)? {
+        if is_in_force(&home, links)? {
+            let path = namespace.shown(&name);
+            return Err(match older::is_older(&name) {
+                Some(_) => Error::OlderVersion { path },
+                None => Error::OtherVersion { path },
+            }
+            .into());
         }
-        let path = namespace.shown(&name);
-        return Err(match older::is_older(&name) {
-            Some(_) => Error::OlderVersion { path },
-            None => Error::OtherVersion { path },
-        }
-        .into());
     }
     Ok(())
+}
+
+/// Removes the directories of other versions whose filter is on no interface any more: theirs
+/// are gone, or they were those of a namespace that had this one's number before.
+///
+/// # Errors
+///
+/// A directory cannot be read, or a pin cannot be removed.
+pub(super) fn sweep_other_versions(namespace: &PinDirectory, links: &str) -> Result<()> {
+    for (name, home) in other_versions(namespace)? {
+        if !is_in_force(&home, links)? {
+            namespace.remove_all(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the filter of a version is on some interface, wherever that is.
+pub(super) fn is_in_force(home: &PinDirectory, links: &str) -> Result<bool> {
+    // A version that keeps its links elsewhere may be.
+    let is_readable = home.directory(links)?.is_some() || home.names()?.is_empty();
+    Ok(!is_readable || has_attached(home, links)?)
+}
+
+/// The directories of other versions in a namespace's.
+fn other_versions(namespace: &PinDirectory) -> Result<Vec<(String, PinDirectory)>> {
+    let mut others = Vec::new();
+    for name in namespace.names()? {
+        if name.starts_with(VERSION)
+            && name != version()
+            && let Some(home) = namespace.directory(&name)?
+        {
+            others.push((name, home));
+        }
+    }
+    Ok(others)
 }
 
 /// Refuses to take a filter for none whose pins are elsewhere. `found` are those that were.

@@ -6,7 +6,7 @@ use xdpfw_common::abi::ABI_VERSION;
 use super::{
     Generation,
     attach::{self, EgressHook},
-    foreign::version_of,
+    foreign::{is_in_force, version_of},
     pins::PinDirectory,
     store::{DISPATCHERS, EGRESS_DISPATCHERS, LINKS, Store},
     syscall,
@@ -28,6 +28,15 @@ impl Older {
     /// The version of its state.
     pub const fn version(&self) -> u32 {
         self.version
+    }
+
+    /// Whether it is on some interface.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn is_in_force(&self) -> Result<bool> {
+        is_in_force(&self.directory, LINKS)
     }
 
     /// The generation in force, if there is one.

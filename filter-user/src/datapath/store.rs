@@ -13,7 +13,9 @@ use self::egress::egress_hook;
 use super::{
     Attached, Generation, Probe, Record, Refusal, Term,
     attach::{self, Dispatchers},
-    foreign::{refuse_hidden_filter, refuse_other_versions, version, version_name},
+    foreign::{
+        refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version, version_name,
+    },
     frags::delivers_frags,
     older::{Older, is_older},
     pins::PinDirectory,
@@ -79,7 +81,7 @@ impl Store {
         };
         let directory = match &own {
             Some(own) => {
-                refuse_other_versions(own)?;
+                refuse_other_versions(own, LINKS)?;
                 own.directory(&version())?
             }
             None => None,
@@ -166,7 +168,8 @@ impl Store {
         let root = runtime::mounted_pins()?;
         let namespace = system::network_namespace()?.to_string();
         let own = root.make_directory(&namespace)?;
-        refuse_other_versions(&own)?;
+        refuse_other_versions(&own, LINKS)?;
+        sweep_other_versions(&own, LINKS)?;
         Ok(Self {
             directory: Some(own.make_directory(&version())?),
             root: Some(root),
@@ -389,17 +392,35 @@ impl Store {
         stray.detach(LINKS, &egress_hook(stray.home()))
     }
 
-    /// Removes what network namespaces left that are gone, unless an interface is still
-    /// filtered by it.
+    /// Removes what network namespaces left that are gone, and other versions in this one, unless
+    /// an interface is still filtered by it.
     ///
     /// # Errors
     ///
     /// A pin cannot be removed.
     pub fn sweep(&self) -> Result<()> {
-        match &self.root {
-            Some(root) => strays::sweep(root, &self.namespace, LINKS),
+        let Some(root) = &self.root else {
+            return Ok(());
+        };
+        strays::sweep(root, &self.namespace, LINKS)?;
+        match root.directory(&self.namespace)? {
+            Some(own) => sweep_other_versions(&own, LINKS),
             None => Ok(()),
         }
+    }
+
+    /// How many interfaces the filter is attached to that are in other network namespaces now.
+    /// They are filtered until [`Self::clear`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn moved_away(&self) -> Result<usize> {
+        let Some(links) = self.directory_of(LINKS)? else {
+            return Ok(0);
+        };
+        let here = self.attached()?.len();
+        Ok(strays::attached_pins(&links)?.len().saturating_sub(here))
     }
 
     /// Forgets links to interfaces that are gone.

@@ -139,17 +139,30 @@ pub(super) fn sweep(root: &PinDirectory, own: &str, links: &str) -> Result<()> {
 }
 
 /// Whether a link is attached to an interface, wherever that is.
-fn has_attached(home: &PinDirectory, links: &str) -> Result<bool> {
-    let Some(pins) = home.directory(links)? else {
-        return Ok(false);
-    };
-    for pin in pins.names()? {
-        let link = syscall::open_pin(&pins.pin(&pin))?;
-        if syscall::xdp_link(&link)?.is_some_and(|(on, _)| on != 0) {
-            return Ok(true);
+pub(super) fn has_attached(home: &PinDirectory, links: &str) -> Result<bool> {
+    Ok(match home.directory(links)? {
+        Some(pins) => !attached_pins(&pins)?.is_empty(),
+        None => false,
+    })
+}
+
+/// The pins of those links that are attached to an interface, wherever that is.
+pub(super) fn attached_pins(links: &PinDirectory) -> Result<Vec<String>> {
+    let mut pins = links.names()?;
+    let mut failed = Ok(());
+    pins.retain(|pin| {
+        let interface =
+            syscall::open_pin(&links.pin(pin)).and_then(|link| syscall::xdp_link(&link));
+        match interface {
+            Ok(interface) => interface.is_some_and(|(on, _)| on != 0),
+            Err(error) => {
+                failed = Err(error);
+                false
+            }
         }
-    }
-    Ok(false)
+    });
+    failed?;
+    Ok(pins)
 }
 
 fn is_alive(name: &str, alive: &HashSet<u64>) -> bool {

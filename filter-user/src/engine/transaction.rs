@@ -235,7 +235,12 @@ impl<'a> Transaction<'a> {
     fn start(&self, join: Join) -> Result<Applied> {
         join.check_not_empty()?;
         // What is pinned is left over: of a namespace that is gone, or of a command that
-        // was killed.
+        // was killed; or its interfaces are in other namespaces now.
+        match self.engine.store.moved_away()? {
+            0 => {}
+            1 => log::warn!("1 interface that is in another network namespace now: detached"),
+            n => log::warn!("{n} interfaces that are in other network namespaces now: detached"),
+        }
         self.engine.store.clear()?;
         let store = Store::create()?;
         // Only litter; what cannot be removed is in nobody's way.

@@ -28,7 +28,14 @@ impl Engine {
     pub fn upgraded() -> Result<(Self, Option<Upgraded>)> {
         let lock = Lock::exclusive()?;
         let upgraded = match Store::older()? {
-            Some(older) => Some(upgrade(&older).context("the older version stays in force")?),
+            Some(older) if older.is_in_force()? => {
+                Some(upgrade(&older).context("the older version stays in force")?)
+            }
+            Some(older) => {
+                // What it left, or a namespace that had this one's number before.
+                older.forget(&Store::beside_older()?)?;
+                None
+            }
             None => None,
         };
         Ok((Self::settled(lock)?, upgraded))
