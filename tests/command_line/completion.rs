@@ -1,24 +1,55 @@
-//! Proves that a shell that has read the script completes what users type: here bash, in which
-//! the function of the script is called as bash calls it, by a user without any privilege.
+//! Proves that a shell that has read the script completes what users type. Bash and zsh call the
+//! function of the script as they do when somebody types, fish is asked as a whole; all by a user
+//! without any privilege.
 
 use std::{os::unix::process::CommandExt as _, process::Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::geteuid;
 use xdpfw_tests::text;
 
 use super::usage::{Ground, NOBODY, clean};
 
-/// Calls the function that completes `xdpfw` for the words of the command line behind it, and
-/// prints what the last one may become.
-const COMPLETE: &str = r#"
+/// A shell, what it is called with, and a script that prints what the last word of the command
+/// line that follows may become.
+type Shell = (&'static str, &'static [&'static str], &'static str);
+
+const BASH: Shell = (
+    "bash",
+    &["--norc", "--noprofile", "-c"],
+    r#"
 source <(xdpfw completions bash) || exit 1
 [[ $(complete -p xdpfw) =~ -F\ ([^ ]+) ]] || exit 1
 PATH=$COMPLETING_PATH
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_TYPE=9
 "${BASH_REMATCH[1]}" xdpfw "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
 printf '%s\n' "${COMPREPLY[@]}"
-"#;
+"#,
+);
+/// Two functions are in place of the completion system's, which works on a terminal alone.
+const ZSH: Shell = (
+    "zsh",
+    &["-f", "-c"],
+    r#"
+compdef() { completer=$1; }
+_describe() { print -rl -- "${(@)${(P)3}%%:*}"; }
+source <(xdpfw completions zsh) || exit 1
+path=($COMPLETING_PATH /usr/bin /bin)
+words=("$@") CURRENT=$#
+$completer
+"#,
+);
+const FISH: Shell = (
+    "fish",
+    &["--no-config", "-c"],
+    r#"
+xdpfw completions fish | source || exit 1
+set PATH $COMPLETING_PATH
+complete --do-complete "$argv[2..]" | string replace --regex '\t.*' ''
+true
+"#,
+);
+
 const POLICY: &str = r#"version = 1
 
 [[rule]]
@@ -30,33 +61,41 @@ id = "r12"
 deny = "udp 53"
 "#;
 
-/// What bash offers for the last of these words, with `xdpfw` found in `path`.
-fn offered_with(ground: &Ground, path: &str, line: &[&str]) -> Result<Vec<String>> {
-    let mut bash = Command::new("bash");
-    bash.args(["--norc", "--noprofile", "-c", COMPLETE, "bash", "xdpfw"]);
-    bash.args(line).current_dir(ground.path(""));
-    clean(&mut bash);
+/// What a shell offers for the last of these words, with `xdpfw` found in `path`.
+fn offered_with(ground: &Ground, shell: Shell, path: &str, line: &[&str]) -> Result<Vec<String>> {
+    let (program, options, script) = shell;
+    let mut command = Command::new(program);
+    command.args(options).args([script, program, "xdpfw"]);
+    command.args(line).current_dir(ground.path(""));
+    clean(&mut command);
     let directory = ground.path("");
-    bash.env("XDPFW_POLICY", "policy.toml");
-    bash.env("PATH", format!("{}:/usr/bin:/bin", directory.display()));
-    bash.env("COMPLETING_PATH", path);
+    command.env("XDPFW_POLICY", "policy.toml");
+    // Where fish would keep what it remembers.
+    command.env("HOME", "/nonexistent");
+    command.env("PATH", format!("{}:/usr/bin:/bin", directory.display()));
+    command.env("COMPLETING_PATH", path);
     if geteuid().is_root() {
-        bash.uid(NOBODY).gid(NOBODY);
+        command.uid(NOBODY).gid(NOBODY);
     }
-    let output = bash.output()?;
-    ensure!(output.status.success(), "{line:?}: {output:?}");
-    assert_eq!(text(&output.stderr), "", "{line:?}");
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {program}"))?;
+    ensure!(output.status.success(), "{program}: {line:?}: {output:?}");
+    if program != "fish" {
+        assert_eq!(text(&output.stderr), "", "{program}: {line:?}");
+    }
     let words = text(&output.stdout);
-    Ok(words.lines().map(str::to_owned).collect())
+    let words = words.lines().filter(|word| !word.is_empty());
+    Ok(words.map(str::to_owned).collect())
 }
 
-fn offered(ground: &Ground, line: &[&str]) -> Result<Vec<String>> {
+fn offered(ground: &Ground, shell: Shell, line: &[&str]) -> Result<Vec<String>> {
     let directory = ground.path("");
-    offered_with(ground, &directory.display().to_string(), line)
+    offered_with(ground, shell, &directory.display().to_string(), line)
 }
 
 #[test]
-fn bash_completes_what_is_there() -> Result<()> {
+fn a_shell_completes_what_is_there() -> Result<()> {
     let ground = Ground::new()?;
     ground.write("policy.toml", POLICY)?;
     ground.write("other.toml", &POLICY.replace("r12", "r77"))?;
@@ -84,9 +123,12 @@ fn bash_completes_what_is_there() -> Result<()> {
         (&["allow", "ssh", "--comm"], &["--comment"]),
         (&["default", "dr"], &["drop"]),
         (&["completions", "ba"], &["bash"]),
-        (&["allow", "no-such-service"], &[""]),
+        (&["apply", "oth"], &["other.toml"]),
+        (&["allow", "no-such-service"], &[]),
     ] {
-        assert_eq!(offered(&ground, line)?, all, "{line:?}");
+        for shell in [BASH, ZSH, FISH] {
+            assert_eq!(offered(&ground, shell, line)?, all, "{}: {line:?}", shell.0);
+        }
     }
     Ok(())
 }
@@ -95,11 +137,18 @@ fn bash_completes_what_is_there() -> Result<()> {
 fn what_cannot_be_found_out_is_not_offered() -> Result<()> {
     let ground = Ground::new()?;
     // No policy, none that can be read, one of which others write, and no program.
-    assert_eq!(offered(&ground, &["delete", "r"])?, [""]);
-    ground.write("policy.toml", "version = 99\n")?;
-    assert_eq!(offered(&ground, &["delete", "r"])?, [""]);
-    assert_eq!(offered(&ground, &["nothing", "q"])?, [""]);
-    assert_eq!(offered_with(&ground, "/nonexistent", &["del"])?, [""]);
+    const NONE: [&str; 0] = [];
+    for shell in [BASH, ZSH, FISH] {
+        let ground = Ground::new()?;
+        assert_eq!(offered(&ground, shell, &["delete", "r"])?, NONE);
+        ground.write("policy.toml", "version = 99\n")?;
+        assert_eq!(offered(&ground, shell, &["delete", "r"])?, NONE);
+        assert_eq!(offered(&ground, shell, &["nothing", "q"])?, NONE);
+        assert_eq!(
+            offered_with(&ground, shell, "/nonexistent", &["del"])?,
+            NONE
+        );
+    }
     // Whatever a shell asks in vain, it is told nothing, and that is no failure.
     let asked = Command::new(ground.path("xdpfw"))
         .args(["--", "xdpfw", "del"])

@@ -52,6 +52,9 @@ const CLIENTS: [(&str, &str); 8] = [
     ("wireguard-go", "wireguard-go"),
 ];
 
+/// Shells that complete commands, beside the one that is there; the tests ask them.
+const SHELLS: [(&str, &str); 2] = [("fish", "fish"), ("zsh", "zsh")];
+
 /// Daemons that the tests start, and the packages that have them.
 ///
 /// They are unpacked, not installed: their packages start them as services of this machine, at
@@ -93,9 +96,10 @@ pub(crate) fn install_tools() -> Result<()> {
     install_missing(&[MANUAL])
 }
 
-/// Installs the clients and unpacks the daemons that are not there.
+/// Installs the clients and shells and unpacks the daemons that are not there.
 pub(crate) fn install_clients() -> Result<()> {
     install_missing(&CLIENTS)?;
+    install_missing(&SHELLS)?;
     unpack_daemons()
 }
 

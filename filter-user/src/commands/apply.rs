@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use clap::ValueHint;
 
 use super::{
     Context, Exit, Failure,
@@ -26,7 +27,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file, read this once, `-` for standard input; without, the policy file itself
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Option<String>,
     /// Validate the file and print how it differs from what is in force; change nothing
     #[arg(long, conflicts_with = "lasts")]
