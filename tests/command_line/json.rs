@@ -273,7 +273,8 @@ fn lists_are_whole_in_json_and_for_scripts() -> Result<()> {
     let said = String::from_utf8(output.stdout)?;
     assert_eq!(
         said,
-        "~ r1  deny any --from 10.0.0.0/24,10.0.1.0/24,10.0.2.0/24 +1,997   2 more, 1 fewer\n"
+        "~ r1  deny any --from 10.0.0.0/24,10.0.1.0/24,10.0.2.0/24 +1,997   2 more, 1 fewer\n    \
+         +  --from 10.99.0.0/24,10.99.1.0/24\n    -  --from 10.7.200.0/24\n"
     );
     let output = host
         .xdpfw(["--json", "apply", "--check", "-"])

@@ -228,6 +228,36 @@ fn colour_is_for_terminals_or_when_asked_for() -> Result<()> {
 }
 
 #[test]
+fn a_list_that_no_screen_holds_is_cut_with_a_remedy() -> Result<()> {
+    let prefixes = |count: u8| -> String {
+        let prefixes: Vec<String> = (1..=count).map(|n| format!("192.0.2.{n}")).collect();
+        prefixes.join(",")
+    };
+    for (count, said, note) in [
+        (50, prefixes(50), ""),
+        (
+            60,
+            format!("{} +10", prefixes(50)),
+            "r1: not all is shown (say `--json`)\n",
+        ),
+    ] {
+        let allow = [
+            "allow",
+            "tcp",
+            "443",
+            "--dry-run",
+            "--from",
+            &prefixes(count),
+        ];
+        let output = xdpfw(&allow)?.output()?;
+        let line = format!("r1  allow tcp 443 --from {said} (https)   dry run, nothing changed\n");
+        assert_eq!(text(&output.stdout), line);
+        assert_eq!(text(&output.stderr), note);
+    }
+    Ok(())
+}
+
+#[test]
 fn verdicts_have_their_colour() -> Result<()> {
     for (color, expected) in [
         ("always", "default \u{1b}[31mdrop\u{1b}[0m\n"),

@@ -182,6 +182,9 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
         printer.json(&difference)?;
     } else {
         printer.text(&difference.to_string())?;
+        if difference.is_cut() {
+            printer.note("not all is shown (say `--json`)");
+        }
     }
     let warnings = analysis::of_policy(file.policy(), ephemeral_ports());
     warn(&warnings, printer);

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     analysis,
-    output::{ITEMS, Printer},
+    output::{ITEMS, Printer, change_line},
     policy::{Action, Match, Policy, RuleId},
 };
 
@@ -153,7 +153,7 @@ fn missing(matching: &str) -> anyhow::Error {
 
 fn report(policy: &Policy, id: RuleId, note: &str, printer: &mut Printer) -> Result<()> {
     match policy.rule(id) {
-        Some(rule) => printer.line(&format!("{id}  {rule:.ITEMS$}   {note}")),
+        Some(rule) => printer.line(&change_line(rule, note)),
         None => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     analysis,
     names::services,
     netlink::interfaces,
-    output::{ITEMS, Printer, RuleRow},
+    output::{CHANGED_ITEMS, Printer, RuleRow, change_line},
     policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId, parse_comment},
     system::ephemeral_ports,
     text::sentence_list,
@@ -264,8 +264,11 @@ impl Done {
                 commented: self.commented,
                 live,
             }),
-            false => printer.line(&format!("{}  {rule:.ITEMS$}   {note}", rule.id)),
+            false => printer.line(&change_line(rule, note)),
         };
+        if !context.json() && rule.matches.has_more_than(CHANGED_ITEMS) {
+            printer.note(&format!("{}: not all is shown (say `--json`)", self.id));
+        }
         for name in names {
             if let Some((used, registered)) = services::registered_elsewhere(name) {
                 printer.note(&format!(

@@ -7,10 +7,10 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use super::ITEMS;
+use super::{CHANGED_ITEMS, ITEMS, table};
 use crate::{
-    policy::{FlowSizes, Match, Policy, Rule, RuleId},
-    text::{sentence_list, thousands},
+    policy::{FlowSizes, Match, Policy, PrefixText, Rule, RuleId},
+    text::{sentence_list, thousands, write_list},
 };
 
 /// Most differences in part of a line.
@@ -26,15 +26,9 @@ pub struct Difference {
     changed: Vec<String>,
 }
 
-/// A rule with its id; cut where it is only shown.
+/// A rule with its id.
 #[derive(Debug)]
 struct Line(Rule);
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {:.ITEMS$}", self.0.id, self.0)
-    }
-}
 
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -114,8 +108,60 @@ impl Difference {
     }
 
     fn short_lines(&self) -> Vec<String> {
-        let lines = self.to_string();
-        lines.lines().map(|line| line.replace("  ", " ")).collect()
+        let changes = self.changes(ITEMS).into_iter();
+        let line = |Change { head, text, .. }| {
+            let line = format!("{head} {text}").replace("  ", " ");
+            line.trim_end().to_owned()
+        };
+        changes.map(line).collect()
+    }
+
+    /// Whether lists are too long to be shown whole.
+    pub fn is_cut(&self) -> bool {
+        self.changes(usize::MAX)
+            .into_iter()
+            .zip(self.changes(CHANGED_ITEMS))
+            .any(|(whole, shown)| whole.text != shown.text || whole.items != shown.items)
+    }
+
+    /// What changes, each with lists up to `limit` items.
+    fn changes(&self, limit: usize) -> Vec<Change> {
+        let added: HashMap<RuleId, &Rule> =
+            self.added.iter().map(|line| (line.0.id, &line.0)).collect();
+        let one = |sign: char, Line(rule): &Line| Change {
+            head: format!("{sign} {}", rule.id),
+            text: format!("{rule:.limit$}"),
+            items: Vec::new(),
+        };
+        let mut changes = Vec::new();
+        let mut inside = Vec::new();
+        for line in &self.removed {
+            match added
+                .get(&line.0.id)
+                .and_then(|next| inside_lists(&line.0, next, limit))
+            {
+                Some(change) => inside.push(change),
+                None => changes.push(one('-', line)),
+            }
+        }
+        let is_inside = |line: &Line| {
+            let head = format!("~ {}", line.0.id);
+            inside.iter().any(|change| change.head == head)
+        };
+        let mut new: Vec<Change> = self
+            .added
+            .iter()
+            .filter(|line| !is_inside(line))
+            .map(|line| one('+', line))
+            .collect();
+        changes.append(&mut new);
+        changes.append(&mut inside);
+        changes.extend(self.changed.iter().map(|text| Change {
+            head: format!("~ {text}"),
+            text: String::new(),
+            items: Vec::new(),
+        }));
+        changes
     }
 
     /// Whether there is none.
@@ -142,58 +188,92 @@ pub fn summary(base: &Policy, next: &Policy) -> String {
     }
 }
 
+/// A change as it is shown.
+struct Change {
+    /// How, and of what: `+ r4`.
+    head: String,
+    text: String,
+    /// What comes into lists and what leaves them, in lines below.
+    items: Vec<(char, String)>,
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let added: HashMap<RuleId, &Rule> =
-            self.added.iter().map(|line| (line.0.id, &line.0)).collect();
-        let mut inside = Vec::new();
-        for line in &self.removed {
-            match added.get(&line.0.id).and_then(|next| beyond(&line.0, next)) {
-                Some(change) => inside.push((line, change)),
-                None => writeln!(f, "- {line}")?,
+        for Change { head, text, items } in self.changes(CHANGED_ITEMS) {
+            writeln!(f, "{}", table::under_itself(&head, &text))?;
+            for (sign, text) in items {
+                writeln!(f, "{}", table::under_itself(&format!("    {sign}"), &text))?;
             }
-        }
-        for line in &self.added {
-            if inside.iter().all(|(old, _)| old.0.id != line.0.id) {
-                writeln!(f, "+ {line}")?;
-            }
-        }
-        for (line, change) in inside {
-            writeln!(f, "~ {line}   {change}")?;
-        }
-        for line in &self.changed {
-            writeln!(f, "~ {line}")?;
         }
         Ok(())
     }
 }
 
-/// How many prefixes and interfaces come and go, where two rules differ in nothing else and
-/// their lists are too long to be shown.
-fn beyond(old: &Rule, new: &Rule) -> Option<String> {
+/// What comes and goes in the lists of a rule, up to `limit` items each, where two rules differ
+/// in nothing else and the lists are too long to be compared by eye.
+fn inside_lists(old: &Rule, new: &Rule, limit: usize) -> Option<Change> {
     let (before, after) = (&old.matches, &new.matches);
-    let is_long = |Match { from, to, on, .. }: &Match| {
-        from.len() > ITEMS || to.len() > ITEMS || on.len() > ITEMS
-    };
+    let lists = [lists(before), lists(after)];
+    let is_long = lists.as_flattened().iter().any(|list| list.len() > ITEMS);
     let alike = old.action == new.action
         && before.words() == after.words()
         && before.remote == after.remote
-        && (is_long(before) || is_long(after));
+        && is_long;
     if !alike || before == after {
         return None;
     }
-    let lists = |Match { from, to, on, .. }: &Match| -> HashSet<String> {
-        let prefixes = from.iter().map(|net| format!("from {net}"));
+    let [before, after] = lists;
+    let mut items = Vec::new();
+    let mut counts = [0_u64; 2];
+    for (index, (sign, some, others)) in [('+', &after, &before), ('-', &before, &after)]
+        .into_iter()
+        .enumerate()
+    {
+        for ((option, some), others) in OPTIONS.into_iter().zip(some).zip(others) {
+            let others: HashSet<&String> = others.iter().collect();
+            let only: Vec<&String> = some.iter().filter(|item| !others.contains(item)).collect();
+            counts[index] += only.len() as u64;
+            if !only.is_empty() {
+                let list = List(&only, limit);
+                items.push((sign, format!("{option} {list}")));
+            }
+        }
+    }
+    let [more, fewer] = counts.map(thousands);
+    Some(Change {
+        head: format!("~ {}", old.id),
+        text: format!("{old:.ITEMS$}   {more} more, {fewer} fewer"),
+        items,
+    })
+}
+
+/// The options that take the lists of a rule.
+const OPTIONS: [&str; 4] = ["--from", "--to", "--on", "--mac"];
+
+/// The lists of a rule, in the order of [`OPTIONS`].
+fn lists(matches: &Match) -> [Vec<String>; 4] {
+    let Match {
+        from, to, on, mac, ..
+    } = matches;
+    let prefixes = |prefixes: &[_]| {
         prefixes
-            .chain(to.iter().map(|net| format!("to {net}")))
-            .chain(on.iter().cloned())
+            .iter()
+            .map(|net| PrefixText(net).to_string())
             .collect()
     };
-    let (before, after) = (lists(before), lists(after));
-    let only = |some: &HashSet<String>, others| thousands(some.difference(others).count() as u64);
-    Some(format!(
-        "{} more, {} fewer",
-        only(&after, &before),
-        only(&before, &after)
-    ))
+    [
+        prefixes(from),
+        prefixes(to),
+        on.clone(),
+        mac.iter().map(ToString::to_string).collect(),
+    ]
+}
+
+/// Items as the command line takes them, so many at most.
+struct List<'a>(&'a [&'a String], usize);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_list(f, self.0.iter(), self.1)
+    }
 }

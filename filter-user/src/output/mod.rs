@@ -24,13 +24,18 @@ pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};
 pub use stats::{Query as StatsQuery, Stats};
 pub use status::{StateWarning, Status};
+pub use table::change_line;
 pub use warnings::warning_lines;
 
 use serde::Serialize;
 use xdpfw_common::abi::Counter;
 
-/// Most prefixes, or interfaces, of a rule that are shown in a line.
+/// Most prefixes, or interfaces, of a rule that are shown in a line of a table or of an error.
 pub const ITEMS: usize = 3;
+
+/// Most of them that are shown of a rule that changes: its author sees what was done, on one
+/// screen. Whoever has more of them has them from a file.
+pub const CHANGED_ITEMS: usize = 50;
 
 /// All packets, by what became of them.
 #[derive(Clone, Copy, Debug, Serialize)]

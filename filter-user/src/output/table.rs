@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal as _};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
 
-use crate::text::visible;
+use super::CHANGED_ITEMS;
+use crate::{policy::Rule, text::visible};
 
 /// Columns of a terminal that does not say how many it has.
 const COLUMNS: u16 = 80;
@@ -86,14 +87,49 @@ impl Table {
 /// A text that may go on in the next line behind each blank and each comma, so that no prefix of
 /// a list is cut in two.
 fn breakable(text: &str) -> String {
+    let text = visible(text);
     let mut marked = String::with_capacity(text.len() * 2);
-    for c in visible(text).chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         marked.push(c);
-        if matches!(c, ' ' | ',') {
+        if matches!(c, ' ' | ',') && chars.peek() != Some(&' ') {
             marked.push(BREAK);
         }
     }
     marked
+}
+
+/// A rule that changes, and a note about it: `r1  allow tcp 443 (https)   live on eth0`. All of
+/// its lists is shown up to [`CHANGED_ITEMS`]; on a terminal, the line goes on under itself.
+pub fn change_line(rule: &Rule, note: &str) -> String {
+    change_line_within(terminal_width(), rule, note)
+}
+
+fn change_line_within(width: Option<u16>, rule: &Rule, note: &str) -> String {
+    let note = match note {
+        "" => String::new(),
+        note => format!("   {note}"),
+    };
+    let text = format!("{rule:.CHANGED_ITEMS$}{note}");
+    under_itself_within(width, &rule.id.to_string(), &text)
+}
+
+/// A text behind a short one. On a terminal where it does not fit, it goes on under itself.
+pub(super) fn under_itself(head: &str, text: &str) -> String {
+    under_itself_within(terminal_width(), head, text)
+}
+
+fn under_itself_within(width: Option<u16>, head: &str, text: &str) -> String {
+    if text.is_empty() {
+        return head.to_owned();
+    }
+    if width.is_none() {
+        return format!("{head}  {text}");
+    }
+    // Its only row is the head.
+    let mut text = lines(&table_within(width, &[head, &breakable(text)], &[]));
+    text.pop();
+    text
 }
 
 /// The table as text, without blanks at the ends of lines.
@@ -152,6 +188,29 @@ mod tests {
             }
             assert!(!text.contains(BREAK), "{width}: {text}");
         }
+    }
+
+    #[test]
+    fn a_change_is_shown_whole_and_under_itself() {
+        let prefixes: Vec<String> = (0..20).map(|n| format!("192.0.2.{n}")).collect();
+        let text = format!(
+            "allow tcp 443 --from {} (https)   live on eth0",
+            prefixes.join(",")
+        );
+        let line = format!("r1  {text}");
+        assert_eq!(under_itself_within(None, "r1", &text), line);
+        let shown = under_itself_within(Some(80), "r1", &text);
+        let (first, others) = shown.split_once('\n').unwrap();
+        assert!(
+            first.starts_with("r1  allow tcp 443 --from 192.0.2.0,"),
+            "{shown}"
+        );
+        for line in others.lines() {
+            assert!(line.starts_with("    192.0.2."), "{shown}");
+        }
+        assert!(shown.lines().all(|line| line.len() <= 80), "{shown}");
+        let joined: String = shown.lines().map(str::trim_start).collect();
+        assert_eq!(joined.replace(' ', ""), line.replace(' ', ""));
     }
 
     #[test]

@@ -280,6 +280,16 @@ impl Match {
         services::name_of(transport, port)
     }
 
+    /// Whether one of its lists of prefixes, interfaces and MAC addresses has more than so many.
+    pub fn has_more_than(&self, items: usize) -> bool {
+        let Self {
+            from, to, on, mac, ..
+        } = self;
+        [from.len(), to.len(), on.len(), mac.len()]
+            .into_iter()
+            .any(|len| len > items)
+    }
+
     /// The words without the options: `tcp 80,443`, `icmp echo-request`, `proto gre`.
     pub fn words(&self) -> String {
         let protocol = self.protocol;
