@@ -298,6 +298,23 @@ fn an_interface_that_moved_away_stays_filtered_until_down() -> Result<()> {
     assert_nothing_is_left(host, &[])
 }
 
+/// A filter that begins anew cannot keep the interfaces of the one before.
+#[test]
+fn up_says_what_it_lets_go_of_elsewhere() -> Result<()> {
+    let lab = Lab::with_links(2)?;
+    let (host, elsewhere) = (&lab.host, Host::new()?);
+    host.xdpfw(["up", "eth0"]).ok();
+    host.run("ip", ["link", "set", "eth0", "netns", elsewhere.name()])?;
+    let output = host.xdpfw(["up", "eth1"]).output()?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = text(&output.stderr);
+    let warning = "warning: 1 interface that is in another network namespace now: detached\n";
+    assert!(said.starts_with(warning), "{said}");
+    assert_eq!(xdp(&elsewhere, "eth0")?, None);
+    assert_eq!(interfaces_up(host), ["eth1"]);
+    Ok(())
+}
+
 #[test]
 fn another_program_stays_where_it_is() -> Result<()> {
     for attach in [attach_by_link, attach_by_netlink, attach_generic] {

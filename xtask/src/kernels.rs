@@ -26,8 +26,9 @@ use tinyjson::JsonValue;
 
 use self::{debian::Kernel, report::Report};
 use crate::{
-    build::Build,
+    build::{Build, EBPF_CRATES},
     command::{capture, cargo, empty, say, target_dir},
+    test::all_but,
 };
 
 /// The kernels of Debian's stable releases, which continuous integration tests.
@@ -45,14 +46,13 @@ struct Excluded {
     reason: &'static str,
 }
 
-/// The test binaries that do not run in a guest, which runs whole ones.
-const EXCLUDED: [Excluded; 8] = {
+/// The test binaries that do not run in a guest; the harness's own tests do not, either.
+const EXCLUDED: [Excluded; 7] = {
     const WORDS: &str = "about words and files, or waits for less than emulation takes";
     const SLOW: &str = "takes a quarter of an hour under emulation";
     const NAT: &str = "needs connection tracking and NAT, whose modules no guest has";
     const CLOCK: &str = "waits for less than emulation takes";
     const PROGRAMS: &str = "needs programs that guests do not have";
-    const HARNESS: &str = "about the harness, which the other tests use";
     const fn excluded(file: &'static str, reason: &'static str) -> Excluded {
         Excluded { file, reason }
     }
@@ -64,7 +64,6 @@ const EXCLUDED: [Excluded; 8] = {
         excluded("real_programs", CLOCK),
         excluded("replies", PROGRAMS),
         excluded("chaos", SLOW),
-        excluded("xdpfw_tests", HARNESS),
     ]
 };
 
@@ -260,23 +259,22 @@ impl Machine<'_> {
     }
 }
 
-/// Compiles the tests of `package`, and returns them without what is for debuggers: that is
-/// most of them.
+/// Compiles the tests of `package` that guests run, and returns them without what is for
+/// debuggers: that is most of them.
 fn compile(build: &Build, package: &str) -> Result<Vec<TestBinary>> {
     let mut command = cargo()?;
+    command.args(["test", "--no-run"]);
+    // Of the whole workspace, as its tests are run here: a package alone has its dependencies
+    // built anew, with fewer features.
+    command.args(all_but(&EBPF_CRATES));
+    for name in binaries(package)? {
+        command.args(["--test", &name]);
+    }
     command
-        .args(["test", "--no-run", "--package", package])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     let messages = capture(build.export(&mut command))?;
     let mut tests: Vec<TestBinary> = messages.lines().filter_map(test_binary).collect();
-    for Excluded { file, .. } in &EXCLUDED {
-        ensure!(
-            tests.iter().any(|test| test.name == *file),
-            "there is no {file} to leave out"
-        );
-    }
-    tests.retain(|test| EXCLUDED.iter().all(|excluded| excluded.file != test.name));
     tests.sort_by(|a, b| a.name.cmp(&b.name));
     ensure!(!tests.is_empty(), "{package} has no tests");
     let names = tests
@@ -303,19 +301,59 @@ fn compile(build: &Build, package: &str) -> Result<Vec<TestBinary>> {
     Ok(tests)
 }
 
+/// The names of the test binaries of `package` that guests run.
+fn binaries(package: &str) -> Result<Vec<String>> {
+    let metadata = capture(cargo()?.args(["metadata", "--no-deps", "--format-version=1"]))?;
+    let mut names = test_targets(&metadata, package)
+        .with_context(|| format!("cargo knows no tests of {package}"))?;
+    for Excluded { file, .. } in &EXCLUDED {
+        ensure!(
+            names.iter().any(|name| name == file),
+            "there is no {file} to leave out"
+        );
+    }
+    names.retain(|name| EXCLUDED.iter().all(|excluded| excluded.file != name));
+    Ok(names)
+}
+
+/// The test binaries of a package in what `cargo metadata` prints.
+fn test_targets(metadata: &str, package: &str) -> Option<Vec<String>> {
+    let metadata: JsonValue = metadata.parse().ok()?;
+    let packages: Vec<JsonValue> = field(&metadata, "packages")?;
+    let package = packages
+        .iter()
+        .find(|one| field::<String>(one, "name").as_deref() == Some(package))?;
+    let targets: Vec<JsonValue> = field(package, "targets")?;
+    let is_test = |target: &&JsonValue| {
+        let kinds: Option<Vec<JsonValue>> = field(target, "kind");
+        kinds.is_some_and(|kinds| kinds.contains(&"test".to_owned().into()))
+    };
+    targets
+        .iter()
+        .filter(is_test)
+        .map(|target| field(target, "name"))
+        .collect()
+}
+
 /// The test binary that one of cargo's messages is about.
 fn test_binary(message: &str) -> Option<TestBinary> {
     let message: JsonValue = message.parse().ok()?;
-    let field = |object: &JsonValue, name: &str| -> Option<JsonValue> {
-        object.get::<HashMap<_, _>>()?.get(name).cloned()
-    };
-    let is_test = *field(&field(&message, "profile")?, "test")?.get::<bool>()?;
-    let name = field(&field(&message, "target")?, "name")?;
-    let path = field(&message, "executable")?;
-    is_test.then_some(TestBinary {
-        name: name.get::<String>()?.clone(),
-        path: path.get::<String>()?.into(),
+    let profile: JsonValue = field(&message, "profile")?;
+    let target: JsonValue = field(&message, "target")?;
+    let path: String = field(&message, "executable")?;
+    field::<bool>(&profile, "test")?.then_some(TestBinary {
+        name: field(&target, "name")?,
+        path: path.into(),
     })
+}
+
+/// A field of a JSON object.
+fn field<T>(object: &JsonValue, name: &str) -> Option<T>
+where
+    JsonValue: TryInto<T>,
+{
+    let fields: &HashMap<_, _> = object.get()?;
+    fields.get(name)?.clone().try_into().ok()
 }
 
 #[cfg(test)]
@@ -341,6 +379,16 @@ mod tests {
         for release in ["6.12.0-amd64", "6.10", "16.1.0", "6.0.1"] {
             assert!(!version.is_of(release), "{release}");
         }
+    }
+
+    #[test]
+    fn test_binaries_are_read_in_cargos_metadata() {
+        let metadata = r#"{"packages":[
+            {"name":"other","targets":[{"name":"a","kind":["test"]}]},
+            {"name":"tests","targets":[{"name":"harness","kind":["lib"]},
+                {"name":"swap","kind":["test"]},{"name":"scan","kind":["test"]}]}]}"#;
+        assert_eq!(test_targets(metadata, "tests").unwrap(), ["swap", "scan"]);
+        assert_eq!(test_targets(metadata, "none"), None);
     }
 
     #[test]

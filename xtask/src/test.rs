@@ -105,7 +105,7 @@ fn on_this_kernel(args: &[String]) -> Result<()> {
 }
 
 /// Tells cargo to test all of the workspace but some packages.
-fn all_but<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn all_but<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let excluded = packages.iter().flat_map(|name| ["--exclude", name]);
     ["--workspace"].into_iter().chain(excluded).collect()
 }
