@@ -118,10 +118,9 @@ impl Difference {
 
     /// Whether lists are too long to be shown whole.
     pub fn is_cut(&self) -> bool {
-        self.changes(usize::MAX)
-            .into_iter()
-            .zip(self.changes(CHANGED_ITEMS))
-            .any(|(whole, shown)| whole.text != shown.text || whole.items != shown.items)
+        self.changes(CHANGED_ITEMS)
+            .iter()
+            .any(|change| change.is_cut)
     }
 
     /// What changes, each with lists up to `limit` items.
@@ -132,6 +131,7 @@ impl Difference {
             head: format!("{sign} {}", rule.id),
             text: format!("{rule:.limit$}"),
             items: Vec::new(),
+            is_cut: rule.matches.has_more_than(limit),
         };
         let mut changes = Vec::new();
         let mut inside = Vec::new();
@@ -160,6 +160,7 @@ impl Difference {
             head: format!("~ {text}"),
             text: String::new(),
             items: Vec::new(),
+            is_cut: false,
         }));
         changes
     }
@@ -195,11 +196,16 @@ struct Change {
     text: String,
     /// What comes into lists and what leaves them, in lines below.
     items: Vec<(char, String)>,
+    /// Whether some of that is left out.
+    is_cut: bool,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Change { head, text, items } in self.changes(CHANGED_ITEMS) {
+        for Change {
+            head, text, items, ..
+        } in self.changes(CHANGED_ITEMS)
+        {
             writeln!(f, "{}", table::under_itself(&head, &text))?;
             for (sign, text) in items {
                 writeln!(f, "{}", table::under_itself(&format!("    {sign}"), &text))?;
@@ -225,6 +231,7 @@ fn inside_lists(old: &Rule, new: &Rule, limit: usize) -> Option<Change> {
     let [before, after] = lists;
     let mut items = Vec::new();
     let mut counts = [0_u64; 2];
+    let mut is_cut = false;
     for (index, (sign, some, others)) in [('+', &after, &before), ('-', &before, &after)]
         .into_iter()
         .enumerate()
@@ -233,6 +240,7 @@ fn inside_lists(old: &Rule, new: &Rule, limit: usize) -> Option<Change> {
             let others: HashSet<&String> = others.iter().collect();
             let only: Vec<&String> = some.iter().filter(|item| !others.contains(item)).collect();
             counts[index] += only.len() as u64;
+            is_cut |= only.len() > limit;
             if !only.is_empty() {
                 let list = List(&only, limit);
                 items.push((sign, format!("{option} {list}")));
@@ -244,6 +252,7 @@ fn inside_lists(old: &Rule, new: &Rule, limit: usize) -> Option<Change> {
         head: format!("~ {}", old.id),
         text: format!("{old:.ITEMS$}   {more} more, {fewer} fewer"),
         items,
+        is_cut,
     })
 }
 
