@@ -8,7 +8,7 @@
 use aya_ebpf::{bindings::xdp_md, macros::map, maps::PerCpuArray, programs::XdpContext};
 use xdpfw_common::{
     flows::{Conversation, Packet, is_found, may_be_found},
-    verdict,
+    verdict::{self, Lasting},
 };
 
 use crate::{
@@ -124,5 +124,10 @@ extern "C" fn admit(asker: u32, interface: u32) -> u32 {
         return 0;
     };
     let via = Via((interface != UNKNOWN).then_some(interface));
-    verdict::admits(&Tables::new(&via), packet).into()
+    // What comes in is here now; what leaves may be answered for long.
+    let lasting = match asker == Asker::Egress as u32 {
+        true => Lasting::ForGood,
+        false => Lasting::ForNow,
+    };
+    verdict::admits(&Tables::new(&via), packet, lasting).into()
 }

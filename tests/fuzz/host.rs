@@ -167,6 +167,10 @@ impl Tables for Simple {
         if self.macs.contains(mac) { NAMED } else { 0 }
     }
 
+    fn ends_ahead(&self) -> u32 {
+        0
+    }
+
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {
         let address = match side {
             Side::Local => addresses.local(),

@@ -240,6 +240,10 @@ impl verdict::Tables for Nowhere {
         panic!("asked for the class of {mac:?}")
     }
 
+    fn ends_ahead(&self) -> u32 {
+        panic!("asked for the time")
+    }
+
     fn address_class(&self, side: Side, _: &Addresses<'_>) -> u32 {
         panic!("asked for the class of the {side:?} address")
     }

@@ -37,8 +37,8 @@ pub use self::{
     probe::Judged,
     programs::{BARE_MARK, BARE_MARK_CB},
     tables::{
-        ACTION_ALLOW, ACTION_DENY, EdgeKey, LocalKey, MAX_RULES, NO_RULE, Node, ProtocolKind,
-        Question,
+        ACTION_ALLOW, ACTION_DENY, EdgeKey, Ends, LocalKey, MAX_ENDS, MAX_RULES, NO_RULE, Node,
+        ProtocolKind, Question,
     },
 };
 

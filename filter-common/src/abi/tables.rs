@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::wire::{Transport, icmp};
 
-/// Names of the maps that hold the tables.
+/// Names of the maps and globals that hold the tables.
 pub mod names {
     /// Hash map ([`LocalKey`](super::LocalKey) → [`Node`](super::Node)): the first node
     /// for each local port, ICMP type and protocol that rules name.
@@ -24,6 +24,8 @@ pub mod names {
     pub const SOURCES: [&str; 2] = ["SOURCES4", "SOURCES6"];
     /// The same for destination addresses.
     pub const DESTINATIONS: [&str; 2] = ["DESTINATIONS4", "DESTINATIONS6"];
+    /// Read-only global, [`Ends`](super::Ends).
+    pub const ENDS: &str = "ENDS";
 }
 
 /// Rules a policy may have.
@@ -170,18 +172,22 @@ pub enum Question {
     Destination = 2,
     /// The source address.
     Source = 3,
+    /// Which rules have ended: how many of the policy's [`Ends`] are ahead. Late, so that few
+    /// packets pay for a clock.
+    Time = 4,
     /// The source of the Ethernet frame. The last, so that who does not know it is asked only
     /// where everything depends on it.
-    Mac = 4,
+    Mac = 5,
 }
 
 impl Question {
     /// Every question, in the order in which they are asked.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Interface,
         Self::RemotePort,
         Self::Destination,
         Self::Source,
+        Self::Time,
         Self::Mac,
     ];
 
@@ -202,6 +208,50 @@ pub struct EdgeKey {
     pub class: u32,
 }
 
+/// Moments at which rules of a policy end that it may have.
+pub const MAX_ENDS: usize = 64;
+
+/// The moments at which rules end, in ascending order, in nanoseconds of `CLOCK_BOOTTIME`: it goes
+/// on while the machine sleeps, and nobody sets it.
+///
+/// A packet's class is how many of them are ahead, so 0 when every rule that ends has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Ends {
+    /// How many there are, at most [`MAX_ENDS`].
+    pub count: u64,
+    /// As many; the rest is zero.
+    pub moments: [u64; MAX_ENDS],
+}
+
+impl Ends {
+    /// Of a policy whose rules stay.
+    pub const NONE: Self = Self {
+        count: 0,
+        moments: [0; MAX_ENDS],
+    };
+
+    /// How many are ahead at a moment. The reads are volatile: in the kernel program the moments
+    /// are filled in after compilation. There is no branch on the time, which would make the
+    /// verifier go through the rest once for each outcome.
+    #[inline(always)]
+    pub fn ahead(&self, now: u64) -> u32 {
+        // SAFETY: a reference, so aligned and initialised.
+        let count = unsafe { core::ptr::read_volatile(&raw const self.count) };
+        let mut ahead = 0;
+        for (place, moment) in (0..).zip(&self.moments) {
+            if place >= count {
+                break;
+            }
+            // SAFETY: as above.
+            let moment = unsafe { core::ptr::read_volatile(moment) };
+            // The highest bit, since no clock counts so far: 1 if the moment is later.
+            ahead += now.wrapping_sub(moment) >> (u64::BITS - 1);
+        }
+        ahead as u32
+    }
+}
+
 /// [`Node::slot`]: no rule matches.
 pub const NO_RULE: u32 = u32::MAX;
 /// [`Node::action`]: the packet passes.
@@ -213,6 +263,7 @@ const _: () = {
     assert!(size_of::<LocalKey>() == 4);
     assert!(size_of::<EdgeKey>() == 8);
     assert!(size_of::<Node>() == 16);
+    assert!(size_of::<Ends>() == 8 + 8 * MAX_ENDS);
     let mut place = 0;
     while place < Question::ALL.len() {
         // A question's number is its place in the order.

@@ -18,7 +18,7 @@ use self::{
 pub use self::{
     answers::{discovers, is_answer, is_discovery, is_established_only},
     outcome::{Fields, Outcome, Segment},
-    rules::admits,
+    rules::{Lasting, admits},
 };
 use crate::{
     Reason, Transport,
@@ -80,7 +80,11 @@ pub trait Host {
     where
         Self: Sized,
     {
-        admits(self.tables(), &conversation.packet(self.interface()))
+        admits(
+            self.tables(),
+            &conversation.packet(self.interface()),
+            Lasting::ForNow,
+        )
     }
 }
 
@@ -111,6 +115,9 @@ pub trait Tables {
 
     /// The class of the source of an Ethernet frame; 0 if it has none.
     fn mac_class(&self, mac: &ethernet::Mac) -> u32;
+
+    /// The class of now: how many ends of rules are ahead.
+    fn ends_ahead(&self) -> u32;
 
     /// The class of the source (remote) or destination (local) address; 0 if it has
     /// none.

@@ -41,10 +41,20 @@ impl Decision {
     }
 }
 
+/// How long rules must let in a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// Now.
+    ForNow,
+    /// As long as its conversation may last: over TCP, where connections go on for days, also
+    /// when rules have ended. What else is asked from here is recorded soon again.
+    ForGood,
+}
+
 /// Whether a packet would be let in by a rule, or by the default. Where that depends on an
 /// interface that is not known, or on the Ethernet address, which is not, it would not.
 #[inline(always)]
-pub fn admits<T: Tables>(tables: &T, packet: &Packet) -> bool {
+pub fn admits<T: Tables>(tables: &T, packet: &Packet, lasting: Lasting) -> bool {
     let key = &packet.key;
     let addresses = key.addresses();
     let kind = kind_of(&addresses, key.protocol);
@@ -65,9 +75,14 @@ pub fn admits<T: Tables>(tables: &T, packet: &Packet) -> bool {
         _ => {}
     }
     let first = first_node(tables, &fields);
-    let node = last_node(None::<&[u8]>, tables, &addresses, &fields, first);
-    let is_known = node.asks & (Question::Interface.bit() | Question::Mac.bit()) == 0;
-    is_known
+    let is_for_good = lasting == Lasting::ForGood && kind == ProtocolKind::Tcp;
+    let answers = Answers {
+        knows_time: !is_for_good,
+        ..Answers::new(None::<&[u8]>, tables, &addresses, &fields)
+    };
+    let node = answers.last_node(first);
+    let unknown = Question::Interface.bit() | Question::Time.bit() | Question::Mac.bit();
+    node.asks & unknown == 0
         && match node.slot {
             NO_RULE => setting(&tables.config().default_pass) != 0,
             _ => node.action == ACTION_ALLOW,
@@ -98,7 +113,7 @@ pub(super) fn first_match_of_fragment<F: Frame + ?Sized, T: Tables>(
         ProtocolKind::Other if ip.knows_protocol() => first_node(tables, &fields),
         ProtocolKind::Other => node(unknown),
     };
-    let node = last_node(Some(frame), tables, &ip.addresses, &fields, first);
+    let node = Answers::new(Some(frame), tables, &ip.addresses, &fields).last_node(first);
     Decision {
         slot: node.slot,
         action: node.action,
@@ -114,38 +129,11 @@ pub(super) fn first_match<F: Frame + ?Sized, T: Tables>(
     fields: &Fields,
 ) -> Decision {
     let first = first_node(tables, fields);
-    let node = last_node(Some(frame), tables, addresses, fields, first);
+    let node = Answers::new(Some(frame), tables, addresses, fields).last_node(first);
     Decision {
         slot: node.slot,
         action: node.action,
     }
-}
-
-/// Goes on from the first node, through the questions that the policy asks. The frame may be
-/// unknown.
-#[inline(always)]
-fn last_node<F: Frame + ?Sized, T: Tables>(
-    frame: Option<&F>,
-    tables: &T,
-    addresses: &Addresses<'_>,
-    fields: &Fields,
-    node: Node,
-) -> Node {
-    let answers = Answers {
-        frame,
-        tables,
-        addresses,
-        fields,
-        asked: setting(&tables.config().questions),
-    };
-    // One after the other instead of in a loop, so that each has code of its own, which
-    // the verifier removes where no node asks for it.
-    let [first, second, third, fourth, fifth] = Question::ALL;
-    let node = answers.follow(node, first);
-    let node = answers.follow(node, second);
-    let node = answers.follow(node, third);
-    let node = answers.follow(node, fourth);
-    answers.follow(node, fifth)
 }
 
 /// The first node for a packet, by its protocol and local port.
@@ -180,9 +168,43 @@ struct Answers<'a, F: ?Sized, T> {
     fields: &'a Fields,
     /// [`Question::bit`]s of what some node asks.
     asked: u32,
+    /// Whether what is judged happens now.
+    knows_time: bool,
 }
 
-impl<F: Frame + ?Sized, T: Tables> Answers<'_, F, T> {
+impl<'a, F: Frame + ?Sized, T: Tables> Answers<'a, F, T> {
+    /// About a packet that is here now. Its frame may be unknown.
+    #[inline(always)]
+    fn new(
+        frame: Option<&'a F>,
+        tables: &'a T,
+        addresses: &'a Addresses<'a>,
+        fields: &'a Fields,
+    ) -> Self {
+        Self {
+            frame,
+            tables,
+            addresses,
+            fields,
+            asked: setting(&tables.config().questions),
+            knows_time: true,
+        }
+    }
+
+    /// Goes on from the first node, through the questions that the policy asks.
+    #[inline(always)]
+    fn last_node(&self, node: Node) -> Node {
+        // One after the other instead of in a loop, so that each has code of its own, which
+        // the verifier removes where no node asks for it.
+        let [first, second, third, fourth, fifth, sixth] = Question::ALL;
+        let node = self.follow(node, first);
+        let node = self.follow(node, second);
+        let node = self.follow(node, third);
+        let node = self.follow(node, fourth);
+        let node = self.follow(node, fifth);
+        self.follow(node, sixth)
+    }
+
     /// The node behind `node` if that asks this question, else `node` itself.
     #[inline(always)]
     fn follow(&self, node: Node, question: Question) -> Node {
@@ -212,6 +234,8 @@ impl<F: Frame + ?Sized, T: Tables> Answers<'_, F, T> {
             }
             Question::Destination => tables.address_class(Side::Local, self.addresses),
             Question::Source => tables.address_class(Side::Remote, self.addresses),
+            Question::Time if !self.knows_time => return None,
+            Question::Time => tables.ends_ahead(),
             Question::Mac => match ethernet::source(self.frame?) {
                 Some(mac) => tables.mac_class(mac),
                 None => 0,

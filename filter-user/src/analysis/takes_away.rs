@@ -13,14 +13,18 @@ pub fn takes_away(before: &Policy, after: &Policy) -> bool {
         ..policy.clone()
     };
     let is_in = |rule: &Rule, policy: &Policy| policy.rules.iter().any(|other| same(rule, other));
+    let outlives = |rule: &Rule, policy: &Policy| {
+        let mut same_ones = policy.rules.iter().filter(|other| same(rule, other));
+        same_ones.any(|other| other.lasts_as_long_as(rule))
+    };
     let lost = before
         .rules
         .iter()
-        .any(|rule| rule.action == Action::Allow && !is_in(rule, after));
+        .any(|rule| rule.action == Action::Allow && !outlives(rule, after));
     let denied = after
         .rules
         .iter()
-        .any(|rule| rule.action == Action::Deny && !is_in(rule, before));
+        .any(|rule| rule.action == Action::Deny && !outlives(rule, before));
     let stay: Vec<&Rule> = before
         .rules
         .iter()
@@ -42,7 +46,7 @@ pub fn takes_away(before: &Policy, after: &Policy) -> bool {
         || !in_order
 }
 
-/// Whether two rules do the same to the same packets.
+/// Whether two rules do the same to the same packets, as long as they last.
 fn same(one: &Rule, other: &Rule) -> bool {
     one.action == other.action && one.matches == other.matches
 }
@@ -58,6 +62,11 @@ mod tests {
             (&["allow tcp 22"][..], &["allow tcp 22"][..], false),
             (&["allow tcp 22"], &["allow tcp 443", "allow tcp 22"], false),
             (&["deny tcp 23", "allow tcp 22"], &["allow tcp 22"], false),
+            (&["allow tcp 22"], &["allow tcp 22 until 9"], true),
+            (&["allow tcp 22 until 8"], &["allow tcp 22 until 9"], false),
+            (&["allow tcp 22 until 9"], &["allow tcp 22 until 8"], true),
+            (&["deny tcp 22 until 9"], &["deny tcp 22 until 8"], false),
+            (&["deny tcp 22 until 8"], &["deny tcp 22"], true),
             (&["allow tcp 22"], &[], true),
             (&["allow tcp 22"], &["allow tcp 22", "deny tcp 23"], true),
             (&["allow tcp 22"], &["allow tcp 22 from 192.0.2.0/24"], true),

@@ -1,12 +1,14 @@
 //! Policies in few words, for tests.
 
-use crate::policy::{Action, Match, MatchSpec, Policy, Rule, RuleId};
+use crate::policy::{Action, Match, MatchSpec, Policy, Rule, RuleId, Until};
 
 /// A policy for these interfaces, whose rules are `allow …` and `deny …`; `from …` and `on …`
-/// come last.
+/// come last,
+/// and behind them `until …`, in seconds after 1970.
 pub(super) fn policy(lines: &[&str], interfaces: &[&str]) -> Policy {
     let rule = |(index, line): (usize, &&str)| {
         let (action, words) = line.split_once(' ').unwrap();
+        let (words, until) = words.split_once(" until ").unwrap_or((words, ""));
         let (words, on) = words.split_once(" on ").unwrap_or((words, ""));
         let (words, from) = words.split_once(" from ").unwrap_or((words, ""));
         Rule {
@@ -21,6 +23,7 @@ pub(super) fn policy(lines: &[&str], interfaces: &[&str]) -> Policy {
                 ..MatchSpec::of_words(words)
             })
             .unwrap(),
+            until: until.parse().ok().map(Until::second),
             comment: None,
         }
     };

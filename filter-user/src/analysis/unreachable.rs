@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::{
-    compiler::{Environment, Resolved, compile},
+    compiler::{Clocks, Environment, Resolved, compile},
     names::icmp::Family,
     policy::{Match, Policy, Protocol, Rule, RuleId},
     ports::{PortRange, PortSet},
@@ -23,7 +23,8 @@ pub struct Shadowed {
     pub by: Vec<RuleId>,
 }
 
-/// The rules that no packet can reach on a host with these ephemeral ports, in their order.
+/// The rules that no packet can reach on a host with these ephemeral ports, in their order, from
+/// before the first of them ends on.
 /// None of a policy that is too complex to be compiled, which is refused for that.
 pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Vec<Shadowed> {
     let slots = vec![0; policy.rules.len()];
@@ -31,6 +32,7 @@ pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Vec<Shadowed> {
     let environment = Environment {
         ephemeral,
         interfaces: Vec::new(),
+        clocks: Clocks::BEFORE_ALL,
     };
     let Ok(tables) = compile(policy, &environment, &slots) else {
         return Vec::new();
@@ -164,9 +166,15 @@ fn relation(one: &Resolved<'_>, other: &Resolved<'_>) -> Relation {
         prefixes(&a.to, &b.to),
         names(&a.on, &b.on),
         names(&a.mac, &b.mac),
+        times(one.rule, other.rule),
     ]
     .into_iter()
     .fold(Relation::Covers, Relation::min)
+}
+
+/// Of rules that have not ended, both match now.
+fn times(one: &Rule, other: &Rule) -> Relation {
+    Relation::of(true, one.lasts_as_long_as(other))
 }
 
 fn types(one: &Match, other: &Match) -> Relation {

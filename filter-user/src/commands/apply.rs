@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Result;
 use clap::ValueHint;
+use jiff::Timestamp;
 
 use super::{
     Context, Exit, Failure,
@@ -85,6 +86,7 @@ pub(super) fn report(
     if !applied.interfaces.is_empty() {
         compare_interfaces(policy, &applied.interfaces, printer);
     }
+    let policy = &policy.without_ended(Timestamp::now());
     warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
     warn_of_interfaces(policy, &policy.rules, printer);
     Ok(Exit::Done)
@@ -177,7 +179,10 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
     let engine = Engine::shared()?;
     let (base, name) = current(&engine, context)?;
     drop(engine);
-    let difference = Difference::between(&base, file.policy());
+    // Rules that have ended make no difference, in the file or in force.
+    let now = Timestamp::now();
+    let policy = &file.policy().without_ended(now);
+    let difference = Difference::between(&base.without_ended(now), policy);
     if context.json() {
         printer.json(&difference)?;
     } else {
@@ -186,9 +191,8 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
             printer.note("not all is shown (say `--json`)");
         }
     }
-    let warnings = analysis::of_policy(file.policy(), ephemeral_ports());
-    warn(&warnings, printer);
-    warn_of_interfaces(file.policy(), &file.policy().rules, printer);
+    warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
+    warn_of_interfaces(policy, &policy.rules, printer);
     if difference.is_empty() {
         printer.note(&format!("valid, and the same as {name}"));
         Ok(Exit::Done)

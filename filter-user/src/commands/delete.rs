@@ -1,6 +1,7 @@
 //! `xdpfw delete`: remove rules.
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use super::{
     Context, Exit, Failure,
@@ -78,7 +79,12 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     for id in ids {
         report(&policy, id, "deleted", printer)?;
     }
-    warn(&analysis::of_removal(&policy, edit.file.policy()), printer);
+    let now = Timestamp::now();
+    let (before, after) = (
+        policy.without_ended(now),
+        edit.file.policy().without_ended(now),
+    );
+    warn(&analysis::of_removal(&before, &after), printer);
     note_deadline(&applied, printer);
     Ok(Exit::Done)
 }

@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 
 use super::{
     Context, Exit, Failure, confirming::warn_of_doubt, recording::Recording, require_root,
 };
 use crate::{
     duration::Seconds,
-    engine::{Applied, Engine, Facts, History, PolicyFile, changed_facts},
-    output::{Difference, Printer},
-    policy::Policy,
+    engine::{Applied, Engine, Facts, History, PolicyFile, PolicySource as _, changed_facts},
+    output::{Difference, ITEMS, Printer},
+    policy::{Policy, Rule, RuleId},
     text::clock_time,
 };
 
@@ -78,6 +79,7 @@ impl Edit {
     /// Saves the file and puts its policy in force, if the filter is up.
     pub(super) fn commit(&mut self, printer: &mut Printer) -> Result<Applied> {
         let engine = self.engine.take().context("a change is made once")?;
+        let ended = remove_ended(&mut self.file)?;
         let changed = beyond(&engine, &self.file);
         let facts = match engine.live() {
             // Nothing means anything else than before.
@@ -104,6 +106,7 @@ impl Edit {
         for unrecorded in &applied.unrecorded {
             printer.warning(unrecorded);
         }
+        report_ended(&ended, printer);
         for fact in &followed {
             printer.note(&format!("{fact}; the rules go by that now"));
         }
@@ -134,8 +137,34 @@ pub(super) fn current(engine: &Engine, context: &Context) -> Result<(Policy, &'s
 /// What a policy file changes in what is in force; `None` if nothing, or nothing is up.
 pub(super) fn beyond(engine: &Engine, file: &PolicyFile) -> Option<Difference> {
     let live = engine.live()?;
-    let difference = Difference::between(&live.generation.record().policy, file.policy());
+    // Rules that have ended make no difference, in the file or in force.
+    let now = Timestamp::now();
+    let in_force = live.generation.record().policy.without_ended(now);
+    let difference = Difference::between(&in_force, &file.policy().without_ended(now));
     (!difference.is_empty()).then_some(difference)
+}
+
+/// Removes the rules that have ended from a file that is about to be saved; returns them.
+pub(super) fn remove_ended(file: &mut PolicyFile) -> Result<Vec<Rule>> {
+    if !file.is_changed() {
+        return Ok(Vec::new());
+    }
+    let ended: Vec<Rule> = file.policy().ended(Timestamp::now()).cloned().collect();
+    let ids: Vec<RuleId> = ended.iter().map(|rule| rule.id).collect();
+    if !ids.is_empty() {
+        file.remove(&ids)?;
+    }
+    Ok(ended)
+}
+
+/// Says which rules were removed because they have ended.
+pub(super) fn report_ended(ended: &[Rule], printer: &mut Printer) {
+    for rule in ended {
+        printer.note(&format!(
+            "{}  {rule:.ITEMS$}: has ended, and is gone from the policy file",
+            rule.id
+        ));
+    }
 }
 
 /// Says what else went in force with a change.

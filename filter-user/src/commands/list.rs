@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use super::{Context, Exit, require_root, warn};
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     datapath::{Generation, Live, Purpose, Record, Snapshot},
     engine::{Engine, changed_facts},
     output::{List, Printer, StateWarning},
+    policy::Policy,
     system::ephemeral_ports,
     text::clock_time,
 };
@@ -26,6 +28,7 @@ pub struct Args {}
 pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
     let engine = Engine::shared()?;
+    let now = Timestamp::now();
     let mut warnings = Vec::new();
     let (list, shadowed) = match engine.live() {
         Some(live) => {
@@ -33,14 +36,15 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             warnings.extend(temporary(live));
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             warnings.extend(thawed(live)?);
-            let shadowed = unreachable(&record.policy, record.environment.ephemeral);
+            let policy = record.policy.without_ended(now);
+            let shadowed = unreachable(&policy, record.environment.ephemeral);
             let counters = live.generation.snapshot()?;
             (List::new(&record.policy, &counters, &shadowed), shadowed)
         }
         None => {
             let file = context.policy_file()?;
             let policy = file.policy();
-            let shadowed = unreachable(policy, ephemeral_ports());
+            let shadowed = unreachable(&policy.without_ended(now), ephemeral_ports());
             let counters = Snapshot::empty(policy.rules.len());
             (List::new(policy, &counters, &shadowed), shadowed)
         }
@@ -105,6 +109,13 @@ pub(super) fn temporary(live: &Live) -> Vec<StateWarning> {
     live.temporary().filter_map(warning).collect()
 }
 
+/// Whether two policies treat every packet alike from now on, rule for rule.
+fn are_alike(one: &Policy, other: &Policy) -> bool {
+    let now = Timestamp::now();
+    one.without_ended(now)
+        .same_verdicts(&other.without_ended(now))
+}
+
 /// Whether the policy file was edited and not applied, or is no policy any more.
 pub(super) fn unapplied(context: &Context, engine: &Engine, live: &Record) -> Option<StateWarning> {
     match context.policy_file() {
@@ -117,7 +128,7 @@ pub(super) fn unapplied(context: &Context, engine: &Engine, live: &Record) -> Op
             ),
             remedy: None,
         }),
-        Ok(file) if file.policy().same_verdicts(&live.policy) => None,
+        Ok(file) if are_alike(file.policy(), &live.policy) => None,
         Ok(_) => Some(StateWarning {
             kind: "policy-differs",
             text: format!(

@@ -1,6 +1,7 @@
-//! `xdpfw allow` and `xdpfw deny`: add a rule, or move or comment one that stands there.
+//! `xdpfw allow` and `xdpfw deny`: add a rule, or move, comment or renew one that stands there.
 
 use anyhow::Result;
+use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
 use super::{
@@ -13,10 +14,11 @@ use super::{
 };
 use crate::{
     analysis,
+    duration::Seconds,
     names::services,
     netlink::interfaces,
     output::{CHANGED_ITEMS, Printer, RuleRow, change_line},
-    policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId, parse_comment},
+    policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId, Until, parse_comment},
     system::ephemeral_ports,
     text::sentence_list,
 };
@@ -30,6 +32,9 @@ pub struct Args {
     words: Vec<String>,
     #[command(flatten)]
     options: MatchOptions,
+    /// End the rule by itself after this time (`30s`, `10m`, `2h`, `7d`)
+    #[arg(long = "for", value_name = "DUR")]
+    duration: Option<Seconds>,
     /// A note about the rule; of one that stands there already, the new one
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     comment: Option<String>,
@@ -57,6 +62,8 @@ struct Added {
     added: bool,
     moved: bool,
     commented: bool,
+    /// Whether its end is another one now.
+    renewed: bool,
     live: Vec<String>,
 }
 
@@ -71,7 +78,8 @@ impl Args {
     }
 }
 
-/// Adds a rule. One that says the same is moved or commented, if that is asked for.
+/// Adds a rule. One that says the same is moved or commented, if that is asked for, and ends
+/// when this one would.
 ///
 /// # Errors
 ///
@@ -83,19 +91,27 @@ pub fn run(action: Action, args: &Args, context: &Context, printer: &mut Printer
     let names = args.words.iter().flat_map(|word| word.split(['/', ',']));
     let comment = args.comment.as_deref().map(parse_comment).transpose();
     let comment = comment.map_err(Failure::usage)?;
-    let comment = comment.as_deref();
+    let wish = Wish {
+        until: args
+            .duration
+            .map(|duration| Until::after(duration, &Zoned::now()))
+            .transpose()
+            .map_err(Failure::usage)?,
+        place,
+        comment,
+    };
     if args.dry_run {
         let mut file = context.policy_file()?;
-        let done = settle(&mut file, action, matching, place, comment)?;
+        let done = settle(&mut file, action, matching, wish)?;
         done.refuse_in_vain(file.policy())?;
         let note = match done.is_change() {
             true => format!("{}dry run, nothing changed", done.note()),
-            false => format!("{}(dry run)", done.note().replace(", ", " ")),
+            false => format!("{} (dry run)", done.note().trim_end_matches(", ")),
         };
         return done.report(file.policy(), Vec::new(), &note, names, context, printer);
     }
     let mut edit = Edit::begin(context, args.force)?.lasting(args.confirming.lasts);
-    let done = settle(&mut edit.file, action, matching, place, comment)?;
+    let done = settle(&mut edit.file, action, matching, wish)?;
     done.refuse_in_vain(edit.file.policy())?;
     let applied = edit.commit(printer)?;
     let note = format!("{}{}", done.note(), describe(&applied));
@@ -140,22 +156,44 @@ impl Place {
     }
 }
 
+/// How a rule is to be, besides what it says.
+struct Wish {
+    /// When it ends; `None` is never.
+    until: Option<Until>,
+    place: Place,
+    comment: Option<String>,
+}
+
 /// What has become of the rule.
 struct Done {
     id: RuleId,
     added: bool,
     moved: bool,
     commented: bool,
+    end: End,
 }
 
-/// Makes the policy have the rule, at its place and with its comment.
-fn settle(
-    file: &mut PolicyDocument,
-    action: Action,
-    matching: Match,
-    place: Place,
-    comment: Option<&str>,
-) -> Result<Done> {
+/// What has become of the end of a rule that stood there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was as it was said.
+    Kept,
+    /// It is another one.
+    Renewed,
+    /// There is none any more.
+    Removed,
+    /// There is none, though one was said: what stays for good must not end by a rule that
+    /// somebody adds for a while.
+    Refused,
+}
+
+/// Makes the policy have the rule, at its place, with its comment and its end.
+fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish) -> Result<Done> {
+    let Wish {
+        until,
+        place,
+        comment,
+    } = wish;
     let policy = file.policy();
     let before = place.before(policy)?;
     let Some(rule) = policy.same_rule(action, &matching) else {
@@ -163,7 +201,8 @@ fn settle(
             id: policy.free_id(),
             action,
             matches: matching,
-            comment: comment.map(str::to_owned),
+            until,
+            comment,
         };
         let id = rule.id;
         file.add(rule, before)?;
@@ -172,10 +211,18 @@ fn settle(
             added: true,
             moved: false,
             commented: false,
+            end: End::Kept,
         });
     };
     let id = rule.id;
-    let comment = comment.filter(|&text| rule.comment.as_deref() != Some(text));
+    let comment = comment.filter(|text| rule.comment.as_ref() != Some(text));
+    let end = match (&rule.until, &until) {
+        (None, None) => End::Kept,
+        (None, Some(_)) => End::Refused,
+        (Some(_), None) => End::Removed,
+        (Some(before), Some(after)) if before == after => End::Kept,
+        (Some(_), Some(_)) => End::Renewed,
+    };
     let follower = policy
         .rules
         .iter()
@@ -187,20 +234,28 @@ fn settle(
     if let Some(before) = before {
         file.move_before(id, before)?;
     }
-    if let Some(text) = comment {
+    if let Some(text) = &comment {
         file.set_comment(id, text)?;
+    }
+    if matches!(end, End::Renewed | End::Removed) {
+        file.set_until(id, until)?;
     }
     Ok(Done {
         id,
         added: false,
         moved: before.is_some(),
         commented: comment.is_some(),
+        end,
     })
 }
 
 impl Done {
     const fn is_change(&self) -> bool {
-        self.added || self.moved || self.commented
+        self.added || self.moved || self.commented || self.is_renewed()
+    }
+
+    const fn is_renewed(&self) -> bool {
+        matches!(self.end, End::Renewed | End::Removed)
     }
 
     /// Refuses a new rule for an interface whose packets are judged at others: it would never
@@ -232,13 +287,26 @@ impl Done {
     }
 
     /// What was done, in front of where it took effect.
-    const fn note(&self) -> &'static str {
-        match (self.added, self.moved, self.commented) {
-            (true, _, _) => "",
-            (_, true, true) => "moved and commented, ",
-            (_, true, false) => "moved, ",
-            (_, false, true) => "commented, ",
-            (_, false, false) => "already there, ",
+    fn note(&self) -> String {
+        if self.added {
+            return String::new();
+        }
+        let end = match self.end {
+            End::Kept => None,
+            End::Renewed => Some("renewed"),
+            End::Removed => Some("without an end now"),
+            End::Refused => Some("stays without an end"),
+        };
+        let done = [
+            self.moved.then_some("moved"),
+            self.commented.then_some("commented"),
+            end,
+        ];
+        let done: Vec<String> = done.into_iter().flatten().map(str::to_owned).collect();
+        match done.as_slice() {
+            [] => "already there, ".to_owned(),
+            _ if !self.is_change() => format!("already there, {}, ", sentence_list(&done, 3)),
+            _ => format!("{}, ", sentence_list(&done, 3)),
         }
     }
 
@@ -262,6 +330,7 @@ impl Done {
                 added: self.added,
                 moved: self.moved,
                 commented: self.commented,
+                renewed: self.is_renewed(),
                 live,
             }),
             false => printer.line(&change_line(rule, note)),
@@ -276,6 +345,13 @@ impl Done {
                 ));
             }
         }
+        if self.end == End::Refused {
+            printer.note(&format!(
+                "{0} has no end, and keeps none (to have it end, say `xdpfw delete {0}` first)",
+                rule.id
+            ));
+        }
+        let policy = &policy.without_ended(Timestamp::now());
         warn(&analysis::of_rule(policy, rule, ephemeral_ports()), printer);
         warn_of_interfaces(policy, [rule], printer);
         printed.map(|()| Exit::Done)

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use clap::ValueEnum;
+use jiff::Timestamp;
 
 use super::{
     Context, Exit, Failure,
     candidates::Values,
     confirming::{Confirming, note_deadline, warn_of_doubt},
-    edit::{beyond, refusal_of_more, refuse_other_file, report_more},
+    edit::{beyond, refusal_of_more, refuse_other_file, remove_ended, report_ended, report_more},
     recording::Recording,
     require_root, warn, warn_of_interfaces,
 };
@@ -85,6 +86,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         remember(&mut file, join.names())?;
         join
     };
+    let ended = remove_ended(&mut file)?;
     let facts = match args.force {
         true => Facts::Renewed,
         false => Facts::Followed,
@@ -105,6 +107,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     if let Some(summary) = &applied.summary {
         printer.detail(|| summary.clone());
     }
+    report_ended(&ended, printer);
     if let Some(beyond) = &beyond {
         report_more(beyond, printer);
     }
@@ -116,10 +119,10 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     for unrecorded in &applied.unrecorded {
         printer.warning(unrecorded);
     }
-    let warnings = analysis::of_policy(file.policy(), ephemeral_ports());
-    warn(&warnings, printer);
-    warn_of_interfaces(file.policy(), &file.policy().rules, printer);
-    hint(file.policy(), joined, printer);
+    let policy = &file.policy().without_ended(Timestamp::now());
+    warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
+    warn_of_interfaces(policy, &policy.rules, printer);
+    hint(policy, joined, printer);
     note_deadline(&applied, printer);
     joined.check()?;
     reported.map(|()| Exit::Done)

@@ -24,6 +24,7 @@ pub(super) struct Dimensions {
     pub(super) remote: [Dimension; 2],
     pub(super) destination: Dimension,
     pub(super) source: Dimension,
+    pub(super) time: Dimension,
     pub(super) mac: Dimension,
 }
 
@@ -123,6 +124,7 @@ impl<'a> Diagram<'a> {
             Question::RemotePort => &dimensions.remote[transport],
             Question::Destination => &dimensions.destination,
             Question::Source => &dimensions.source,
+            Question::Time => &dimensions.time,
             Question::Mac => &dimensions.mac,
         }
     }

@@ -10,7 +10,7 @@ use super::{
     diagram::Candidate,
     dimension::{ANY_FAMILY, V4, V6},
 };
-use crate::policy::{Action, Protocol};
+use crate::policy::{Action, Protocol, Until};
 
 /// Whether a fragment that meets all other conditions of a rule carries what the rule is for.
 enum Carries {
@@ -60,12 +60,13 @@ impl Builder<'_> {
                     // Of several that differ in their ports alone, the first is enough: a
                     // policy may have thousands.
                     let matching = &rule.rule.matches;
+                    let until = rule.rule.until.as_ref().map(Until::timestamp);
                     let where_from = (&matching.on, &matching.mac, &matching.from, &matching.to);
-                    if known.insert((rule.rule.action, where_from)) {
+                    if known.insert((rule.rule.action, where_from, until)) {
                         found.push(Candidate::perhaps(index));
                     }
                     let anywhere = (&Vec::new(), &Vec::new(), &Vec::new(), &Vec::new());
-                    let is_open = |action| known.contains(&(action, anywhere));
+                    let is_open = |action| known.contains(&(action, anywhere, None));
                     if is_open(Action::Allow) && is_open(Action::Deny) {
                         // Whatever follows is in doubt.
                         break;

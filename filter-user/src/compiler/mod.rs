@@ -13,25 +13,26 @@ mod dimension;
 mod fragments;
 mod prefixes;
 pub mod simulate;
+mod time;
 
 use std::fmt;
 
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, ACTION_DENY, Config, EdgeKey, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED,
-        LocalKey, MAX_RULES, Node, PortBitmaps, ProtocolKind, REPLIES_FLOWS, REPLIES_OFF,
+        ACTION_ALLOW, ACTION_DENY, Config, EdgeKey, Ends, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED,
+        LocalKey, MAX_ENDS, MAX_RULES, Node, PortBitmaps, ProtocolKind, REPLIES_FLOWS, REPLIES_OFF,
         REPLIES_SOCKETS,
     },
 };
 
-pub use self::prefixes::Prefix;
 use self::{
     builder::Builder,
     diagram::{Diagram, Dimensions, MAX_EDGES},
     dimension::{ANY_FAMILY, Classes, Dimension, V4, V6, for_each_range, interfaces, macs},
     prefixes::addresses,
 };
+pub use self::{prefixes::Prefix, time::Clocks};
 use crate::{
     policy::{Action, DefaultAction, Fragments, IcmpErrors, NonIp, Policy, Replies, Rule, RuleId},
     ports::{PortRange, PortSet},
@@ -48,6 +49,8 @@ pub struct Environment {
     /// The numbers of those interfaces that rules name and that exist: with each name first its
     /// own, then those of its members, which packets of a bond carry under native XDP.
     pub interfaces: Vec<(String, u32)>,
+    /// What its clocks show; rules that have ended by then match nothing.
+    pub clocks: Clocks,
 }
 
 /// A compiled policy.
@@ -70,6 +73,8 @@ pub struct Tables {
     pub sources: [Vec<(Prefix, u32)>; 2],
     /// Classes of destination addresses, IPv4 and IPv6.
     pub destinations: [Vec<(Prefix, u32)>; 2],
+    /// When rules end.
+    pub ends: Ends,
     /// Places in the policy of the rules that decide for no packet.
     unreached: Vec<usize>,
 }
@@ -92,6 +97,8 @@ impl Tables {
 pub enum TooComplex {
     /// More rules than there are counters.
     Rules(usize),
+    /// Rules end at more moments than are told apart.
+    Ends(usize),
     /// Rules cross in too many ways; the places of those that do, worst first.
     Combinations(Vec<usize>),
 }
@@ -102,6 +109,9 @@ impl TooComplex {
         match self {
             Self::Rules(rules) => format!(
                 "{rules} rules are more than the {MAX_RULES} supported (say several ports or prefixes in one rule)"
+            ),
+            Self::Ends(ends) => format!(
+                "the rules end at {ends} moments, and {MAX_ENDS} are supported (delete some, or give several the same `until` in the policy file)"
             ),
             Self::Combinations(rules) => {
                 let ids: Vec<RuleId> = rules
@@ -156,6 +166,7 @@ pub fn compile(
     let destination = addresses(numbered().map(|(index, rule)| (index, &*rule.rule.matches.to)));
     let (numbered_interfaces, interface) = interfaces(policy, environment);
     let (macs, mac) = macs(policy);
+    let (ends, time) = time::ends(policy, &environment.clocks)?;
     let mut remote = Vec::new();
     let dimensions = Dimensions {
         interface,
@@ -165,6 +176,7 @@ pub fn compile(
         ],
         destination: destination.dimension,
         source: source.dimension,
+        time,
         mac,
     };
     let decisions: Vec<Node> = rules
@@ -185,6 +197,7 @@ pub fn compile(
             macs,
             sources: source.prefixes,
             destinations: destination.prefixes,
+            ends,
             unreached: Vec::new(),
         },
     };

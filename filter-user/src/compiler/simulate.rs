@@ -19,6 +19,8 @@ pub struct Simulation<'a> {
     local: HashMap<LocalKey, Node>,
     edges: HashMap<EdgeKey, Node>,
     has_sockets: bool,
+    /// What `CLOCK_BOOTTIME` shows, in nanoseconds.
+    now: u64,
 }
 
 /// The same for a packet that came in by an interface.
@@ -36,6 +38,7 @@ impl<'a> Simulation<'a> {
             local: tables.local.iter().copied().collect(),
             edges: tables.edges.iter().copied().collect(),
             has_sockets: false,
+            now: 0,
         }
     }
 
@@ -45,6 +48,11 @@ impl<'a> Simulation<'a> {
             has_sockets: true,
             ..self
         }
+    }
+
+    /// The same at this time of `CLOCK_BOOTTIME`, in nanoseconds, instead of 0.
+    pub fn at(self, now: u64) -> Self {
+        Self { now, ..self }
     }
 
     /// What becomes of a frame that comes in by the interface with this index.
@@ -139,6 +147,10 @@ impl verdict::Tables for Arrival<'_> {
         let mut found = self.simulation.tables.macs.iter();
         let found = found.find(|(other, _)| other == mac);
         found.map_or(0, |&(_, class)| class)
+    }
+
+    fn ends_ahead(&self) -> u32 {
+        self.simulation.tables.ends.ahead(self.simulation.now)
     }
 
     fn address_class(&self, side: Side, addresses: &Addresses<'_>) -> u32 {

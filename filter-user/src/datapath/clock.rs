@@ -7,8 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+
+use crate::compiler::Clocks;
 
 /// How long ticks are counted. The shortest that tells apart what kernels are built with.
 const COUNTED: Duration = Duration::from_millis(60);
@@ -70,6 +73,19 @@ impl Clock {
     }
 }
 
+/// What the clocks show by which rules end.
+pub fn clocks() -> Clocks {
+    let patience = Instant::now() + Duration::from_secs(1);
+    loop {
+        let before = since_start();
+        let wall = Timestamp::now();
+        let boot = since_start();
+        if boot - before < EXACT || Instant::now() > patience {
+            return Clocks { wall, boot };
+        }
+    }
+}
+
 /// What a clock shows, and when.
 fn reading(read: &mut impl FnMut() -> Result<u64>) -> Result<(u64, Duration)> {
     let patience = Instant::now() + Duration::from_secs(1);
@@ -85,7 +101,16 @@ fn reading(read: &mut impl FnMut() -> Result<u64>) -> Result<(u64, Duration)> {
 }
 
 fn monotonic() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
+    passed(ClockId::Monotonic)
+}
+
+/// The time since the machine started, asleep or not.
+fn since_start() -> Duration {
+    passed(ClockId::Boottime)
+}
+
+fn passed(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 

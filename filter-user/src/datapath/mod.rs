@@ -50,7 +50,7 @@ mod unsaved;
 pub use self::{
     attach::{Attached, Egress, EgressRefusal, Refusal},
     bridges::Bridges,
-    clock::Clock,
+    clock::{Clock, clocks},
     counters::{CounterMaps, Snapshot},
     deadline::Deadline,
     error::Error,

@@ -55,6 +55,7 @@ impl Object {
         loader
             .override_global(names::CONFIG, bytemuck::bytes_of(&tables.config), true)
             .override_global(names::LISTED, bytemuck::bytes_of(&*tables.listed), true)
+            .override_global(names::ENDS, bytemuck::bytes_of(&tables.ends), true)
             .map_max_entries(names::LOCAL, entries(tables.local.len())?)
             .map_max_entries(names::EDGES, entries(tables.edges.len())?)
             .map_max_entries(names::REMOTE_PORTS, entries(tables.remote.len())?)

@@ -1,7 +1,10 @@
 //! The record of what a generation was made from. It is kept in a map beside the program, so
 //! that the kernel's state explains itself without any file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
@@ -10,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Clock;
 use crate::{
-    compiler::Environment,
+    compiler::{Clocks, Environment},
     policy::{FlowSizes, Policy, PolicyText},
     ports::PortRange,
 };
@@ -98,6 +101,7 @@ struct Written {
     policy: PolicyText,
     ephemeral: (u16, u16),
     interfaces: Vec<(String, u32)>,
+    clocks: (Timestamp, Duration),
     slots: Vec<u32>,
     #[serde(default)]
     purpose: Purpose,
@@ -130,6 +134,7 @@ impl Record {
                 self.environment.ephemeral.last,
             ),
             interfaces: self.environment.interfaces.clone(),
+            clocks: (self.environment.clocks.wall, self.environment.clocks.boot),
             slots: self.slots.clone(),
             purpose: self.purpose,
             behind: self.behind,
@@ -163,6 +168,10 @@ impl Record {
                     last: written.ephemeral.1,
                 },
                 interfaces: written.interfaces,
+                clocks: Clocks {
+                    wall: written.clocks.0,
+                    boot: written.clocks.1,
+                },
             },
             slots: written.slots,
             purpose: written.purpose,

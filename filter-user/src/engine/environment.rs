@@ -4,11 +4,13 @@
 use std::{collections::BTreeSet, fmt};
 
 use anyhow::Result;
+use jiff::SignedDuration;
 
 use super::Error;
 use crate::{
     compiler::Environment,
-    datapath::{Live, Record},
+    datapath::{Live, Record, clocks},
+    duration::Seconds,
     netlink::{Interface, carriers, interfaces},
     policy::Policy,
     ports::{NamedRange, PortRange, PortWord},
@@ -58,6 +60,11 @@ pub enum FactChange {
         /// Its name.
         name: String,
     },
+    /// The wall clock was set, and the kernel ends rules by what it showed before.
+    Clock {
+        /// How far forward.
+        by: SignedDuration,
+    },
     /// A bond, team or VRF that a rule names has other members.
     Members {
         /// Its name.
@@ -73,15 +80,17 @@ impl FactChange {
             Self::Renamed { .. } | Self::Swapped { .. } => "interface-renamed",
             Self::Came { .. } => "interface-came",
             Self::Members { .. } => "members-changed",
+            Self::Clock { .. } => "clock-jumped",
         }
     }
 
     /// The command that has the policy in force go by the fact, if one does.
     pub const fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::Ephemeral { .. } | Self::Came { .. } | Self::Members { .. } => {
-                Some("xdpfw apply")
-            }
+            Self::Ephemeral { .. }
+            | Self::Came { .. }
+            | Self::Members { .. }
+            | Self::Clock { .. } => Some("xdpfw apply"),
             Self::Renamed { .. } => None,
             Self::Swapped { .. } => Some("xdpfw apply --force"),
         }
@@ -121,8 +130,33 @@ impl fmt::Display for FactChange {
                  in force",
                 name.escape_debug()
             ),
+            Self::Clock { by } => write!(
+                f,
+                "the clock was set {} {} after rules with an end were put in force",
+                Seconds::new(by.unsigned_abs().as_secs()).map_or_else(
+                    |_| format!("{} s", by.unsigned_abs().as_secs()),
+                    |seconds| seconds.to_string()
+                ),
+                if by.is_negative() { "back" } else { "forward" }
+            ),
         }
     }
+}
+
+/// How far the clocks may be from those that a generation was made with: nothing is made anew for
+/// what rounding and scheduling do to them.
+const EXACT: SignedDuration = SignedDuration::from_secs(2);
+
+/// Whether a policy means the same under both environments.
+pub(super) fn are_alike(policy: &Policy, one: &Environment, other: &Environment) -> bool {
+    let Environment {
+        ephemeral,
+        interfaces,
+        clocks,
+    } = one;
+    *ephemeral == other.ephemeral
+        && *interfaces == other.interfaces
+        && (!policy.has_ends() || clocks.jump_since(&other.clocks).abs() <= EXACT)
 }
 
 /// What a policy depends on: the host's ephemeral ports, and the interfaces it names.
@@ -146,6 +180,7 @@ pub(super) fn environment(
     let mut environment = Environment {
         ephemeral: system::ephemeral_ports(),
         interfaces: Vec::new(),
+        clocks: clocks(),
     };
     for name in names {
         let by_name = known.iter().find(|one| one.name == name);
@@ -178,6 +213,13 @@ pub fn changed_facts(live: &Live) -> Result<Vec<FactChange>> {
     let (before, now) = (record.environment.ephemeral, system::ephemeral_ports());
     if before != now && names_ephemeral(&record.policy) {
         changes.push(FactChange::Ephemeral { before, now });
+    }
+    let now = clocks();
+    let by = now.jump_since(&record.environment.clocks);
+    // By the clock that the kernel goes by, an end may be ahead that is over by the other one.
+    let has_ends = record.policy.without_ended(record.environment.clocks.wall);
+    if by.abs() > EXACT && has_ends.has_ends() {
+        changes.push(FactChange::Clock { by });
     }
     let names = named(&record.policy);
     if names.is_empty() {

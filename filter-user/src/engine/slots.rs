@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::datapath::{Clock, Purpose};
     use crate::{
-        compiler::Environment,
+        compiler::{Clocks, Environment},
         policy::{Action, Match, MatchSpec, RuleId},
         ports::PortRange,
     };
@@ -69,6 +69,7 @@ mod tests {
             id: RuleId(id),
             action: Action::Allow,
             matches: Match::parse(&MatchSpec::of_words(words)).unwrap(),
+            until: None,
             comment: None,
         };
         Policy {
@@ -92,6 +93,7 @@ mod tests {
                     last: 60999,
                 },
                 interfaces: Vec::new(),
+                clocks: Clocks::BEFORE_ALL,
             },
             slots: slots.to_vec(),
             purpose: Purpose::Policy,

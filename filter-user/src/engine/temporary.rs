@@ -204,6 +204,7 @@ fn rules_for(peers: &[IpAddr]) -> Result<Vec<Rule>> {
         id: RuleId(1),
         action: Action::Allow,
         matches: matches.map_err(|mistake| anyhow!("{}", mistake.message))?,
+        until: None,
         comment: Some("the operator, during the panic".to_owned()),
     }])
 }

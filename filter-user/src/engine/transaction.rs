@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{
     Engine, Error, Join, Joined, PolicySource,
     egress::{attach_wanted, detach_unwanted, records_answers},
-    environment::{Facts, environment},
+    environment::{Facts, are_alike, environment},
     guard::{self, Guard},
     seed::seed,
     slots::Slots,
@@ -186,7 +186,11 @@ impl<'a> Transaction<'a> {
             || self.traced != record.traced
             || !policy.same_verdicts(&record.policy)
             || is_elsewhere(record, self.source)
-            || environment(policy, self.facts, Some(live))? != record.environment)
+            || !are_alike(
+                policy,
+                &environment(policy, self.facts, Some(live))?,
+                &record.environment,
+            ))
     }
 
     /// Refuses what would cut the operator's SSH session. What goes back is not refused, and

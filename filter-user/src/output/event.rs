@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        compiler::Environment,
+        compiler::{Clocks, Environment},
         datapath::Clock,
         policy::{Action, Match, MatchSpec, Policy, Rule, RuleId},
         ports::PortRange,
@@ -241,6 +241,7 @@ mod tests {
                     id: RuleId(7),
                     action: Action::Allow,
                     matches: Match::parse(&MatchSpec::of_words("https")).unwrap(),
+                    until: None,
                     comment: None,
                 }],
                 ..Policy::default()
@@ -251,6 +252,7 @@ mod tests {
                     last: 60999,
                 },
                 interfaces: Vec::new(),
+                clocks: Clocks::BEFORE_ALL,
             },
             slots: vec![3],
         }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::Serialize;
 use xdpfw_common::abi::Counter;
 
@@ -10,7 +11,7 @@ use super::{ITEMS, table};
 use crate::{
     analysis::Shadowed,
     datapath::Snapshot,
-    policy::{Policy, PrefixText, Rule, RuleId},
+    policy::{Policy, PrefixText, Rule, RuleId, Until},
     ports::{PortSpec, PortWord},
     text::thousands,
 };
@@ -37,12 +38,18 @@ pub struct RuleRow {
     interfaces: Vec<String>,
     mac: Vec<String>,
     rate: Option<String>,
+    /// When it ends, as in RFC 3339.
     expires: Option<String>,
+    /// In how many seconds that is; 0 of a rule that has ended.
+    seconds_left: Option<u64>,
     comment: Option<String>,
     /// The rules in front of it that take all its packets.
     unreachable: Option<Vec<String>>,
     packets: u64,
     bytes: u64,
+    /// What is left of it, in words.
+    #[serde(skip)]
+    left: Option<String>,
     #[serde(skip)]
     text: String,
     /// With the whole of its lists, for whoever is no terminal.
@@ -60,6 +67,8 @@ impl RuleRow {
                 .map(|net| PrefixText(net).to_string())
                 .collect()
         };
+        let now = Timestamp::now();
+        let left = rule.until.as_ref().map(|until| until.left(now));
         Self {
             id: rule.id.to_string(),
             action: rule.action.as_str(),
@@ -72,13 +81,15 @@ impl RuleRow {
             interfaces: matching.on.clone(),
             mac: matching.mac.iter().map(ToString::to_string).collect(),
             rate: None,
-            expires: None,
+            expires: rule.until.as_ref().map(Until::to_string),
+            seconds_left: left.map(|left| left.map_or(0, |left| left.duration().as_secs())),
             comment: rule.comment.clone(),
             unreachable: None,
             packets: hits.packets,
             bytes: hits.bytes,
-            text: format!("{rule:.ITEMS$}"),
-            whole: (!table::is_terminal()).then(|| rule.to_string()),
+            left: left.map(|left| left.map_or("ended".to_owned(), |left| left.to_string())),
+            text: format!("{:.ITEMS$}", rule.without_end()),
+            whole: (!table::is_terminal()).then(|| rule.without_end().to_string()),
         }
     }
 }
@@ -115,15 +126,21 @@ impl List {
 
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = table::table(&["id", "rule", "packets", "bytes", "comment"], &[2, 3]);
+        // Where all rules stay, nobody looks for what is left of them.
+        let has_ends = self.rules.iter().any(|row| row.left.is_some());
+        let names = ["id", "rule", "left", "packets", "bytes", "comment"];
+        let mut table = match has_ends {
+            true => table::table(&names, &[3, 4]),
+            false => table::table(&["id", "rule", "packets", "bytes", "comment"], &[2, 3]),
+        };
         for row in &self.rules {
-            table.add_row([
-                row.id.clone(),
-                row.text.clone(),
+            let left = has_ends.then(|| row.left.clone().unwrap_or_default());
+            let front = [row.id.clone(), row.text.clone()].into_iter().chain(left);
+            table.add_row(front.chain([
                 thousands(row.packets),
                 thousands(row.bytes),
                 row.comment.clone().unwrap_or_default(),
-            ]);
+            ]));
         }
         let lines = table::lines(&table);
         if table::is_terminal() {

@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::HashSet};
 use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Key, Table, Value};
 
 use super::{
-    Policy, PolicyText, Rule, RuleId, RuleText,
+    Policy, PolicyText, Rule, RuleId, RuleText, Until,
     text::{Mistake, VERSION},
 };
 
@@ -188,18 +188,50 @@ impl PolicyDocument {
     ///
     /// As for [`PolicyDocument::add`].
     pub fn set_comment(&mut self, id: RuleId, comment: &str) -> Result<(), EditError> {
+        if let Some(rule) = self.set_in_rule(id, "comment", Some(comment.into()))? {
+            rule.comment = Some(comment.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Changes when a rule ends; `None` is never.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyDocument::add`].
+    pub fn set_until(&mut self, id: RuleId, until: Option<Until>) -> Result<(), EditError> {
+        let written = until.as_ref().map(Until::to_string);
+        if let Some(rule) = self.set_in_rule(id, "until", written.map(Value::from))? {
+            rule.until = until;
+        }
+        Ok(())
+    }
+
+    /// Sets or removes a value of a rule in the text, and keeps the remark beside it. Returns the
+    /// rule itself, if there is such a one.
+    fn set_in_rule(
+        &mut self,
+        id: RuleId,
+        key: &str,
+        value: Option<Value>,
+    ) -> Result<Option<&mut Rule>, EditError> {
         let Some(index) = self.policy.rules.iter().position(|rule| rule.id == id) else {
-            return Ok(());
+            return Ok(None);
         };
         if let Some(table) = self.rules()?.get_mut(index) {
-            let mut value = Value::from(comment);
-            if let Some(old) = table.get("comment").and_then(Item::as_value) {
-                *value.decor_mut() = old.decor().clone();
+            match value {
+                Some(mut value) => {
+                    if let Some(old) = table.get(key).and_then(Item::as_value) {
+                        *value.decor_mut() = old.decor().clone();
+                    }
+                    table.insert(key, Item::Value(value));
+                }
+                None => {
+                    table.remove(key);
+                }
             }
-            table.insert("comment", Item::Value(value));
         }
-        self.policy.rules[index].comment = Some(comment.to_owned());
-        Ok(())
+        Ok(self.policy.rules.get_mut(index))
     }
 
     /// Changes the default.

@@ -9,9 +9,12 @@ mod prefix;
 mod protocol;
 mod rule;
 mod text;
+mod until;
 mod words;
 
-use std::{collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use jiff::Timestamp;
 
 pub use self::{
     document::{EditError, ParseError, PolicyDocument},
@@ -22,6 +25,7 @@ pub use self::{
     protocol::Protocol,
     rule::{Action, Rule, RuleId, parse_comment},
     text::{PolicyText, RuleText},
+    until::Until,
 };
 
 /// What happens to a packet that no rule matches.
@@ -185,7 +189,7 @@ impl Policy {
         self.rules.iter().find(|rule| rule.id == id)
     }
 
-    /// The rule that says the same, whatever its id and comment and the order of its lists.
+    /// The rule that says the same, whatever its id, comment and end, and the order of its lists.
     pub fn same_rule(&self, action: Action, matching: &Match) -> Option<&Rule> {
         self.rules
             .iter()
@@ -216,6 +220,26 @@ impl Policy {
             .chain(1..highest)
             .filter(move |id| !used.contains(id))
             .map(RuleId)
+    }
+
+    /// The rules that have ended.
+    pub fn ended(&self, now: Timestamp) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(move |rule| rule.is_over(now))
+    }
+
+    /// The same policy without the rules that have ended: they match nothing.
+    pub fn without_ended(&self, now: Timestamp) -> Cow<'_, Self> {
+        if self.ended(now).next().is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut policy = self.clone();
+        policy.rules.retain(|rule| !rule.is_over(now));
+        Cow::Owned(policy)
+    }
+
+    /// Whether a rule ends.
+    pub fn has_ends(&self) -> bool {
+        self.rules.iter().any(|rule| rule.until.is_some())
     }
 
     /// Whether what leaves has to be recorded: flows tell answers from other packets, and

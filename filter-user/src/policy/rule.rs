@@ -2,7 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use super::Match;
+use jiff::Timestamp;
+
+use super::{Match, Until};
 use crate::text::is_unseen;
 
 /// A comment as rules may have it: one line, all of which is seen.
@@ -82,19 +84,56 @@ pub struct Rule {
     pub action: Action,
     /// What it matches.
     pub matches: Match,
+    /// When it ends; `None` is never.
+    pub until: Option<Until>,
     /// What its author wanted to remember.
     pub comment: Option<String>,
 }
 
-impl fmt::Display for Rule {
-    /// As on the command line, with the service's name: `allow tcp 443 (https)`; with a
-    /// precision, lists are cut as those of [`Match`] are.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.action)?;
-        self.matches.fmt(f)?;
-        if let Some(service) = self.matches.service() {
-            write!(f, " ({service})")?;
+impl Rule {
+    /// Whether it has ended: it matches nothing any more.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.until.as_ref().is_some_and(|until| until.is_over(now))
+    }
+
+    /// Whether it ends no sooner than another one.
+    pub fn lasts_as_long_as(&self, other: &Self) -> bool {
+        match (&self.until, &other.until) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(ours), Some(theirs)) => ours >= theirs,
         }
-        Ok(())
+    }
+
+    /// All but its end: see its own `Display`.
+    pub const fn without_end(&self) -> WithoutEnd<'_> {
+        WithoutEnd(self)
+    }
+}
+
+/// A rule as on the command line, but for its end.
+pub struct WithoutEnd<'a>(&'a Rule);
+
+impl fmt::Display for WithoutEnd<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(rule) = self;
+        write!(f, "{} ", rule.action)?;
+        rule.matches.fmt(f)?;
+        match rule.matches.service() {
+            Some(service) => write!(f, " ({service})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    /// As on the command line, with the service's name and the end: `allow tcp 443 (https) until
+    /// 2026-12-24 18:00:00 +01:00`; with a precision, lists are cut as those of [`Match`] are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.without_end().fmt(f)?;
+        match &self.until {
+            Some(until) => write!(f, " until {}", until.in_words()),
+            None => Ok(()),
+        }
     }
 }

@@ -9,7 +9,7 @@ use serde::{
 
 use super::{
     Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, Match, MatchSpec, NonIp, Part, Policy,
-    PrefixText, Replies, Rule, RuleId, is_interface_name, parse_comment,
+    PrefixText, Replies, Rule, RuleId, Until, is_interface_name, parse_comment,
 };
 use crate::ports::PortSpec;
 
@@ -97,6 +97,12 @@ pub struct RuleText {
         skip_serializing_if = "Option::is_none"
     )]
     mac: Option<Words>,
+    #[serde(
+        default,
+        deserialize_with = "time",
+        skip_serializing_if = "Option::is_none"
+    )]
+    until: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
 }
@@ -134,6 +140,30 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>, D:
 
 fn macs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>, D::Error> {
     words(deserializer, "a MAC address, or a list of them")
+}
+
+/// A time, as TOML has it or as a string.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    deserializer.deserialize_any(TimeVisitor).map(Some)
+}
+
+struct TimeVisitor;
+
+impl<'de> de::Visitor<'de> for TimeVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time as in 2026-12-24T18:00:00+01:00")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<String, A::Error> {
+        let time = toml::value::Datetime::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(time.to_string())
+    }
 }
 
 fn words<'de, D: Deserializer<'de>>(
@@ -419,10 +449,12 @@ impl RuleText {
             (key, error.item, error.message)
         })?;
         let comment = self.comment.as_deref().map(parse_comment).transpose();
+        let until = self.until.as_deref().map(str::parse).transpose();
         Ok(Rule {
             id,
             action,
             matches: matching,
+            until: until.map_err(|message| ("until", 0, message))?,
             comment: comment.map_err(|message| ("comment", 0, message))?,
         })
     }
@@ -449,6 +481,7 @@ impl From<&Rule> for RuleText {
             to: prefixes(&matching.to),
             on: (!matching.on.is_empty()).then(|| matching.on.iter().collect()),
             mac: (!matching.mac.is_empty()).then(|| matching.mac.iter().collect()),
+            until: rule.until.as_ref().map(Until::to_string),
             comment: rule.comment.clone(),
         }
     }

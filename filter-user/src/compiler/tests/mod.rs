@@ -5,13 +5,14 @@ mod members;
 
 use std::{collections::HashSet, hash::Hash, net::IpAddr};
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 use xdpfw_common::{Reason, verdict::Outcome};
 
 use super::{simulate::Simulation, *};
 use crate::{
     analysis::unreachable,
-    policy::{Carried, Match, MatchSpec, Packet},
+    policy::{Carried, Match, MatchSpec, Packet, Until},
 };
 
 const EPHEMERAL: PortRange = PortRange {
@@ -30,6 +31,7 @@ fn environment() -> Environment {
         interfaces: INTERFACES
             .map(|(name, index)| (name.to_owned(), index))
             .to_vec(),
+        clocks: Clocks::BEFORE_ALL,
     }
 }
 
@@ -116,6 +118,7 @@ fn rule(index: usize, text: &str) -> Rule {
         _ => Action::Deny,
     };
     let mut matching = MatchSpec::default();
+    let mut until = None;
     let mut option = None;
     for word in words {
         if let Some(name) = word.strip_prefix("--") {
@@ -132,6 +135,10 @@ fn rule(index: usize, text: &str) -> Rule {
             Some("to") => &mut matching.to,
             Some("on") => &mut matching.on,
             Some("mac") => &mut matching.mac,
+            Some("until") => {
+                until = Some(Until::second(word.parse().unwrap()));
+                continue;
+            }
             Some(other) => panic!("--{other}"),
         };
         part.get_or_insert_default().push(word);
@@ -140,6 +147,7 @@ fn rule(index: usize, text: &str) -> Rule {
         id: RuleId(index as u32 + 1),
         action,
         matches: Match::parse(&matching).unwrap_or_else(|error| panic!("{text}: {error}")),
+        until,
         comment: None,
     }
 }
@@ -250,8 +258,9 @@ fn restrictions() -> impl Strategy<Value = (String, bool, bool)> {
 
 fn rule_text() -> impl Strategy<Value = String> {
     let kind = (0..8_usize, ports(), ports(), 0..4_usize);
-    (any::<bool>(), kind, restrictions()).prop_map(
-        |(allow, (kind, local, remote, message), (options, v4, v6))| {
+    let until = prop_oneof![2 => Just(0), 1 => 1..4];
+    (any::<bool>(), kind, restrictions(), until).prop_map(
+        |(allow, (kind, local, remote, message), (options, v4, v6), until)| {
             let message = ["any", "3", "8,128,135", "130-136"][message];
             let matching = match kind {
                 0 | 1 => format!("tcp {local} --remote-port {remote}"),
@@ -263,8 +272,12 @@ fn rule_text() -> impl Strategy<Value = String> {
                 6 => "proto gre".to_owned(),
                 _ => "any".to_owned(),
             };
+            let until = match until {
+                0 => String::new(),
+                until => format!(" --until {}", 100 * until),
+            };
             format!(
-                "{} {matching}{options}",
+                "{} {matching}{options}{until}",
                 if allow { "allow" } else { "deny" }
             )
         },
@@ -284,6 +297,9 @@ fn policy() -> impl Strategy<Value = Policy> {
         }
     })
 }
+
+/// When rules are asked, in seconds: from before the first of them ends to after the last.
+const TIMES: [u64; 8] = [0, 99, 100, 199, 200, 250, 300, 400];
 
 /// Every port at which some rule can begin or end, and its neighbours.
 const PROBES: [u16; 22] = [
@@ -341,17 +357,23 @@ proptest! {
     #[test]
     fn compiled_tables_decide_as_a_walk_over_the_rules(
         policy in policy(),
-        packets in prop::collection::vec(packet(), 200),
+        packets in prop::collection::vec((packet(), 0..TIMES.len()), 200),
     ) {
         let tables = compiled(&policy);
-        let simulation = Simulation::of(&tables);
         let mut won = vec![false; policy.rules.len()];
-        for packet in &packets {
-            let outcome = ask(&simulation, packet);
+        let at = |second: u64| {
+            let now = Timestamp::from_second(second as i64).unwrap();
+            let simulation = Simulation::of(&tables).at(second * 1_000_000_000);
+            (simulation, policy.without_ended(now))
+        };
+        let at = TIMES.map(at);
+        for (packet, time) in &packets {
+            let (simulation, policy) = &at[*time];
+            let outcome = ask(simulation, packet);
             prop_assert_eq!(
                 (outcome.reason(), outcome.rule()),
-                walk(&policy, packet),
-                "{:?}", packet
+                walk(policy, packet),
+                "{:?} at {}", packet, TIMES[*time]
             );
             if let Some(slot) = outcome.rule() {
                 won[slot as usize - 7] = true;

@@ -344,6 +344,7 @@ fn a_free_id_is_above_the_highest_as_long_as_there_is_one() {
             id: RuleId(id),
             action: Action::Allow,
             matches: Match::everything(),
+            until: None,
             comment: None,
         });
         let policy = Policy {
@@ -402,6 +403,7 @@ proptest! {
                 id: RuleId(id),
                 action: if allow { Action::Allow } else { Action::Deny },
                 matches: parse(line).unwrap(),
+                until: (id % 3 == 0).then(|| Until::second(id.into())),
                 comment: (id % 2 == 0).then(|| format!("number {id}")),
             }).collect(),
             interfaces: vec!["eth0".to_owned(), "wg0".to_owned()],
