@@ -103,6 +103,9 @@ impl Edit {
             printer.detail(|| summary.clone());
         }
         // Done, but for answers that may be lost in silence.
+        if let Some(ending) = &applied.ending {
+            printer.warning(&ending.to_string());
+        }
         for unrecorded in &applied.unrecorded {
             printer.warning(unrecorded);
         }

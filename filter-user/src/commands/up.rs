@@ -116,6 +116,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     }
     let mut filtered = joined.filtered.iter();
     let reported = filtered.try_for_each(|one| report(one, file.policy(), printer));
+    if let Some(ending) = &applied.ending {
+        printer.warning(&ending.to_string());
+    }
     for unrecorded in &applied.unrecorded {
         printer.warning(unrecorded);
     }

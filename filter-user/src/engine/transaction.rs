@@ -15,7 +15,7 @@ use super::{
     Engine, Error, Join, Joined, PolicySource,
     egress::{attach_wanted, detach_unwanted, records_answers},
     environment::{Facts, are_alike, environment},
-    guard::{self, Guard},
+    guard::{self, Ending, Guard},
     seed::seed,
     slots::Slots,
     undo::Undo,
@@ -56,6 +56,13 @@ pub struct Transaction<'a> {
     change: Option<Change>,
 }
 
+/// What the guard says of a change that it does not refuse.
+#[derive(Debug, Default)]
+struct Checked {
+    ending: Option<Ending>,
+    doubt: Option<Error>,
+}
+
 /// What a change has done.
 #[derive(Debug)]
 pub struct Applied {
@@ -75,6 +82,8 @@ pub struct Applied {
     pub deadline: Option<Deadline>,
     /// Whom the change may lock out, which goes back.
     pub doubt: Option<Error>,
+    /// The operator's way in that ends by itself, if one does.
+    pub ending: Option<Ending>,
 }
 
 impl<'a> Transaction<'a> {
@@ -165,6 +174,7 @@ impl<'a> Transaction<'a> {
                 unrecorded: Vec::new(),
                 deadline: None,
                 doubt: None,
+                ending: None,
             });
         }
         let needed = self.needs_generation()?;
@@ -193,37 +203,42 @@ impl<'a> Transaction<'a> {
             ))
     }
 
-    /// Refuses what would cut the operator's SSH session. What goes back is not refused, and
-    /// the doubt is returned.
+    /// Refuses what would cut the operator's SSH session. What goes back is not refused.
     fn check_session(
         &self,
         candidate: Option<&mut Candidate<'_>>,
         joining: &[u32],
-    ) -> Result<Option<Error>> {
+    ) -> Result<Checked> {
+        let mut checked = Checked::default();
         if !self.guarded {
-            return Ok(None);
+            return Ok(checked);
         }
         match self.guard(candidate, joining) {
-            Ok(()) => Ok(None),
+            Ok(ending) => checked.ending = ending,
             Err(error) if self.lasts.is_some() && self.purpose == Purpose::Policy => {
-                error.downcast().map(Some)
+                checked.doubt = Some(error.downcast()?);
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        Ok(checked)
     }
 
     /// Asks the guard. Without a candidate, the generation in force stays, and comes to more
     /// interfaces.
-    fn guard(&self, candidate: Option<&mut Candidate<'_>>, joining: &[u32]) -> Result<()> {
+    fn guard(
+        &self,
+        candidate: Option<&mut Candidate<'_>>,
+        joining: &[u32],
+    ) -> Result<Option<Ending>> {
         let live = self.engine.live.as_ref();
         let attached = live.map_or(&[][..], |live| &live.attached);
         let before: Vec<u32> = attached.iter().map(|one| one.interface.index).collect();
         if candidate.is_none() && joining.iter().all(|index| before.contains(index)) {
-            return Ok(());
+            return Ok(None);
         }
         let guard = Guard::of(&[&before, joining].concat())?;
         if guard.is_idle() {
-            return Ok(());
+            return Ok(None);
         }
         match (candidate, live) {
             (Some(candidate), _) => guard.check(&candidate.probe()?, candidate.record(), live),
@@ -231,7 +246,7 @@ impl<'a> Transaction<'a> {
                 let record = kept.generation.record();
                 guard.check(&guard::probe_of(record)?, record, live)
             }
-            (None, None) => Ok(()),
+            (None, None) => Ok(None),
         }
     }
 
@@ -259,7 +274,7 @@ impl<'a> Transaction<'a> {
             };
             let mut candidate = self.prepare(&store, nothing.as_ref(), &join.joined(&[]))?;
             let indices: Vec<u32> = join.indices().collect();
-            let doubt = self.check_session(Some(&mut candidate), &indices)?;
+            let Checked { ending, doubt } = self.check_session(Some(&mut candidate), &indices)?;
             let summary = candidate.summary().to_owned();
             let saving = self.source.prepare()?;
             if let Some(saving) = &saving {
@@ -290,6 +305,7 @@ impl<'a> Transaction<'a> {
                 unrecorded,
                 deadline,
                 doubt,
+                ending,
             })
         };
         let applied = steps().map_err(|error| undo.run(error))?;
@@ -328,7 +344,7 @@ impl<'a> Transaction<'a> {
             true => Some(self.prepare(store, Some(&live.generation), &joined_until)?),
             false => None,
         };
-        let doubt = self.check_session(candidate.as_mut(), &joining)?;
+        let Checked { ending, doubt } = self.check_session(candidate.as_mut(), &joining)?;
         let summary = candidate.as_ref().map(|one| one.summary().to_owned());
         let policy = self.source.policy();
         let before = live.attached.iter().map(|one| one.interface.index);
@@ -382,6 +398,7 @@ impl<'a> Transaction<'a> {
             unrecorded,
             deadline,
             doubt,
+            ending,
         };
         if deadline.is_none() && self.facts != Facts::Kept {
             drop(detach_unwanted(store, policy, &indices));

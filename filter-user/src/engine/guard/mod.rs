@@ -2,6 +2,7 @@
 //! be in force judges the operator's packets itself; what the rules mean is not told twice.
 
 mod before;
+mod ending;
 mod host;
 mod stations;
 mod words;
@@ -11,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Result;
 
 pub(super) use self::before::probe_of;
-pub use self::words::LockOut;
+pub use self::words::{Ending, LockOut};
 use self::{
     before::{Before, is_served},
     host::{Host, asked},
@@ -152,8 +153,8 @@ impl Guard {
         Ok(())
     }
 
-    /// Refuses the generation that `next` judges for, where what is in force (nothing, where
-    /// an interface was not filtered) lets an operator in.
+    /// Checks the generation that `next` judges for, and tells which way in ends by itself under
+    /// it.
     ///
     /// # Errors
     ///
@@ -163,7 +164,18 @@ impl Guard {
         next: &PacketProbe,
         record: &Record,
         in_force: Option<&Live>,
-    ) -> Result<()> {
+    ) -> Result<Option<Ending>> {
+        self.refuse(next, record, in_force)?;
+        self.ending(next, record, in_force)
+    }
+
+    /// Refuses the generation that `next` judges for, where what is in force (nothing, where
+    /// an interface was not filtered) lets an operator in.
+    ///
+    /// # Errors
+    ///
+    /// It would lock the operator out, or that cannot be told.
+    fn refuse(&self, next: &PacketProbe, record: &Record, in_force: Option<&Live>) -> Result<()> {
         let before = Before::of(in_force)?;
         for way in &self.ways {
             let policies = before.policy().into_iter().chain([&record.policy]);

@@ -1,9 +1,15 @@
 //! Says in words what would cut a session, and what to do first.
 
+use std::{fmt, net::IpAddr};
+
 use xdpfw_common::{Reason, abi::Judged};
 
 use super::Before;
-use crate::{analysis::Purpose, datapath::Record};
+use crate::{
+    analysis::Purpose,
+    datapath::Record,
+    policy::{Rule, RuleId, Until},
+};
 
 /// How an SSH session would be cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +20,42 @@ pub struct LockOut {
     pub remedy: String,
 }
 
+/// A way in that ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Whose way in it is.
+    pub peer: IpAddr,
+    /// The rule by which it ends.
+    pub rule: RuleId,
+    /// When that ends.
+    pub until: Until,
+    /// What keeps the operator out then, and what to do before.
+    pub lock_out: LockOut,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            peer,
+            rule,
+            until,
+            lock_out: LockOut { why, remedy },
+        } = self;
+        let until = until.in_words();
+        write!(
+            f,
+            "your way in from {peer} ends with {rule} at {until}: {why} then ({remedy})"
+        )
+    }
+}
+
+/// The rule that has decided.
+pub(super) fn deciding<'a>(judged: &Judged, record: &'a Record) -> Option<&'a Rule> {
+    let slot = judged.rule()?;
+    let place = record.slots.iter().position(|of_rule| *of_rule == slot)?;
+    record.policy.rules.get(place)
+}
+
 /// Says in words why a packet does not get in. `before` tells whether a rule is there already.
 pub(super) fn explain(
     purpose: Purpose,
@@ -21,11 +63,7 @@ pub(super) fn explain(
     record: &Record,
     before: &Before<'_>,
 ) -> LockOut {
-    let rule = judged
-        .rule()
-        .and_then(|slot| record.slots.iter().position(|of_rule| *of_rule == slot))
-        .and_then(|place| record.policy.rules.get(place))
-        .map(|rule| rule.id);
+    let rule = deciding(judged, record).map(|rule| rule.id);
     let (what, allow) = match purpose {
         Purpose::Connection(22) => ("tcp 22".to_owned(), "allow ssh".to_owned()),
         Purpose::Connection(port) => (format!("tcp {port}"), format!("allow tcp {port}")),
