@@ -91,6 +91,7 @@ fn rule(action: Action, on_link: bool) -> Rule {
             true => vec![[2, 0, 10, 0, 0, 2]],
             false => Vec::new(),
         },
+        until: None,
     }
 }
 
@@ -127,6 +128,7 @@ fn compare(input: &[u8]) {
         has_ethernet,
         interface: "eth0",
         has_socket,
+        at: 0,
         past: &Everything(known),
     };
     let opinion = xdpfw_model::judge(&policy, &arrival);

@@ -164,8 +164,9 @@ pub(super) fn remove_ended(file: &mut PolicyFile) -> Result<Vec<Rule>> {
 pub(super) fn report_ended(ended: &[Rule], printer: &mut Printer) {
     for rule in ended {
         printer.note(&format!(
-            "{}  {rule:.ITEMS$}: has ended, and is gone from the policy file",
-            rule.id
+            "{}  {:.ITEMS$} has ended, and is gone from the policy file",
+            rule.id,
+            rule.without_end()
         ));
     }
 }

@@ -28,6 +28,8 @@ pub struct Policy {
     pub discovery: bool,
     /// First and last port that the host hands out to clients.
     pub ephemeral: (u16, u16),
+    /// When its time begins, in seconds after 1970.
+    pub begins: i64,
     /// The rules, in their order.
     pub rules: Vec<Rule>,
 }
@@ -71,18 +73,22 @@ pub struct Rule {
     pub on: Vec<String>,
     /// The Ethernet addresses that packets come from; none means anyone's.
     pub mac: Vec<Mac>,
+    /// When it ends, in seconds after the policy's time begins; if it does.
+    pub until: Option<i64>,
 }
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
-/// Where a packet comes in, and from whom on the link.
+/// Where a packet comes in, when, and from whom on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// The name of the interface.
     pub interface: &'a str,
     /// The source of its frame, if there is one.
     pub mac: Option<Mac>,
+    /// How many milliseconds after the policy's time begins.
+    pub at: i64,
 }
 
 /// What a rule's packets carry.
@@ -207,6 +213,7 @@ impl Rule {
             prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
         };
         (self.on.is_empty() || self.on.iter().any(|name| name == entry.interface))
+            && self.until.is_none_or(|until| entry.at < 1000 * until)
             && (self.mac.is_empty() || entry.mac.is_some_and(|mac| self.mac.contains(&mac)))
             && is_in(&self.from, packet.source)
             && is_in(&self.to, packet.destination)
@@ -285,7 +292,7 @@ impl Rule {
     }
 
     /// As in the policy file.
-    fn write(&self, toml: &mut String) -> fmt::Result {
+    fn write(&self, begins: i64, toml: &mut String) -> fmt::Result {
         let action = match self.action {
             Action::Allow => "allow",
             Action::Deny => "deny",
@@ -307,6 +314,10 @@ impl Rule {
         if !self.mac.is_empty() {
             let words: Vec<String> = self.mac.iter().map(mac_text).collect();
             writeln!(toml, "mac = {words:?}")?;
+        }
+        if let Some(until) = self.until {
+            let until = jiff::Timestamp::from_second(begins + until).map_err(|_| fmt::Error)?;
+            writeln!(toml, "until = \"{until}\"")?;
         }
         Ok(())
     }
@@ -340,12 +351,24 @@ impl Policy {
 
     /// The same for a packet of which nobody knows whose frame it is in; `None` also where
     /// that matters.
-    pub fn decision_from_anyone(&self, interface: &str, packet: &Ip) -> Option<(usize, Action)> {
-        let of = |mac| self.decision(Entry { interface, mac }, packet);
+    pub fn decision_from_anyone(
+        &self,
+        (interface, at): (&str, i64),
+        packet: &Ip,
+    ) -> Option<(usize, Action)> {
+        let of = |mac| self.decision(Entry { interface, mac, at }, packet);
         let mut named = self.rules.iter().flat_map(|rule| &rule.mac);
         let decision = of(None);
         let is_same = named.all(|&mac| of(Some(mac)) == decision);
         decision.filter(|_| is_same)
+    }
+
+    /// The moments at which rules end, in milliseconds after its time begins; each once, and a
+    /// rule may end at each.
+    pub fn ends(&self) -> impl Iterator<Item = i64> {
+        let ends = self.rules.iter().filter_map(|rule| rule.until);
+        let ends: std::collections::BTreeSet<i64> = ends.map(|until| 1000 * until).collect();
+        ends.into_iter()
     }
 
     /// A policy without rules.
@@ -360,6 +383,7 @@ impl Policy {
             dhcp_client: true,
             discovery: false,
             ephemeral: (32_768, 60_999),
+            begins: 0,
             rules: Vec::new(),
         }
     }
@@ -391,7 +415,7 @@ impl Policy {
         );
         for rule in &self.rules {
             // A string takes everything.
-            let _ = rule.write(&mut toml);
+            let _ = rule.write(self.begins, &mut toml);
         }
         toml
     }

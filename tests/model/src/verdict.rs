@@ -91,6 +91,8 @@ pub struct Arrival<'a> {
     pub interface: &'a str,
     /// Whether a socket would be found, whatever socket is looked for.
     pub has_socket: bool,
+    /// When, in milliseconds after the policy's time begins.
+    pub at: i64,
     /// What left before.
     pub past: &'a dyn Past,
 }
@@ -103,6 +105,7 @@ impl<'a> Arrival<'a> {
             has_ethernet: true,
             interface,
             has_socket: false,
+            at: 0,
             past: &Known::Nothing,
         }
     }
@@ -113,6 +116,7 @@ impl<'a> Arrival<'a> {
         Entry {
             interface: self.interface,
             mac: source.and_then(|source| source.try_into().ok()),
+            at: self.at,
         }
     }
 
@@ -257,7 +261,7 @@ fn answers(policy: &Policy, arrival: &Arrival<'_>, ip: &Ip, denied: bool) -> Opt
         return None;
     }
     let is_let_in = || {
-        let rule = policy.decision_from_anyone(arrival.interface, &answer);
+        let rule = policy.decision_from_anyone((arrival.interface, arrival.at), &answer);
         matches!(rule, Some((_, Action::Allow)))
     };
     let is_related =

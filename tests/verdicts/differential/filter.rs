@@ -82,9 +82,10 @@ impl Arrival {
         }
     }
 
-    /// The same for the model.
-    pub(crate) fn to_model(&self) -> xdpfw_model::Arrival<'_> {
+    /// The same for the model, so many milliseconds after the policy's time begins.
+    pub(crate) fn to_model(&self, at: i64) -> xdpfw_model::Arrival<'_> {
         xdpfw_model::Arrival {
+            at,
             has_ethernet: self.entry.has_ethernet(),
             ..xdpfw_model::Arrival::ethernet(&self.interface.name, &self.frame)
         }

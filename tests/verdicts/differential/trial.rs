@@ -1,6 +1,10 @@
 //! Compares program and model under one policy, and reports what differs.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt, thread,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use xdpfw_common::Reason;
@@ -17,6 +21,23 @@ use super::{
 const BATCH: usize = 1000;
 /// Differences after which nobody wants to see more.
 const ENOUGH: usize = 5;
+
+/// How far the clock that the test reads may be from the one that the program reads, in
+/// milliseconds.
+const CLOCKS_APART: i64 = 10;
+/// The longest that is waited for rules to end, in milliseconds.
+const SOON: i64 = 5000;
+
+/// Now, in milliseconds after 1970.
+fn milliseconds() -> Result<i64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok(i64::try_from(now.as_millis())?)
+}
+
+/// When the time of a policy begins whose rules do not end in this test.
+pub(crate) fn tomorrow() -> Result<i64> {
+    Ok(milliseconds()? / 1000 + 86_400)
+}
 
 /// A random policy in force, and the packets for it.
 pub(crate) struct Trial<'a> {
@@ -37,18 +58,31 @@ impl<'a> Trial<'a> {
         // Each policy has its own numbers, to be had again without the others.
         let mut random = random(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let ephemeral = subject.choose_ephemeral(&mut random)?;
-        let policy = Policy::random(&mut random, &subject.interface_names(), ephemeral);
+        let mut policy = Policy::random(&mut random, &subject.interface_names(), ephemeral);
         let mut source = PacketSource::aimed_at(&policy);
         if subject.has_jumbo_frames {
             source = source.with_jumbo_frames();
         }
+        let filter = loop {
+            // Of every third, rules end while packets come in; of the others, none does.
+            policy.begins = match number.is_multiple_of(3) {
+                true => milliseconds()? / 1000 + 1,
+                false => tomorrow()?,
+            };
+            let filter = subject.put_in_force(&policy.to_toml())?;
+            let end = policy.ends().next().unwrap_or(i64::MAX);
+            // What ends before it is in force never is.
+            if milliseconds()? - 1000 * policy.begins < end {
+                break filter;
+            }
+        };
         Ok(Self {
             subject,
             seed,
             number,
             packets,
             source,
-            filter: subject.put_in_force(&policy.to_toml())?,
+            filter,
             policy,
             random,
         })
@@ -83,10 +117,21 @@ impl<'a> Trial<'a> {
         let mut expected = self.filter.counts()?;
         let mut batch = Vec::with_capacity(BATCH);
         for number in 1..=self.packets {
+            if number == self.packets / 2 {
+                self.let_rules_end()?;
+            }
             let arrival = self.next_arrival();
-            let opinion = self.judge(&arrival);
-            expected.add(&opinion, arrival.frame.len())?;
+            let begin = self.time()?;
             let verdict = self.filter.run(&arrival)?;
+            let mut opinion = self.judge(&arrival, begin - CLOCKS_APART);
+            expected.add(&opinion, arrival.frame.len())?;
+            if verdict != opinion.verdict || !self.filter.agrees(&expected, &opinion)? {
+                // A rule may have ended meanwhile.
+                let end = self.time()? + CLOCKS_APART;
+                expected.take_back(&opinion, arrival.frame.len())?;
+                opinion = self.judge(&arrival, end);
+                expected.add(&opinion, arrival.frame.len())?;
+            }
             if verdict == opinion.verdict && self.filter.agrees(&expected, &opinion)? {
                 findings.note(&opinion)?;
                 if let Some(rule) = opinion.rule {
@@ -120,7 +165,8 @@ impl<'a> Trial<'a> {
         let mut before = self.filter.counts()?;
         for arrival in batch {
             let mut expected = before.clone();
-            expected.add(&self.judge(arrival), arrival.frame.len())?;
+            let opinion = self.judge(arrival, self.time()?);
+            expected.add(&opinion, arrival.frame.len())?;
             let verdict = self.filter.run(arrival)?;
             let after = self.filter.counts()?;
             if after != expected {
@@ -153,8 +199,25 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn judge(&self, arrival: &Arrival) -> Opinion {
-        judge(&self.policy, &arrival.to_model())
+    fn judge(&self, arrival: &Arrival, at: i64) -> Opinion {
+        judge(&self.policy, &arrival.to_model(at))
+    }
+
+    /// The time of the policy, in milliseconds.
+    fn time(&self) -> Result<i64> {
+        Ok(milliseconds()? - 1000 * self.policy.begins)
+    }
+
+    /// Waits until those rules have ended that end soon.
+    fn let_rules_end(&self) -> Result<()> {
+        let Some(first) = self.policy.ends().next().filter(|&end| end <= SOON) else {
+            return Ok(());
+        };
+        let wait = first + 2 * CLOCKS_APART - self.time()?;
+        if wait <= SOON {
+            thread::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0)));
+        }
+        Ok(())
     }
 
     fn difference(&self, arrival: &Arrival, verdict: Verdict, changes: Vec<String>) -> String {
@@ -163,13 +226,14 @@ impl<'a> Trial<'a> {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        let opinion = self.judge(arrival);
+        let at = self.time().unwrap_or_default();
+        let opinion = self.judge(arrival, at);
         let rule = opinion
             .rule
             .map_or("none", |rule| &self.policy.rules[rule].id);
         format!(
             "--- difference: `cargo xtask fuzz --seed {} --first {} --policies 1 --packets {}`\n\
-             on {}, to {:?}, {} bytes in the first buffer, {} of metadata: {frame}\n\
+             at {at} ms on {}, to {:?}, {} bytes in the first buffer, {} of metadata: {frame}\n\
              read as: {:?}\n\
              model:   {opinion:?}, the rule's id: {rule}\n\
              program: {verdict:?}, {}\n\
@@ -181,7 +245,7 @@ impl<'a> Trial<'a> {
             arrival.entry,
             arrival.first_buffer,
             arrival.metadata.len(),
-            arrival.to_model().packet(),
+            arrival.to_model(at).packet(),
             changes.join(", "),
             self.policy.ephemeral,
             self.policy.to_toml(),

@@ -89,6 +89,9 @@ const PREFIXES_V6: [([u16; 8], u8); 14] = [
     ([0, 0, 0, 0, 0, 0, 0, 1], 128),
 ];
 
+/// When rules end, in seconds: soon, or never in a test.
+const ENDS: [i64; 5] = [2, 2, 3600, 7200, 86_400];
+
 /// What the rules of one policy are drawn from.
 struct Pools {
     ports: Vec<u16>,
@@ -125,6 +128,7 @@ impl Policy {
             // Nothing was asked, so it must change nothing.
             discovery: replies == Replies::Flows && chance(random, 50),
             ephemeral,
+            begins: 0,
             rules: ids
                 .into_iter()
                 .map(|id| pools.rule(random, format!("r{id}")))
@@ -187,6 +191,7 @@ impl Pools {
             to: self.prefixes(random, 20),
             on: self.interfaces(random, 20),
             mac: self.macs(random, 12),
+            until: chance(random, 25).then(|| one_of(random, &ENDS)),
             what,
         };
         if !rule.is_for(true) && !rule.is_for(false) {
@@ -201,7 +206,8 @@ impl Pools {
             && rule.from.is_empty()
             && rule.to.is_empty()
             && rule.on.is_empty()
-            && rule.mac.is_empty();
+            && rule.mac.is_empty()
+            && rule.until.is_none();
         if is_wide && is_unbound && !chance(random, 5) {
             rule.from = vec![one_of(random, &self.prefixes)];
         }

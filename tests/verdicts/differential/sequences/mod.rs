@@ -32,6 +32,7 @@ use super::{
     counts::Counts,
     filter::{self, Entry, Filter},
     subject::{Interface, Subject},
+    trial::tomorrow,
 };
 
 const AGES: [Duration; 6] = [
@@ -50,6 +51,9 @@ const SLACK: Duration = Duration::from_millis(400);
 const LONG_WAITS: u32 = 4;
 /// An interface that no rule names.
 const ELSEWHERE: &str = "elsewhere";
+
+/// No rule ends while sequences run.
+const BEFORE_ANY_END: i64 = 0;
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +109,7 @@ pub(super) fn compare(subject: &Subject, seed: u64, number: u64, count: u64) -> 
     let mut random = random(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95));
     let ephemeral = subject.choose_ephemeral(&mut random)?;
     let names = subject.interface_names();
+    let begins = tomorrow()?;
     let policy = if number.is_multiple_of(4) {
         Policy {
             interfaces: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -115,6 +120,7 @@ pub(super) fn compare(subject: &Subject, seed: u64, number: u64, count: u64) -> 
         Policy {
             replies: Replies::Flows,
             default_pass: false,
+            begins,
             ..Policy::random(&mut random, &names, ephemeral)
         }
     };
@@ -253,12 +259,18 @@ impl Run<'_> {
     /// Whether the same rule lets a packet in wherever it comes in, and from whoever on the
     /// link: then none of its kind is remembered.
     fn lets_in(&self, ip: &Ip) -> bool {
-        let decision = self.policy.decision_from_anyone(ELSEWHERE, ip);
-        let names = self.subject.interface_names();
+        let decision_at = |name, at| self.policy.decision_from_anyone((name, at), ip);
+        let decision = decision_at(ELSEWHERE, BEFORE_ANY_END);
+        let mut names = self.subject.interface_names();
+        names.push(ELSEWHERE);
+        // A connection may go on when rules have ended.
+        let moments = match ip.content {
+            Content::Tcp { .. } => self.policy.ends().collect(),
+            _ => Vec::new(),
+        };
+        let mut moments = moments.into_iter().chain([BEFORE_ANY_END]);
         matches!(decision, Some((_, Action::Allow)))
-            && names
-                .iter()
-                .all(|name| self.policy.decision_from_anyone(name, ip) == decision)
+            && moments.all(|at| names.iter().all(|name| decision_at(name, at) == decision))
     }
 
     /// Whether it is an error about a packet whose answer is let in wherever it comes in.
@@ -282,7 +294,7 @@ impl Run<'_> {
             metadata: Vec::new(),
         }
         .whole();
-        let Packet::Ip(ip) = arrival.to_model().packet() else {
+        let Packet::Ip(ip) = arrival.to_model(BEFORE_ANY_END).packet() else {
             unreachable!("it was made well")
         };
         if self.is_about_what_is_let_in(&ip) {
@@ -293,7 +305,7 @@ impl Run<'_> {
             self.policy,
             &Arrival {
                 past: &moment,
-                ..arrival.to_model()
+                ..arrival.to_model(BEFORE_ANY_END)
             },
         );
         writeln!(
