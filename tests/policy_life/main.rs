@@ -3,6 +3,7 @@
 mod apply;
 mod edit;
 mod history;
+mod ending;
 mod in_force;
 mod lockout;
 mod others;

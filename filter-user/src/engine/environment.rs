@@ -1,7 +1,7 @@
 //! What the meaning of a policy depends on: facts of this host, and how they differ from
 //! those that the policy in force was made with.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use anyhow::Result;
 use jiff::SignedDuration;
@@ -133,13 +133,19 @@ impl fmt::Display for FactChange {
             Self::Clock { by } => write!(
                 f,
                 "the clock was set {} {} after rules with an end were put in force",
-                Seconds::new(by.unsigned_abs().as_secs()).map_or_else(
-                    |_| format!("{} s", by.unsigned_abs().as_secs()),
-                    |seconds| seconds.to_string()
-                ),
+                in_words(*by),
                 if by.is_negative() { "back" } else { "forward" }
             ),
         }
+    }
+}
+
+/// A jump of a clock, to the second.
+fn in_words(by: SignedDuration) -> String {
+    let seconds = (by.unsigned_abs() + Duration::from_millis(500)).as_secs();
+    match Seconds::new(seconds) {
+        Ok(seconds) => seconds.to_string(),
+        Err(_) => format!("{seconds}s"),
     }
 }
 

@@ -50,6 +50,13 @@ pub(super) const POLICIES: &[Policy] = &[
         "rule = [{ deny = \"any\", from = [\"192.0.2.0/24\", \"2001:db8::/32\"] }]",
     ),
     policy(
+        "until",
+        "rule = [
+            { allow = \"tcp 22\", until = 2126-01-01T00:00:00Z },
+            { deny = \"any\", until = 2126-01-02T00:00:00Z },
+        ]",
+    ),
+    policy(
         "mac",
         "rule = [{ allow = \"tcp 22\", mac = [\"02:00:0a:00:00:02\"] }]",
     ),
@@ -73,7 +80,7 @@ pub(super) const POLICIES: &[Policy] = &[
             { allow = \"tcp 22\", from = [\"192.0.2.0/24\", \"2001:db8::/32\"] },
             { deny = \"any\", to = [\"192.0.2.1\", \"2001:db8::1\"] },
             { deny = \"any\", from = [\"198.51.100.0/24\"], on = \"tap0\" },
-            { deny = \"any\", mac = [\"02:00:0a:00:00:02\"] },
+            { deny = \"any\", mac = [\"02:00:0a:00:00:02\"], until = 2126-01-01T00:00:00Z },
         ]",
     ),
 ];

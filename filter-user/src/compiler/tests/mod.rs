@@ -3,7 +3,7 @@
 mod cases;
 mod members;
 
-use std::{collections::HashSet, hash::Hash, net::IpAddr};
+use std::{collections::HashSet, hash::Hash, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -299,7 +299,7 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 /// When rules are asked, in seconds: from before the first of them ends to after the last.
-const TIMES: [u64; 8] = [0, 99, 100, 199, 200, 250, 300, 400];
+const TIMES: [i64; 8] = [0, 99, 100, 199, 200, 250, 300, 400];
 
 /// Every port at which some rule can begin or end, and its neighbours.
 const PROBES: [u16; 22] = [
@@ -357,13 +357,22 @@ proptest! {
     #[test]
     fn compiled_tables_decide_as_a_walk_over_the_rules(
         policy in policy(),
+        wall in prop::sample::select(&[0, 0, 150, 200][..]),
         packets in prop::collection::vec((packet(), 0..TIMES.len()), 200),
     ) {
-        let tables = compiled(&policy);
+        // Some rules may have ended before.
+        let clocks = Clocks {
+            wall: Timestamp::from_second(wall).unwrap(),
+            boot: Duration::from_secs(7),
+        };
+        let environment = Environment { clocks, ..environment() };
+        let tables = compile(&policy, &environment, &slots(&policy)).unwrap();
         let mut won = vec![false; policy.rules.len()];
-        let at = |second: u64| {
-            let now = Timestamp::from_second(second as i64).unwrap();
-            let simulation = Simulation::of(&tables).at(second * 1_000_000_000);
+        let at = |second: i64| {
+            let second = second.max(wall);
+            let now = Timestamp::from_second(second).unwrap();
+            let boot = 7 + second.abs_diff(wall);
+            let simulation = Simulation::of(&tables).at(boot * 1_000_000_000);
             (simulation, policy.without_ended(now))
         };
         let at = TIMES.map(at);

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 
 use super::{
     Ending, Guard,
-    before::{Before, is_served, probe_of},
+    before::{is_served, probe_of},
     words::{deciding, explain},
 };
 use crate::{
-    datapath::{Live, PacketProbe, Record},
+    datapath::{PacketProbe, Record},
     policy::Until,
 };
 
@@ -18,17 +18,15 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// The kernel refuses a probe, or netlink does not answer.
+    /// The kernel refuses a probe.
     pub(super) fn ending(
         &self,
         next: &PacketProbe,
         record: &Record,
-        in_force: Option<&Live>,
     ) -> Result<Option<Ending>> {
         if !record.policy.has_ends() {
             return Ok(None);
         }
-        let before = Before::of(in_force)?;
         let mut later = Later::of(record);
         let mut first: Option<Ending> = None;
         for way in &self.ways {
@@ -50,7 +48,7 @@ impl Guard {
                                 peer: way.peer,
                                 rule: rule.id,
                                 until: until.clone(),
-                                lock_out: explain(knock.purpose, &judged, then, &before),
+                                lock_out: explain(knock.purpose, &judged, then, |_| true),
                             });
                         }
                     }

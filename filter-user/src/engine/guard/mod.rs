@@ -166,7 +166,7 @@ impl Guard {
         in_force: Option<&Live>,
     ) -> Result<Option<Ending>> {
         self.refuse(next, record, in_force)?;
-        self.ending(next, record, in_force)
+        self.ending(next, record)
     }
 
     /// Refuses the generation that `next` judges for, where what is in force (nothing, where
@@ -194,7 +194,7 @@ impl Guard {
                     }
                 }
                 if let Some((judged, name)) = refused {
-                    let mut lock_out = explain(purpose, &judged, record, &before);
+                    let mut lock_out = explain(purpose, &judged, record, |id| before.has(id));
                     if served {
                         lock_out.why +=
                             &format!(" on {name}, and which interface it uses is not known");

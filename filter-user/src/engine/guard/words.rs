@@ -4,7 +4,6 @@ use std::{fmt, net::IpAddr};
 
 use xdpfw_common::{Reason, abi::Judged};
 
-use super::Before;
 use crate::{
     analysis::Purpose,
     datapath::Record,
@@ -56,12 +55,12 @@ pub(super) fn deciding<'a>(judged: &Judged, record: &'a Record) -> Option<&'a Ru
     record.policy.rules.get(place)
 }
 
-/// Says in words why a packet does not get in. `before` tells whether a rule is there already.
+/// Says in words why a packet does not get in. `is_there` tells whether a rule can be named.
 pub(super) fn explain(
     purpose: Purpose,
     judged: &Judged,
     record: &Record,
-    before: &Before<'_>,
+    is_there: impl Fn(RuleId) -> bool,
 ) -> LockOut {
     let rule = deciding(judged, record).map(|rule| rule.id);
     let (what, allow) = match purpose {
@@ -84,7 +83,7 @@ pub(super) fn explain(
     };
     let remedy = match rule {
         None => format!("add `xdpfw {allow}` first"),
-        Some(id) if before.has(id) => format!("add `xdpfw {allow} --before {id}` first"),
+        Some(id) if is_there(id) => format!("add `xdpfw {allow} --before {id}` first"),
         Some(id) => format!("put `{allow}` in front of {id} first"),
     };
     LockOut {
