@@ -6,8 +6,8 @@ use std::{collections::HashMap, net::IpAddr};
 use xdpfw_common::{
     Transport,
     abi::{Config, EdgeKey, FlowKey, LocalKey, Node, Side},
-    flows::NoFlows,
-    verdict::{self, Host, Outcome, Sockets},
+    flows::{NoFlows, Packet},
+    verdict::{self, Host, Lasting, Outcome, Sockets},
     wire::{Frame, ethernet::Mac, ip::Addresses},
 };
 
@@ -26,8 +26,8 @@ pub struct Simulation<'a> {
 /// The same for a packet that came in by an interface.
 struct Arrival<'a> {
     simulation: &'a Simulation<'a>,
-    /// The interface's number.
-    interface: u32,
+    /// The interface's number, if it is known.
+    interface: Option<u32>,
 }
 
 impl<'a> Simulation<'a> {
@@ -55,6 +55,15 @@ impl<'a> Simulation<'a> {
         Self { now, ..self }
     }
 
+    /// Whether rules let in a packet, which answers something that leaves, wherever it comes in.
+    pub fn admits(&self, packet: &Packet, lasting: Lasting) -> bool {
+        let arrival = Arrival {
+            simulation: self,
+            interface: None,
+        };
+        verdict::admits(&arrival, packet, lasting)
+    }
+
     /// What becomes of a frame that comes in by the interface with this index.
     pub fn judge<F: Frame + ?Sized>(&self, frame: &F, interface: u32) -> Outcome {
         let simulation = self;
@@ -62,7 +71,7 @@ impl<'a> Simulation<'a> {
             frame,
             &Arrival {
                 simulation,
-                interface,
+                interface: Some(interface),
             },
         )
     }
@@ -98,7 +107,7 @@ impl Host for Arrival<'_> {
     }
 
     fn interface(&self) -> u32 {
-        self.interface
+        self.interface.unwrap_or(0)
     }
 }
 
@@ -138,8 +147,9 @@ impl verdict::Tables for Arrival<'_> {
     }
 
     fn interface_class(&self) -> Option<u32> {
+        let interface = self.interface?;
         let mut found = self.simulation.tables.interfaces.iter();
-        let found = found.find(|(index, _)| *index == self.interface);
+        let found = found.find(|(index, _)| *index == interface);
         Some(found.map_or(0, |&(_, class)| class))
     }
 

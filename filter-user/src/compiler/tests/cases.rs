@@ -185,7 +185,7 @@ fn a_list_of_denied_addresses_is_stored_once_for_all_ports() {
     assert_eq!(ask(&simulation, &tcp("10.1.50.7", 2000)).rule(), None);
 }
 
-fn shadows(texts: &[&str]) -> Vec<(u32, Vec<u32>)> {
+pub(super) fn shadows(texts: &[&str]) -> Vec<(u32, Vec<u32>)> {
     unreachable(&rules(texts), EPHEMERAL)
         .into_iter()
         .map(|shadowed| {

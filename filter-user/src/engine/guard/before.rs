@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use xdpfw_common::abi::Judged;
 
 use super::host::carriers_of;
@@ -76,8 +77,11 @@ impl<'a> Before<'a> {
         let Some(live) = self.live else {
             return true;
         };
+        // What has ended lets nobody in.
+        let now = Timestamp::now();
+        let before = live.generation.record().policy.without_ended(now);
         filtered.iter().any(|index| !self.is_filtered(*index))
-            || takes_away(&live.generation.record().policy, &next.policy)
+            || takes_away(&before, &next.policy.without_ended(now))
     }
 }
 

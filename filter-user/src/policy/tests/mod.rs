@@ -2,6 +2,7 @@
 
 mod knobs;
 mod packet;
+mod until;
 mod words;
 
 use super::{Match, MatchSpec};
