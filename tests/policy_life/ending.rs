@@ -85,7 +85,9 @@ fn what_was_opened_before_a_rule_ends_goes_on() -> Result<()> {
     let lab = Lab::new()?.filtered("");
     let (near, far) = (lab.link().near(), lab.link().far());
     let closed = |port| move |lab: &Lab| is_dropped(lab, port);
-    lab.host.xdpfw(["allow", "tcp", "443,5000", "--for", "3s"]).ok();
+    lab.host
+        .xdpfw(["allow", "tcp", "443,5000", "--for", "3s"])
+        .ok();
     // One that came in, and one that this host opened from a port that the rule is for.
     let listener = lab.host.enter(|| Ok(TcpListener::bind(near.at(443))?))?;
     let inbound = servers::connect(&lab.peer, 0, near.at(443), PATIENCE)?;
@@ -108,13 +110,17 @@ fn the_list_shows_what_is_left_and_the_next_change_removes_what_has_ended() -> R
     let lab = Lab::new()?.filtered("rule = [{ allow = 'tcp 80' }]");
     let host = &lab.host;
     host.xdpfw(["allow", "tcp", "443", "--for", "2h"]).ok();
-    host.xdpfw(["allow", "udp", "53", "--for", "2s", "--comment", "short"]).ok();
+    host.xdpfw(["allow", "udp", "53", "--for", "2s", "--comment", "short"])
+        .ok();
     let rules = || host.xdpfw(["list"]).json()["rules"].clone();
     let left = |rule: usize| rules()[rule]["seconds_left"].as_u64();
     assert_eq!(left(0), None);
     assert!((7_100..=7_200).contains(&left(1).context("no time left")?));
     let shown = host.xdpfw(["list"]).ok();
-    assert!(shown.contains(" 1h 59m ") || shown.contains(" 2h "), "{shown}");
+    assert!(
+        shown.contains(" 1h 59m ") || shown.contains(" 2h "),
+        "{shown}"
+    );
     wait_until(|| Ok(left(2) == Some(0)))?;
     assert!(host.xdpfw(["list"]).ok().contains(" ended "));
     let file = policy_text(host)?;
@@ -156,8 +162,25 @@ fn a_rule_that_is_said_again_is_renewed_and_one_for_good_stays() -> Result<()> {
     let (note, third, _) = allow(&["--for", "30m"])?;
     assert_eq!(note, "renewed, live on eth0\n");
     assert!(third < second, "{third:?}");
+    // A hand that changes it in the file does as much.
+    let file = policy_text(host)?;
+    let third = third.context("no end")?;
+    fs::write(
+        host.policy(),
+        file.replace(&third, "until = 2126-01-01T00:00:00Z"),
+    )?;
+    let check = host.xdpfw(["apply", "--check"]).output()?;
+    let said = text(&check.stdout);
+    assert!(
+        said.contains("+ r1  allow tcp 443 (https) until 2126-"),
+        "{said}"
+    );
+    host.xdpfw(["apply"]).ok();
     let (note, none, _) = allow(&[])?;
-    assert_eq!((note.as_str(), none), ("without an end now, live on eth0\n", None));
+    assert_eq!(
+        (note.as_str(), none),
+        ("without an end now, live on eth0\n", None)
+    );
     let (note, none, notes) = allow(&["--for", "1h"])?;
     let kept = "already there, stays without an end, live on eth0\n";
     assert_eq!((note.as_str(), none), (kept, None));
@@ -233,10 +256,15 @@ fn more_ends_than_are_told_apart_are_refused() -> Result<()> {
     let policy = |ends: i64| {
         let rule = |number: i64| {
             let until = seconds_from_now(3600 + number % ends)?;
-            Ok(format!("{{ allow = 'tcp {}', until = '{until}' }}, ", 1000 + number))
+            Ok(format!(
+                "{{ allow = 'tcp {}', until = '{until}' }}, ",
+                1000 + number
+            ))
         };
         let rules: String = (0..100).map(rule).collect::<Result<_>>()?;
-        Ok::<_, anyhow::Error>(format!("version = 1\ninterfaces = ['eth0']\nrule = [{rules}]\n"))
+        Ok::<_, anyhow::Error>(format!(
+            "version = 1\ninterfaces = ['eth0']\nrule = [{rules}]\n"
+        ))
     };
     // The text takes a moment to make, and a second may pass meanwhile.
     host.xdpfw(["apply", "-"]).stdin(policy(60)?).ok();
@@ -253,7 +281,10 @@ fn a_way_in_that_ends_is_told() -> Result<()> {
     let host = &lab.host;
     let session = "192.0.2.7 51000 10.0.0.1 22";
     let say = |arguments: &[&str]| {
-        let output = host.xdpfw(arguments).env("SSH_CONNECTION", session).output()?;
+        let output = host
+            .xdpfw(arguments)
+            .env("SSH_CONNECTION", session)
+            .output()?;
         assert!(output.status.success(), "{output:?}");
         Ok::<_, anyhow::Error>(text(&output.stderr))
     };
@@ -261,7 +292,10 @@ fn a_way_in_that_ends_is_told() -> Result<()> {
     let warning = "warning: your way in from 192.0.2.7 ends with r1 at ";
     let said = say(&["up", "eth0"])?;
     assert!(said.contains(warning), "{said}");
-    assert!(said.contains(": no rule allows tcp 22 then (add `xdpfw allow ssh` first)\n"), "{said}");
+    assert!(
+        said.contains(": no rule allows tcp 22 then (add `xdpfw allow ssh` first)\n"),
+        "{said}"
+    );
     // Another rule takes over, and ends as well.
     say(&["allow", "tcp", "any", "--for", "2h"])?;
     let said = say(&["allow", "tcp", "80"])?;
@@ -269,7 +303,10 @@ fn a_way_in_that_ends_is_told() -> Result<()> {
     // One that ends is no way in to the one behind what denies.
     let said = say(&["deny", "tcp", "22", "--before", "r2"])?;
     assert!(said.contains(warning), "{said}");
-    assert!(said.contains("r4 denies tcp 22 then (add `xdpfw allow ssh --before r4` first)"), "{said}");
+    assert!(
+        said.contains("r4 denies tcp 22 then (add `xdpfw allow ssh --before r4` first)"),
+        "{said}"
+    );
     say(&["delete", "r4"])?;
     let said = say(&["allow", "ssh"])?;
     assert!(!said.contains("your way in"), "{said}");

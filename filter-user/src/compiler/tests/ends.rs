@@ -33,12 +33,23 @@ fn a_rule_takes_all_packets_of_another_only_if_it_lasts_as_long() {
 
 #[test]
 fn a_port_is_open_but_not_free_for_a_while() {
-    let texts = ["allow tcp 443 --until 9", "allow tcp 80", "deny tcp 81 --until 9"];
+    let texts = [
+        "allow tcp 443 --until 9",
+        "allow tcp 80",
+        "deny tcp 81 --until 9",
+    ];
     for (default, closed, free) in [
-        (DefaultAction::Drop, [false, false, false, true], [false, true, false, false]),
+        (
+            DefaultAction::Drop,
+            [false, false, false, true],
+            [false, true, false, false],
+        ),
         (DefaultAction::Pass, [false; 4], [false, true, false, true]),
     ] {
-        let policy = Policy { default, ..rules(&texts) };
+        let policy = Policy {
+            default,
+            ..rules(&texts)
+        };
         let listed = compiled(&policy).listed;
         let of_each = |holds: &dyn Fn(u16) -> bool| [443, 80, 81, 82].map(holds);
         let is_closed = |port| listed.is_closed(Transport::Tcp, port);
@@ -51,7 +62,10 @@ fn a_port_is_open_but_not_free_for_a_while() {
 #[test]
 fn rules_admit_what_they_let_in_for_good() {
     let tables = compiled(&rules(&["allow tcp+udp 443 --until 9", "allow tcp+udp 80"]));
-    let (before, after) = (Simulation::of(&tables), Simulation::of(&tables).at(9_000_000_000));
+    let (before, after) = (
+        Simulation::of(&tables),
+        Simulation::of(&tables).at(9_000_000_000),
+    );
     let addresses = Addresses::V4(Ends {
         remote: &[192, 0, 2, 1],
         local: &[198, 51, 100, 1],
@@ -82,7 +96,12 @@ fn rules_admit_what_they_let_in_for_good() {
 #[test]
 fn equal_ends_are_one_and_more_than_the_bound_are_refused() {
     let policy = |ends: usize| {
-        let rule = |index| rule(index, &format!("allow tcp {} --until {}", 1 + index, 1 + index % ends));
+        let rule = |index| {
+            rule(
+                index,
+                &format!("allow tcp {} --until {}", 1 + index, 1 + index % ends),
+            )
+        };
         Policy {
             rules: (0..200).map(rule).collect(),
             ..Policy::default()
@@ -99,11 +118,21 @@ fn equal_ends_are_one_and_more_than_the_bound_are_refused() {
             wall: Timestamp::from_second(wall).unwrap(),
             ..Clocks::BEFORE_ALL
         };
-        compile(&many, &Environment { clocks, ..environment() }, &slots(&many))
+        compile(
+            &many,
+            &Environment {
+                clocks,
+                ..environment()
+            },
+            &slots(&many),
+        )
     };
     let error = compile_at(0).err().expect("too many");
     assert_eq!(error, TooComplex::Ends(MAX_ENDS + 1));
-    assert!(error.message(&many).contains("65 moments, and 64 are"), "{error:?}");
+    assert!(
+        error.message(&many).contains("65 moments, and 64 are"),
+        "{error:?}"
+    );
     // What has ended does not count.
     assert!(compile_at(1).is_ok());
 }

@@ -19,11 +19,7 @@ impl Guard {
     /// # Errors
     ///
     /// The kernel refuses a probe.
-    pub(super) fn ending(
-        &self,
-        next: &PacketProbe,
-        record: &Record,
-    ) -> Result<Option<Ending>> {
+    pub(super) fn ending(&self, next: &PacketProbe, record: &Record) -> Result<Option<Ending>> {
         if !record.policy.has_ends() {
             return Ok(None);
         }

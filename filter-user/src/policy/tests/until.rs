@@ -28,11 +28,21 @@ fn an_end_is_read_as_a_text_or_as_the_time_that_toml_knows() {
 
 #[test]
 fn what_is_no_moment_is_a_mistake_with_its_place() {
-    for until in ["\"tomorrow\"", "2026-12-24", "2026-12-24T12:00:00", "12", "true", "[]"] {
+    for until in [
+        "\"tomorrow\"",
+        "2026-12-24",
+        "2026-12-24T12:00:00",
+        "12",
+        "true",
+        "[]",
+    ] {
         let error = document(&format!("until = {until}\n")).err();
         let error = error.unwrap_or_else(|| panic!("{until} is read"));
         assert_eq!((error.line, error.column), (6, 9), "{until}: {error}");
-        assert!(error.message.contains("2026-12-24T18:00:00+01:00"), "{error}");
+        assert!(
+            error.message.contains("2026-12-24T18:00:00+01:00"),
+            "{error}"
+        );
     }
 }
 
@@ -41,7 +51,8 @@ fn an_end_comes_changes_and_goes_with_all_else_kept() {
     let mut file = document("until = \"2026-12-24T12:00:00+00:00\"  # the shop\n").unwrap();
     let id = RuleId(1);
     let before = file.contents().into_owned();
-    file.set_until(id, Some("2026-12-25T12:00:00+01:00".parse().unwrap())).unwrap();
+    file.set_until(id, Some("2026-12-25T12:00:00+01:00".parse().unwrap()))
+        .unwrap();
     let edited = before.replace("24T12:00:00+00", "25T12:00:00+01");
     assert_eq!(file.contents(), edited);
     file.set_until(id, None).unwrap();
