@@ -12,6 +12,7 @@
 
 mod counts;
 mod filter;
+mod over_time;
 mod sequences;
 mod subject;
 mod trial;

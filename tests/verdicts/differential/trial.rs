@@ -13,6 +13,7 @@ use xdpfw_model::{Opinion, PacketSource, Policy, Random, Verdict, judge, random}
 use super::{
     counts::reason_of,
     filter::{Arrival, Entry, Filter},
+    over_time::OverTime,
     subject::Subject,
 };
 
@@ -113,6 +114,9 @@ impl<'a> Trial<'a> {
     }
 
     fn compare_packets(&mut self, hits: &mut [u64]) -> Result<Findings> {
+        let over_time = OverTime::of(&self.policy, self.subject.interfaces())?;
+        let policy = self.policy.clone();
+        let moments = over_time.moments(&policy);
         let mut findings = Findings::default();
         let mut expected = self.filter.counts()?;
         let mut batch = Vec::with_capacity(BATCH);
@@ -121,6 +125,9 @@ impl<'a> Trial<'a> {
                 self.let_rules_end()?;
             }
             let arrival = self.next_arrival();
+            if arrival.entry.has_ethernet() {
+                moments.compare(number, &arrival.to_model(0), arrival.interface.index)?;
+            }
             let begin = self.time()?;
             let verdict = self.filter.run(&arrival)?;
             let mut opinion = self.judge(&arrival, begin - CLOCKS_APART);
