@@ -299,6 +299,13 @@ mod tests {
             (&["allow udp 53", "deny tcp any from 192.0.2.1"], &[]),
             (&["allow ping", "deny tcp any from 192.0.2.1"], &[]),
             (&["deny any from 192.0.2.1", "allow tcp 80"], &[]),
+            // For a while is narrower, too.
+            (&["allow tcp 80 until 9", "deny tcp 80"], &[]),
+            (&["allow tcp 80 until 8", "deny tcp 80 until 9"], &[]),
+            (
+                &["allow tcp 1-80 until 9", "deny tcp 80-90 from 192.0.2.1"],
+                &[1],
+            ),
         ] {
             let by: Vec<u32> = match said(lines, Replies::Flows).as_slice() {
                 [Warning::AllowedInFront { by, .. }] => by.iter().map(|id| id.0).collect(),
