@@ -71,7 +71,7 @@ fn a_port_that_is_opened_for_a_while_closes_with_no_command_running() -> Result<
 #[test]
 fn what_is_denied_for_a_while_passes_afterwards() -> Result<()> {
     let lab = Lab::new()?.filtered("rule = [{ allow = 'tcp 443' }, { allow = 'tcp 80' }]");
-    let said = ["deny", "tcp", "443", "--for", "3s", "--first"];
+    let said = ["deny", "tcp", "443", "--for", "5s", "--first"];
     let output = lab.host.xdpfw(said).output()?;
     // It is an exception, and what stands behind it has its time.
     assert_eq!(text(&output.stderr), "");
@@ -86,7 +86,7 @@ fn what_was_opened_before_a_rule_ends_goes_on() -> Result<()> {
     let (near, far) = (lab.link().near(), lab.link().far());
     let closed = |port| move |lab: &Lab| is_dropped(lab, port);
     lab.host
-        .xdpfw(["allow", "tcp", "443,5000", "--for", "3s"])
+        .xdpfw(["allow", "tcp", "443,5000", "--for", "5s"])
         .ok();
     // One that came in, and one that this host opened from a port that the rule is for.
     let listener = lab.host.enter(|| Ok(TcpListener::bind(near.at(443))?))?;
