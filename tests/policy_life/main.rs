@@ -2,8 +2,8 @@
 
 mod apply;
 mod edit;
-mod history;
 mod ending;
+mod history;
 mod in_force;
 mod lockout;
 mod others;

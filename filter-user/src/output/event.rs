@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::{
         compiler::{Clocks, Environment},
-        datapath::Clock,
+        datapath::{Clock, Purpose},
         policy::{Action, Match, MatchSpec, Policy, Rule, RuleId},
         ports::PortRange,
     };
@@ -255,6 +255,10 @@ mod tests {
                 clocks: Clocks::BEFORE_ALL,
             },
             slots: vec![3],
+            purpose: Purpose::Policy,
+            behind: None,
+            joined: Vec::new(),
+            change: None,
         }
     }
 
