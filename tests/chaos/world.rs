@@ -25,8 +25,8 @@ const OTHER: &str = "other0";
 /// Where the packets come from that ask which policy is in force.
 const PROBER: u16 = 40_000;
 /// What commands that race may end with: done, failed, no such rule or interface, refused by the
-/// kernel, gone back, a warning.
-const CODES: [i32; 6] = [0, 1, 3, 5, 7, 8];
+/// kernel (as if for want of a privilege, too), gone back, a warning.
+const CODES: [i32; 7] = [0, 1, 3, 4, 5, 7, 8];
 
 pub(super) struct World {
     lab: Lab,

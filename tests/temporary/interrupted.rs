@@ -89,3 +89,87 @@ fn a_change_that_is_killed_is_the_old_policy_or_the_new_one_in_kernel_and_file()
     }
     Ok(())
 }
+
+/// Kills a command right before the policy file comes into its place.
+fn kill_before_the_file(command: Xdpfw) -> Result<()> {
+    let strace = [
+        "strace",
+        "-f",
+        "-qqq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=/^rename",
+    ];
+    let inject = ["-e", "inject=/^rename:signal=SIGKILL:when=1"];
+    let output = command.under(strace.iter().chain(&inject)).output()?;
+    ensure!(!output.status.success(), "not killed: {output:?}");
+    Ok(())
+}
+
+#[test]
+fn the_next_command_saves_what_one_could_not_that_was_killed() -> Result<()> {
+    let ground = Ground::new()?;
+    let host = &ground.lab.host;
+    let next = NEXT.to_string();
+    let confirm = || {
+        ground.apply("1m");
+        host.xdpfw(["confirm"])
+    };
+    let commands: [(&str, &dyn Fn() -> Xdpfw, &[u16]); 4] = [
+        (
+            "allow",
+            &|| host.xdpfw(["allow", "udp", &next]),
+            &[OPEN, NEXT],
+        ),
+        (
+            "default",
+            &|| host.xdpfw(["default", "pass"]),
+            &[OPEN, NEXT],
+        ),
+        ("rollback", &|| host.xdpfw(["rollback"]), &[OPEN, NEXT]),
+        ("confirm", &confirm, &[NEXT]),
+    ];
+    for (name, command, open) in commands {
+        let before = ground.saved()?;
+        kill_before_the_file(command())?;
+        // The new rules are in force, and nothing is said of them in the file.
+        assert_eq!(ground.open(), open, "{name}");
+        assert_eq!(ground.saved()?, before, "{name}");
+        let said = host.xdpfw(["list"]).ok();
+        let saved = ground.saved()?;
+        assert_ne!(saved, before, "{name}");
+        for port in [OPEN, NEXT] {
+            let rule = format!("udp {port}");
+            assert_eq!(
+                saved.contains(&rule),
+                said.contains(&rule),
+                "{name}: {saved}"
+            );
+        }
+        assert_eq!(ground.warning(), None, "{name}");
+        assert_eq!(ground.open(), open, "{name}");
+    }
+    // Whoever edits the file first means what it says then.
+    let before = ground.saved()?;
+    kill_before_the_file(host.xdpfw(["default", "pass"]))?;
+    let edited = format!("{before}# by hand\n");
+    std::fs::write(host.policy(), &edited)?;
+    host.xdpfw(["list"]).ok();
+    assert_eq!(ground.saved()?, edited);
+    Ok(())
+}
+
+#[test]
+fn a_first_up_that_is_killed_is_saved_by_the_next_command() -> Result<()> {
+    let ground = Ground::new()?;
+    let host = &ground.lab.host;
+    host.xdpfw(["down"]).ok();
+    std::fs::write(host.policy(), format!("version = 1\n{}", rule(OPEN)))?;
+    kill_before_the_file(host.xdpfw(["up", "eth0"]))?;
+    assert_eq!(ground.open(), [OPEN]);
+    assert!(!ground.saved()?.contains("eth0"));
+    host.xdpfw(["list"]).ok();
+    assert!(ground.saved()?.contains("eth0"));
+    Ok(())
+}

@@ -6,10 +6,12 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::{Engine, egress::detach_unwanted, source::MODE, whole_file::Prepared};
+use super::{
+    Engine, History, PolicyFile, egress::detach_unwanted, source::MODE, whole_file::Prepared,
+};
 use crate::{
-    datapath::{Generation, Purpose},
-    system::Place,
+    datapath::{Generation, Purpose, Record},
+    system::{Place, network_namespace_name},
     text::clock_time,
 };
 
@@ -69,6 +71,7 @@ impl Engine {
                 && let Some(late) = Late::prepare(generation)?
             {
                 late.save(generation)?;
+                self.record_late(generation.record());
             }
             let kept = std::iter::once(generation).chain(&live.behind);
             let kept: Vec<u64> = kept.map(|one| one.record().generation).collect();
@@ -76,6 +79,20 @@ impl Engine {
         }
         self.live = self.store.live()?;
         Ok(ended)
+    }
+
+    /// Puts a change into the history whose command was killed before it could.
+    fn record_late(&self, record: &Record) {
+        let (Some(path), Some(change)) = (&record.origin, &record.change) else {
+            return;
+        };
+        let history = History::of(network_namespace_name().as_deref());
+        let recorded = PolicyFile::open(path)
+            .map_err(Into::into)
+            .and_then(|file| self.record(&history, &file, change.clone()));
+        if let Err(error) = recorded {
+            log::warn!("`{}` is not in the history: {error:#}", change.command);
+        }
     }
 }
 
