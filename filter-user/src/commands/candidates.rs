@@ -5,9 +5,9 @@ use std::{env, ffi::OsStr, path::PathBuf};
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, ValueCompleter};
 
-use super::context::{default_policy, own_history};
+use super::context::default_policy;
 use crate::{
-    engine::PolicyFile,
+    engine::{History, PolicyFile},
     names::{protocols, services},
     netlink,
     output::ITEMS,
@@ -138,7 +138,7 @@ fn ids() -> Vec<CompletionCandidate> {
 
 /// The policies of the history, if this user may read it; the newest first.
 fn policies() -> Vec<CompletionCandidate> {
-    let history = own_history();
+    let history = History::own();
     let numbers = history.numbers().unwrap_or_default();
     let entries = numbers.into_iter().rev();
     let entries = entries.filter_map(|number| history.read(number).ok());

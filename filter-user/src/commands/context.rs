@@ -91,7 +91,7 @@ impl Context {
 
     /// The history of the policies of this network namespace.
     pub fn history(&self) -> History {
-        own_history()
+        History::own()
     }
 
     /// The whole command line: commands, options and their help.
@@ -108,9 +108,4 @@ pub(super) fn default_policy() -> PathBuf {
         None => "/etc".into(),
     };
     etc.join("xdpfw/policy.toml")
-}
-
-/// The history of this network namespace: as with policies, one that has a name has its own.
-pub(super) fn own_history() -> History {
-    History::of(network_namespace_name().as_deref())
 }

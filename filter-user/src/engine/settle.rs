@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     datapath::{Generation, Purpose, Record},
-    system::{Place, network_namespace_name},
+    system::Place,
     text::clock_time,
 };
 
@@ -86,7 +86,7 @@ impl Engine {
         let (Some(path), Some(change)) = (&record.origin, &record.change) else {
             return;
         };
-        let history = History::of(network_namespace_name().as_deref());
+        let history = History::own();
         let recorded = PolicyFile::open(path)
             .map_err(Into::into)
             .and_then(|file| self.record(&history, &file, change.clone()));

@@ -20,7 +20,7 @@ use rustix::{
 pub use self::entry::Entry;
 use super::whole_file;
 pub use crate::datapath::Change;
-use crate::system::{Place, PlaceError, directory};
+use crate::system::{Place, PlaceError, directory, network_namespace_name};
 
 /// Where the histories of all network namespaces are.
 const BASE: &str = "/var/lib/xdpfw";
@@ -75,6 +75,11 @@ impl History {
             None => base.to_owned(),
         };
         Self { directory }
+    }
+
+    /// That of this network namespace: as with policies, one that has a name has its own.
+    pub fn own() -> Self {
+        Self::of(network_namespace_name().as_deref())
     }
 
     /// The numbers that there are, the oldest first.
