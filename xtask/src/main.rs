@@ -15,6 +15,7 @@ mod program;
 mod services;
 mod setup;
 mod test;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ use self::program::{BENCH, DEMO, VERIFIER};
 /// A task: how it is called, and what it does.
 type Task = (fn() -> Command, fn(&ArgMatches) -> Result<()>);
 
-const TASKS: [Task; 11] = [
+const TASKS: [Task; 12] = [
     (setup::cli, |_| setup::run()),
     (build::cli, |_| build::run().map(drop)),
     (lint::cli, |_| lint::run()),
@@ -35,6 +36,7 @@ const TASKS: [Task; 11] = [
     (|| BENCH.cli(), |matches| BENCH.exec(matches)),
     (fuzz::cli, fuzz::run),
     (chaos::cli, chaos::run),
+    (upgrade::cli, upgrade::run),
     (|| VERIFIER.cli(), |matches| VERIFIER.exec(matches)),
     (ci::cli, |_| ci::run()),
     (services::cli, services::run),
