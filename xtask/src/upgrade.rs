@@ -21,12 +21,10 @@ const VERSION: &str = "pub const ABI_VERSION";
 pub(crate) fn cli() -> Command {
     Command::new("upgrade")
         .about("Upgrade from an older version under traffic (needs root)")
-        .arg(
-            Arg::new("from").long("from").value_name("REVISION").help(
-                "Which one, in Git's words; by default the last whose state in the kernel was \
+        .arg(Arg::new("from").long("from").value_name("REVISION").help(
+            "Which one, in Git's words; by default the last whose state in the kernel was \
                  of another version",
-            ),
-        )
+        ))
 }
 
 /// Builds the older version, and runs the tests of upgrades with it.
@@ -61,7 +59,9 @@ fn previous() -> Result<String> {
 
 /// Has a work tree of a revision, which shares the tools that were set up here.
 fn check_out(revision: &str, tree: &Path) -> Result<()> {
-    let path = tree.to_str().context("the target directory has an odd name")?;
+    let path = tree
+        .to_str()
+        .context("the target directory has an odd name")?;
     if tree.join(".git").exists() {
         git(&["-C", path, "checkout", "--quiet", "--detach", revision])?;
     } else {

@@ -50,13 +50,13 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     let mut failed = None;
     for attached in &leaving {
         match store.detach(attached.interface.index) {
-            Ok(()) => detached.push(&attached.interface.name),
+            Ok(()) => detached.push(attached.interface.name.clone()),
             Err(error) => failed = Some(failed.unwrap_or(error)),
         }
     }
     for stray in &strays {
         match store.detach_stray(stray) {
-            Ok(()) => detached.push(&stray.interface.name),
+            Ok(()) => detached.push(stray.interface.name.clone()),
             Err(error) => failed = Some(failed.unwrap_or(error)),
         }
     }
@@ -68,12 +68,18 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
         moved_away = store.moved_away().unwrap_or_default();
         failed = store.clear().err();
     }
+    let found_none = leaving.is_empty() && strays.is_empty() && moved_away == 0;
+    // They have directories open.
+    drop(strays);
     // Nobody waits for whoever reads what is printed.
-    drop(engine);
+    match failed {
+        None if staying.is_empty() => engine.remove_unused(),
+        _ => drop(engine),
+    }
     printer.change_is_made();
     if was_older {
         printer.note("took off the filter of an older version");
-    } else if leaving.is_empty() && strays.is_empty() && moved_away == 0 {
+    } else if found_none {
         printer.note("nothing was up");
     }
     let elsewhere = match moved_away {
@@ -86,7 +92,7 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     };
     let printed = detached
         .into_iter()
-        .chain(&elsewhere)
+        .chain(elsewhere)
         .try_for_each(|name| printer.line(&format!("{name}: detached")));
     match failed {
         Some(error) => Err(error),

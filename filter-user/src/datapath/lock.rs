@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Held until dropped, or until the process ends however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: fs::File,
+    file: fs::File,
 }
 
 impl Lock {
@@ -34,7 +34,7 @@ impl Lock {
     ///
     /// Another command takes too long, or the lock's file cannot be made.
     pub fn shared() -> Result<Self> {
-        Self::wait(runtime::lock()?, fs::File::try_lock_shared, PATIENCE)
+        Self::take(fs::File::try_lock_shared)
     }
 
     /// Waits until no other command runs.
@@ -43,7 +43,23 @@ impl Lock {
     ///
     /// As for [`Lock::shared`].
     pub fn exclusive() -> Result<Self> {
-        Self::wait(runtime::lock()?, fs::File::try_lock, PATIENCE)
+        Self::take(fs::File::try_lock)
+    }
+
+    fn take(attempt: impl Fn(&fs::File) -> Result<(), TryLockError>) -> Result<Self> {
+        loop {
+            let lock = Self::wait(runtime::lock()?, &attempt, PATIENCE)?;
+            // Else it was removed meanwhile, and others take another one.
+            if runtime::is_lock(&lock.file)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Gives it up, and removes the runtime directory if nothing is in it that anybody needs. The
+    /// caller has none of it open.
+    pub fn remove_unused(self) {
+        runtime::remove_unused();
     }
 
     fn wait(
@@ -60,7 +76,7 @@ impl Lock {
                     // By this, those who wait see that the queue moves. If it fails, they
                     // wait less long.
                     drop(file.write_all_at(&process::id().to_ne_bytes(), 0));
-                    return Ok(Self { _file: file });
+                    return Ok(Self { file });
                 }
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     thread::sleep(PAUSE);

@@ -8,7 +8,7 @@
 //! a mount made in a private one would end with it, and the filter with the mount.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     os::{
         fd::{AsFd, AsRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -18,9 +18,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::{
-    fs::{Mode, OFlags, fstatfs, openat},
+    fs::{AtFlags, Mode, OFlags, fstatfs, openat, unlinkat},
     io::Errno,
-    mount::{MountFlags, mount},
+    mount::{MountFlags, UnmountFlags, mount, unmount},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
@@ -39,6 +39,10 @@ const NAME: &str = "xdpfw";
 const PINS: &str = "bpf";
 /// The lock's file, in the runtime directory.
 const LOCK: &str = "lock";
+/// What the kernel puts into each bpffs (`bpf_preload`, kernel/bpf/preload).
+const KERNELS: [&str; 2] = ["maps.debug", "progs.debug"];
+/// How often the lock is opened where a `down` removes its directory each time.
+const TRIES: u32 = 100;
 /// `BPF_FS_MAGIC` in linux/magic.h.
 const BPFFS: u64 = 0xcafe_4a11;
 
@@ -50,10 +54,62 @@ const BPFFS: u64 = 0xcafe_4a11;
 pub(super) fn lock() -> Result<File> {
     in_lasting_mounts(|_| {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(runtime_directory()?, LOCK, flags, Mode::from(0o600))
+        let mut opened = openat(runtime_directory()?, LOCK, flags, Mode::from(0o600));
+        for _ in 0..TRIES {
+            // A `down` removes the directory in between.
+            match opened {
+                Err(Errno::NOENT) => {
+                    opened = openat(runtime_directory()?, LOCK, flags, Mode::from(0o600));
+                }
+                _ => break,
+            }
+        }
+        opened
             .map(File::from)
             .with_context(|| format!("cannot open the lock {}", shown(LOCK)))
     })
+}
+
+/// Whether a lock's file is the one that others open, too: a `down` may have removed it.
+///
+/// # Errors
+///
+/// It cannot be examined.
+pub(super) fn is_lock(file: &File) -> Result<bool> {
+    let known = file.metadata().context("cannot examine the lock")?;
+    let now = in_lasting_mounts(|_| Ok(fs::symlink_metadata(shown(LOCK))))?;
+    Ok(now.is_ok_and(|now| (now.dev(), now.ino()) == (known.dev(), known.ino())))
+}
+
+/// Removes all that is ours, if no network namespace has pins any more: for whoever holds the lock,
+/// and has nothing of it open. What cannot be removed is in nobody's way.
+pub(super) fn remove_unused() {
+    let removed = in_lasting_mounts(|lasts| {
+        let runtime = runtime_directory()?;
+        if let Some(pins) = mounted(&runtime)? {
+            let pins = PinDirectory::new(pins, shown(PINS).into());
+            if !lasts
+                || !pins
+                    .names()?
+                    .iter()
+                    .all(|name| KERNELS.contains(&name.as_str()))
+            {
+                return Ok(());
+            }
+            drop(pins);
+            unmount(shown(PINS), UnmountFlags::NOFOLLOW)?;
+        }
+        match unlinkat(&runtime, PINS, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        unlinkat(&runtime, LOCK, AtFlags::empty())?;
+        let parent = system::directory(PARENT.as_ref())?;
+        Ok(unlinkat(parent, NAME, AtFlags::REMOVEDIR)?)
+    });
+    if let Err(error) = removed {
+        log::debug!("{PARENT}/{NAME} stays: {error:#}");
+    }
 }
 
 /// Opens our bpffs; `None` if it is not mounted.

@@ -149,6 +149,8 @@ pub(super) fn has_attached(home: &PinDirectory, links: &str) -> Result<bool> {
 /// The pins of those links that are attached to an interface, wherever that is.
 pub(super) fn attached_pins(links: &PinDirectory) -> Result<Vec<String>> {
     let mut pins = links.names()?;
+    // Links to elsewhere are somebody else's.
+    pins.retain(|pin| links.has(pin));
     let mut failed = Ok(());
     pins.retain(|pin| {
         let interface =

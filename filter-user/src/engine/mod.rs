@@ -58,7 +58,7 @@ pub struct Engine {
     /// What ended since the last command.
     ended: Vec<Ended>,
     /// Last, since fields are dropped in this order.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Engine {
@@ -114,8 +114,18 @@ impl Engine {
             live: store.live()?,
             ended: Vec::new(),
             store,
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// Gives up the lock, and leaves nothing in the runtime directory that nobody needs.
+    pub fn remove_unused(self) {
+        let Self {
+            store, live, lock, ..
+        } = self;
+        // They have it open.
+        drop((store, live));
+        lock.remove_unused();
     }
 
     /// What is in force, and where; `None` while nothing is filtered.
