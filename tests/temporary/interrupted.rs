@@ -7,6 +7,9 @@ use xdpfw_tests::Xdpfw;
 
 use super::{Ground, NEXT, OPEN, rule, text};
 
+/// What begins a command.
+type Command<'a> = &'a dyn Fn() -> Xdpfw;
+
 /// Kills of each command.
 const KILLS: u32 = 24;
 
@@ -116,7 +119,7 @@ fn the_next_command_saves_what_one_could_not_that_was_killed() -> Result<()> {
         ground.apply("1m");
         host.xdpfw(["confirm"])
     };
-    let commands: [(&str, &dyn Fn() -> Xdpfw, &[u16]); 4] = [
+    let commands: [(&str, Command<'_>, &[u16]); 4] = [
         (
             "allow",
             &|| host.xdpfw(["allow", "udp", &next]),
