@@ -9,10 +9,10 @@
 use aya_ebpf::{helpers::bpf_xdp_adjust_meta, programs::XdpContext};
 use xdpfw_common::abi::BARE_MARK;
 
-/// Removes the metadata that another program left in front of the packet. Returns whether
-/// none is left.
+/// Removes the metadata in front of the packet, whoever left it there. Returns whether none is
+/// left.
 #[inline(always)]
-pub fn remove_foreign(ctx: &XdpContext) -> bool {
+pub fn remove_all(ctx: &XdpContext) -> bool {
     let (start, end) = (ctx.metadata(), ctx.metadata_end());
     // Where a driver has no room for metadata, `start` lies behind `end`.
     start >= end || remove(ctx, end - start)

@@ -62,20 +62,27 @@ pub fn gate_egress(ctx: TcContext) -> i32 {
 /// Lets everything pass, and counts it.
 #[xdp]
 pub fn bypass(ctx: XdpContext) -> u32 {
-    pass::<false>(&ctx, Reason::Bypass)
+    pass_all::<false>(&ctx)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 pub fn bypass_frags(ctx: XdpContext) -> u32 {
-    pass::<true>(&ctx, Reason::Bypass)
+    pass_all::<true>(&ctx)
+}
+
+/// Counts a packet that passes since everything does.
+#[inline(always)]
+pub fn pass_all<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
+    pass::<FRAGS>(ctx, Reason::Bypass)
 }
 
 #[inline(always)]
 fn choose<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let way = if is_past() {
         if is_joined(ctx) {
-            return pass::<FRAGS>(ctx, Reason::Bypass);
+            // Not filtered, and so not handed on either.
+            return pass_all::<FRAGS>(ctx);
         }
         WAY_AFTER
     } else {

@@ -22,6 +22,7 @@ mod probe;
 mod questions;
 mod recorder;
 mod sockets;
+mod then;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -71,24 +72,19 @@ pub fn dispatcher_l3_frags(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn filter(ctx: XdpContext) -> u32 {
-    let packet = frame::<false>(&ctx);
-    judge(&packet, &packet)
+    filter_whole(&ctx)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 #[inline(always)]
 pub fn filter_frags(ctx: XdpContext) -> u32 {
-    let packet = frame::<true>(&ctx);
-    match Copy::of(&packet) {
-        Some(copy) => judge(&packet, &copy),
-        None => judge(&packet, &packet),
-    }
+    filter_buffers(&ctx)
 }
 
 #[inline(always)]
 fn dispatch(ctx: &XdpContext) -> u32 {
-    if bare::remove_foreign(ctx) {
+    if bare::remove_all(ctx) {
         jump(ctx)
     } else {
         // The filter would believe a forged mark.
@@ -98,7 +94,7 @@ fn dispatch(ctx: &XdpContext) -> u32 {
 
 #[inline(always)]
 fn dispatch_l3(ctx: &XdpContext) -> u32 {
-    if bare::remove_foreign(ctx) && bare::mark(ctx) {
+    if bare::remove_all(ctx) && bare::mark(ctx) {
         jump(ctx)
     } else {
         // Read as Ethernet, the packet could be anything.
@@ -114,6 +110,23 @@ fn jump(ctx: &XdpContext) -> u32 {
     // Never reached: the slot is filled before the first interface is attached. If it
     // ever is, an unfiltered host is easier to repair than one that nobody can reach.
     xdp_action::XDP_PASS
+}
+
+/// Judges and counts a packet that is in one buffer.
+#[inline(always)]
+fn filter_whole(ctx: &XdpContext) -> u32 {
+    let packet = frame::<false>(ctx);
+    judge(&packet, &packet)
+}
+
+/// Judges and counts a packet that may be in several buffers.
+#[inline(always)]
+fn filter_buffers(ctx: &XdpContext) -> u32 {
+    let packet = frame::<true>(ctx);
+    match Copy::of(&packet) {
+        Some(copy) => judge(&packet, &copy),
+        None => judge(&packet, &packet),
+    }
 }
 
 /// The frame, as the dispatcher has marked it.

@@ -4,5 +4,6 @@ mod egress;
 mod failures;
 mod pins;
 mod strays;
+mod then;
 mod unread_output;
 mod up;

@@ -35,7 +35,7 @@ pub use self::{
     },
     ports::{PORTS, PortBitmaps, Side},
     probe::Judged,
-    programs::{BARE_MARK, BARE_MARK_CB},
+    programs::{BARE_MARK, BARE_MARK_CB, NEXT},
     tables::{
         ACTION_ALLOW, ACTION_DENY, EdgeKey, Ends, LocalKey, MAX_ENDS, MAX_RULES, NO_RULE, Node,
         ProtocolKind, Question,
@@ -78,6 +78,8 @@ pub enum Holds {
     Counters,
     /// Flows, which last as long as the filter is up.
     Flows,
+    /// The program that runs behind the filter, which a change may replace.
+    Next,
 }
 
 impl SharedMap {
@@ -114,4 +116,5 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     FLOW_TABLES[1][0],
     FLOW_TABLES[1][1],
     FLOW_TABLES[1][2],
+    NEXT,
 ];

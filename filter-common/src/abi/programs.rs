@@ -1,5 +1,7 @@
 //! The programs: one that stays attached to the interfaces, and one for each generation.
 
+use super::{Holds, SharedMap};
+
 /// Names of the programs, and of the map that leads from one to the other.
 pub mod names {
     /// Program attached to an interface; jumps to the generation in force.
@@ -8,6 +10,9 @@ pub mod names {
     pub const DISPATCHER_L3: &str = "dispatcher_l3";
     /// Program of a generation.
     pub const FILTER: &str = "filter";
+    /// Between the name of a generation's program and [`FRAGS`], for the flavour that hands what
+    /// passes on to another program.
+    pub const THEN: &str = "_then";
     /// The egress half of a generation: records what leaves.
     pub const RECORDER: &str = "recorder";
     /// Program that the loader runs to learn the time.
@@ -25,6 +30,14 @@ pub mod names {
     /// Program array with one element: the egress half of the generation in force.
     pub const CURRENT_EGRESS: &str = "CURRENT_EGRESS";
 }
+
+/// Program array with one element: the program that what passes goes on to, if there is one.
+pub const NEXT: SharedMap = SharedMap {
+    name: "NEXT",
+    pin: "next",
+    holds: Holds::Next,
+    since: 8,
+};
 
 /// XDP metadata that the dispatcher of an interface without a link layer puts in front of
 /// a packet, in the host's byte order: the packet begins with its IP header.

@@ -8,10 +8,10 @@ use super::{
     require_root,
 };
 use crate::{
-    datapath::{Attached, Egress, Store},
+    datapath::{Attached, Egress, Generation, Store},
     engine::{Engine, PolicyFile, PolicySource as _, is_unread, records_answers},
     netlink::{Interface, interfaces},
-    output::{Printer, StateWarning, Status},
+    output::{Printer, StateWarning, Status, shown_then},
     policy::Policy,
     text::thousands,
 };
@@ -48,6 +48,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             if is_unread(&live.generation)? {
                 warnings.push(trace_killed());
             }
+            warnings.extend(lost_next(&live.generation)?);
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),
@@ -162,6 +163,22 @@ fn strays(store: &Store) -> Result<Vec<StateWarning>> {
         }
     });
     Ok(warnings.collect())
+}
+
+/// The program behind the filter, if packets do not come to it any more.
+fn lost_next(generation: &Generation) -> Result<Option<StateWarning>> {
+    let Some(then) = &generation.record().then else {
+        return Ok(None);
+    };
+    if generation.next_program()? == Some(then.id) {
+        return Ok(None);
+    }
+    let pin = then.pin.display().to_string();
+    Ok(Some(StateWarning {
+        kind: "then-missing",
+        text: format!("what passes does not go on to {}", shown_then(then)),
+        remedy: Some(format!("xdpfw up --then {}", pin.escape_debug())),
+    }))
 }
 
 fn trace_killed() -> StateWarning {

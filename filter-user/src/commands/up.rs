@@ -1,5 +1,7 @@
 //! `xdpfw up`: attach the filter to interfaces.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use clap::ValueEnum;
 use jiff::Timestamp;
@@ -14,13 +16,16 @@ use super::{
 };
 use crate::{
     analysis,
-    datapath::Attached,
-    engine::{Engine, Facts, Join, Joined, ModeWish, PolicyFile, Upgraded},
+    datapath::{Attached, NextProgram},
+    engine::{Engine, Facts, Following, Join, Joined, ModeWish, PolicyFile, Upgraded},
     netlink::{Interface, default_route_interfaces, interfaces},
-    output::{Printer, closed_line},
+    output::{Printer, closed_line, shown_then},
     policy::{DefaultAction, Policy, Replies, is_interface_name},
     system::{ephemeral_ports, forwarding, published_ports, sockets},
 };
+
+/// What `--then` has in place of a pin: no program runs behind the filter any more.
+const NOTHING: &str = "none";
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +36,9 @@ pub struct Args {
     /// Run the program in the driver, or in the network stack
     #[arg(long, value_enum, default_value_t)]
     mode: ModeArg,
+    /// Hand what passes on to the XDP program pinned here, until `down`; `none` ends it
+    #[arg(long, value_name = "PIN", value_hint = clap::ValueHint::FilePath)]
+    then: Option<PathBuf>,
     #[command(flatten)]
     confirming: Confirming,
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
@@ -63,6 +71,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         let message = format!("`{name}` is no name for a policy (rename the interface)");
         return Err(Failure::usage(message).into());
     }
+    let following = following(args.then.as_deref())?;
     let (engine, upgraded) = Engine::upgraded()?;
     if let Some(upgraded) = &upgraded {
         report_upgrade(upgraded, printer);
@@ -93,7 +102,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     };
     let recording = Recording::begin(context.history(), &engine, &file);
     let change = engine.change(&file).by(recording.change());
-    let change = change.join(join).facts(facts);
+    let change = change.join(join).facts(facts).following(following);
     let change = change.guarded(!args.force).lasting(args.confirming.lasts);
     let applied = change.commit()?;
     let recorded = recording.end(&engine, &file, &applied);
@@ -118,6 +127,12 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     let reported = filtered.try_for_each(|one| report(one, file.policy(), printer));
     if let Some(ending) = &applied.ending {
         printer.warning(&ending.to_string());
+    }
+    if let Some(generation) = &applied.generation
+        && let Some(then) = &generation.record().then
+        && reported.is_ok()
+    {
+        printer.note(&format!("what passes goes on to {}", shown_then(then)));
     }
     for unrecorded in &applied.unrecorded {
         printer.warning(unrecorded);
@@ -208,6 +223,15 @@ fn unrecorded_default_route(policy: &Policy, joined: &Joined) -> Option<String> 
     lost.filter(|interface| !is_recorded(interface))
         .map(|interface| interface.name.clone())
         .next()
+}
+
+/// The program that is to run behind the filter.
+fn following(then: Option<&Path>) -> Result<Following> {
+    match then {
+        None => Ok(Following::AsBefore),
+        Some(path) if path == Path::new(NOTHING) => Ok(Following::Nothing),
+        Some(path) => NextProgram::open(path).map(Following::Program),
+    }
 }
 
 impl From<ModeArg> for ModeWish {

@@ -93,6 +93,14 @@ pub enum Error {
         /// The interface's name.
         interface: String,
     },
+    /// What is pinned at a path cannot run behind the filter.
+    #[error("{}: {why}", pin.display())]
+    NotNext {
+        /// The path.
+        pin: PathBuf,
+        /// Why, and what would help.
+        why: String,
+    },
     /// Another command takes too long.
     #[error("another xdpfw command has held the lock for {seconds} s; see `fuser /run/xdpfw/lock`")]
     Busy {

@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
-use xdpfw_common::abi::{ABI_VERSION, Holds, NOTES, SENT, SHARED_MAPS, SharedMap, Wanted, names};
+use xdpfw_common::abi::{
+    ABI_VERSION, Holds, NEXT, NOTES, SENT, SHARED_MAPS, SharedMap, Wanted, names,
+};
 
 use super::{
     Bridges, Deadline, FlowMaps, Term, Unsaved,
@@ -11,6 +13,7 @@ use super::{
     object::{self, Object},
     pins::PinDirectory,
     record::{Purpose, Record},
+    then,
     trace::Events,
 };
 use crate::compiler::Tables;
@@ -73,11 +76,13 @@ impl Generation {
         counters_of: Option<&Self>,
         term: Option<&Term<'_>>,
     ) -> Result<Built> {
+        let same_next = flows_of.filter(|other| other.record.then == record.then);
         let taken_over = |map: SharedMap| {
             let from = match map.holds {
                 Holds::Counters => counters_of,
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
+                Holds::Next => same_next,
                 Holds::Flows => {
                     flows_of.filter(|other| other.record.flow_sizes() == record.flow_sizes())
                 }
@@ -91,11 +96,7 @@ impl Generation {
             false => Bridges::default(),
         };
         let mut object = Object::load(tables, &record, &bridges, taken_over)?;
-        let program = match record.purpose.passes_all() {
-            true => names::BYPASS,
-            false => names::FILTER,
-        };
-        let name = &object::flavour(program, record.frags);
+        let name = &program_name(&record);
         for map in SHARED_MAPS {
             object.pin_map(map.name, &directory.pin(map.pin))?;
         }
@@ -105,6 +106,11 @@ impl Generation {
         };
         record.pin(&directory.pin(RECORD))?;
         object.pin_program(name, &directory.pin(PROGRAM))?;
+        if let Some(next) = &record.then {
+            // Behind our own: the array holds programs of one flavour, that of the first.
+            let array = directory.pin(NEXT.pin);
+            then::fill(next, &array, record.frags, same_next.is_some())?;
+        }
         let program = ProgramInfo::from_pin(directory.pin(PROGRAM))?;
         let summary = format!(
             "generation {}: {} local and {} remote ports, {} prefixes, {} edges, {} instructions verified",
@@ -182,6 +188,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn flows(&self) -> Result<FlowMaps> {
         FlowMaps::open(&self.directory)
+    }
+
+    /// The kernel's number for the program that what passes goes on to.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn next_program(&self) -> Result<Option<u32>> {
+        object::program_in(&self.directory.pin(NEXT.pin))
     }
 
     /// When it ends; `None` if it is in force for good.
@@ -302,6 +317,19 @@ impl Generation {
     pub fn clear_slots(&self, slots: &[u32]) -> Result<()> {
         counters::clear_slots(&self.directory, slots)
     }
+}
+
+/// The name of the program that a record is of.
+fn program_name(record: &Record) -> String {
+    let program = match record.purpose.passes_all() {
+        true => names::BYPASS,
+        false => names::FILTER,
+    };
+    let then = match record.then {
+        Some(_) => names::THEN,
+        None => "",
+    };
+    object::flavour(&format!("{program}{then}"), record.frags)
 }
 
 /// Whether a program is what packets enter the generation by that is pinned in a directory.

@@ -12,7 +12,8 @@
 //!     dispatcher_egress_l3 the same for those without a link layer
 //!     egress/<ifindex>     keeps it attached to an interface, with TCX
 //!     clsact/<ifindex>     says that we made the interface's clsact qdisc, without TCX
-//!     generations/<n>/     program, recorder, record, and the maps that it shares;
+//!     generations/<n>/     program, recorder, record, and the maps that it shares, among them
+//!                          `next`: what passes goes on to the program in it;
 //!                          of one with a deadline: gate, gate_egress, deadline, ways,
 //!                          ways_egress; until the policy file says the same: unsaved
 //! ```
@@ -44,6 +45,7 @@ mod runtime;
 mod store;
 mod strays;
 mod syscall;
+mod then;
 mod trace;
 mod unsaved;
 
@@ -65,6 +67,7 @@ pub use self::{
     record::{Change, Purpose, Record},
     store::{Candidate, Live, Store},
     strays::Stray,
+    then::{NextProgram, Then},
     trace::{Events, follow_diagnostics},
     unsaved::Unsaved,
 };

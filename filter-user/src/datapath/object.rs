@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::{Map, MapError, ProgramArray},
+    maps::{Array, Map, MapData, MapError, ProgramArray},
     programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use bytemuck::NoUninit;
@@ -237,6 +237,17 @@ impl Probe {
         Ok(program.load().is_ok())
     }
 
+    /// The dispatcher of one flavour, loaded.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses it.
+    pub(super) fn dispatcher(&mut self, frags: bool) -> Result<ProgramFd> {
+        let program = self.program(&flavour(names::DISPATCHER, frags))?;
+        program.load()?;
+        Ok(program.fd()?.try_clone()?)
+    }
+
     /// The clock that flows are kept in.
     ///
     /// # Errors
@@ -271,8 +282,8 @@ impl Probe {
 
 /// Puts a program, or none, into a program array: one store, seen by all interfaces at once.
 pub(super) fn store_program(array: &Path, index: u32, program: Option<&ProgramFd>) -> Result<()> {
-    let map = aya::maps::MapData::from_pin(array)?;
-    let mut array = ProgramArray::try_from(aya::maps::Map::ProgramArray(map))?;
+    let map = MapData::from_pin(array)?;
+    let mut array = ProgramArray::try_from(Map::ProgramArray(map))?;
     match program {
         Some(program) => array.set(index, program, 0),
         None => match array.clear_index(&index) {
@@ -286,6 +297,19 @@ pub(super) fn store_program(array: &Path, index: u32, program: Option<&ProgramFd
         },
     }
     .context("cannot put the generation in force")
+}
+
+/// The kernel's number for the first program of an array.
+pub(super) fn program_in(array: &Path) -> Result<Option<u32>> {
+    // To userspace a program array is an array of program ids
+    // (`prog_fd_array_sys_lookup_elem` in kernel/bpf/arraymap.c).
+    let array = Array::<_, u32>::try_from(Map::Array(MapData::from_pin(array)?))?;
+    match array.get(&0, 0) {
+        Ok(program) => Ok(Some(program)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        // Not the same as nothing: what is in force must not be taken for gone.
+        Err(error) => Err(error).context("cannot read a program array"),
+    }
 }
 
 /// What the kernel said, without the verifier's pages.

@@ -11,7 +11,7 @@ use aya::maps::{Array, Map, MapData};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Clock;
+use super::{Clock, Then};
 use crate::{
     compiler::{Clocks, Environment},
     policy::{FlowSizes, Policy, PolicyText},
@@ -50,6 +50,8 @@ pub struct Record {
     pub joined: Vec<u32>,
     /// The change that made it; `None` if it made no other policy.
     pub change: Option<Change>,
+    /// The program that what passes goes on to.
+    pub then: Option<Then>,
 }
 
 /// What is known of a change of the policy. It is made before the change.
@@ -111,6 +113,8 @@ struct Written {
     joined: Vec<u32>,
     #[serde(default)]
     change: Option<Change>,
+    #[serde(default)]
+    then: Option<Then>,
 }
 
 impl Record {
@@ -140,6 +144,7 @@ impl Record {
             behind: self.behind,
             joined: self.joined.clone(),
             change: self.change.clone(),
+            then: self.then.clone(),
         };
         pin_json(&written, path)
     }
@@ -178,6 +183,7 @@ impl Record {
             behind: written.behind,
             joined: written.joined,
             change: written.change,
+            then: written.then,
         })
     }
 }

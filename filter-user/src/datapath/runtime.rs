@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, fstatfs, openat, unlinkat},
+    fs::{AtFlags, Mode, OFlags, fstat, fstatfs, openat, unlinkat},
     io::Errno,
     mount::{MountFlags, UnmountFlags, mount, unmount},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
@@ -140,6 +140,28 @@ pub(super) fn mounted_pins() -> Result<PinDirectory> {
         mount_over(&runtime)
     })?;
     Ok(PinDirectory::new(pins, shown(PINS).into()))
+}
+
+/// Whether a file is in a bpffs.
+///
+/// # Errors
+///
+/// The kernel refuses to tell.
+pub(super) fn is_bpffs(file: &Path) -> Result<bool> {
+    Ok(rustix::fs::statfs(file)?.f_type as u64 == BPFFS)
+}
+
+/// Whether a file is in our bpffs.
+///
+/// # Errors
+///
+/// The kernel refuses to tell.
+pub(super) fn is_ours(file: &Path) -> Result<bool> {
+    let pins = in_lasting_mounts(|_| mounted(&runtime_directory()?))?;
+    let Some(pins) = pins else {
+        return Ok(false);
+    };
+    Ok(fstat(&pins)?.st_dev == rustix::fs::stat(file)?.st_dev)
 }
 
 /// Where our bpffs belongs, for messages and to compare.

@@ -10,7 +10,9 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::{BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
+use aya_obj::generated::{
+    BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_type,
+};
 use bytemuck::{NoUninit, Pod};
 
 /// The kernel's own error for "this map has no such operation" (`ENOTSUPP` in
@@ -94,6 +96,23 @@ pub(super) fn xdp_link(link: &OwnedFd) -> io::Result<Option<(u32, u32)>> {
     Ok(Some((xdp.ifindex, info.prog_id)))
 }
 
+/// Opens the program that the kernel has under this number.
+pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut get = attributes();
+    get.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
+    open(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut get)
+}
+
+/// Makes a program array with one element.
+pub(super) fn new_program_array() -> io::Result<OwnedFd> {
+    let mut create = attributes();
+    create.__bindgen_anon_1.map_type = bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY as u32;
+    create.__bindgen_anon_1.key_size = size_of::<u32>() as u32;
+    create.__bindgen_anon_1.value_size = size_of::<u32>() as u32;
+    create.__bindgen_anon_1.max_entries = 1;
+    open(bpf_cmd::BPF_MAP_CREATE, &mut create)
+}
+
 /// Calls a command that opens something.
 pub(super) fn open(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = bpf(command, attributes)?;
@@ -148,6 +167,15 @@ pub(super) fn insert<K: NoUninit, V: NoUninit>(
     value: &V,
 ) -> io::Result<()> {
     update_one(map, key, value, BPF_NOEXIST)
+}
+
+/// Puts an entry into a map, in place of what is there.
+pub(super) fn set<K: NoUninit, V: NoUninit>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+) -> io::Result<()> {
+    update_one(map, key, value, BPF_ANY)
 }
 
 fn update_one<K: NoUninit, V: NoUninit>(

@@ -5,6 +5,7 @@
 mod egress;
 mod environment;
 mod error;
+mod following;
 mod guard;
 mod history;
 mod join;
@@ -28,6 +29,7 @@ pub use self::{
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},
     error::Error,
+    following::Following,
     history::{Change, Entry, History, HistoryError},
     join::{Join, Joined, ModeWish},
     sampling::{Rates, Sample},

@@ -100,6 +100,7 @@ mod tests {
             behind: None,
             joined: Vec::new(),
             change: None,
+            then: None,
         }
     }
 

@@ -12,7 +12,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::{
-    Engine, Error, Join, Joined, PolicySource,
+    Engine, Error, Following, Join, Joined, PolicySource,
     egress::{attach_wanted, detach_unwanted, records_answers},
     environment::{Facts, are_alike, environment},
     guard::{self, Ending, Guard},
@@ -54,6 +54,7 @@ pub struct Transaction<'a> {
     lasts: Option<Seconds>,
     purpose: Purpose,
     change: Option<Change>,
+    following: Following,
 }
 
 /// What the guard says of a change that it does not refuse.
@@ -99,6 +100,7 @@ impl<'a> Transaction<'a> {
             lasts: None,
             purpose: Purpose::Policy,
             change: None,
+            following: Following::AsBefore,
         }
     }
 
@@ -138,6 +140,11 @@ impl<'a> Transaction<'a> {
     pub fn by(self, change: Change) -> Self {
         let change = Some(change);
         Self { change, ..self }
+    }
+
+    /// Says which program is to run behind the filter.
+    pub fn following(self, following: Following) -> Self {
+        Self { following, ..self }
     }
 
     /// Says what the generation is for.
@@ -196,6 +203,7 @@ impl<'a> Transaction<'a> {
             || self.traced != record.traced
             || !policy.same_verdicts(&record.policy)
             || is_elsewhere(record, self.source)
+            || self.following.is_change(&live.generation)?
             || !are_alike(
                 policy,
                 &environment(policy, self.facts, Some(live))?,
@@ -472,6 +480,7 @@ impl<'a> Transaction<'a> {
     fn prepare_nothing<'s>(&self, store: &'s Store) -> Result<Candidate<'s>> {
         let record = Record {
             purpose: Purpose::Nothing,
+            then: None,
             ..self.record(store, None, None)?
         };
         let tables = compiler::compile(&record.policy, &record.environment, &[])
@@ -508,6 +517,7 @@ impl<'a> Transaction<'a> {
             behind: None,
             joined: Vec::new(),
             change: None,
+            then: self.following.after(in_force),
         })
     }
 }

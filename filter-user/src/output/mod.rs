@@ -23,7 +23,7 @@ pub use history::HistoryTable;
 pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};
 pub use stats::{Query as StatsQuery, Stats};
-pub use status::{StateWarning, Status};
+pub use status::{StateWarning, Status, shown_then};
 pub use table::change_line;
 pub use warnings::warning_lines;
 

@@ -8,7 +8,7 @@ use xdpfw_common::Reason;
 
 use super::{FlowFill, Totals, table};
 use crate::{
-    datapath::{Attached, Egress, Generation, Live, Snapshot},
+    datapath::{Attached, Egress, Generation, Live, Snapshot, Then},
     policy::Policy,
     text::thousands,
 };
@@ -22,6 +22,8 @@ pub struct Status {
     traced: bool,
     /// The change that goes back unless it is confirmed.
     pending: Option<Pending>,
+    /// The program that what passes goes on to.
+    then: Option<ThenRow>,
     #[serde(skip)]
     rules: usize,
     interfaces: Vec<InterfaceRow>,
@@ -69,6 +71,33 @@ impl Pending {
 }
 
 #[derive(Debug, Serialize)]
+struct ThenRow {
+    id: u32,
+    name: String,
+    pin: String,
+    #[serde(skip)]
+    shown: String,
+}
+
+impl From<&Then> for ThenRow {
+    fn from(then: &Then) -> Self {
+        Self {
+            id: then.id,
+            name: then.name.clone(),
+            pin: then.pin.display().to_string(),
+            shown: shown_then(then),
+        }
+    }
+}
+
+/// `guard (id 12, /sys/fs/bpf/guard)`.
+pub fn shown_then(then: &Then) -> String {
+    let Then { id, name, pin } = then;
+    let pin = pin.display().to_string();
+    format!("{} (id {id}, {})", name.escape_debug(), pin.escape_debug())
+}
+
+#[derive(Debug, Serialize)]
 struct InterfaceRow {
     name: String,
     ifindex: u32,
@@ -104,6 +133,7 @@ impl Status {
         Self {
             flows,
             pending: live.pending().and_then(Pending::of),
+            then: record.then.as_ref().map(ThenRow::from),
             ..status
         }
     }
@@ -147,6 +177,7 @@ impl Status {
             generation,
             traced,
             pending: None,
+            then: None,
             rules: policy.rules.len(),
             interfaces: interfaces.collect(),
             flows: None,
@@ -184,6 +215,9 @@ impl fmt::Display for Status {
                 ]);
             }
             write!(f, "\n{}", table::lines(&table))?;
+        }
+        if let Some(then) = &self.then {
+            writeln!(f, "\nthen: {}", then.shown)?;
         }
         if let Some(flows) = &self.flows {
             writeln!(f, "\nflows: {flows}")?;

@@ -160,18 +160,24 @@ impl Place {
         fstat(self.entry.as_ref()?).ok()
     }
 
+    /// A path to the very file that was checked, whatever has its name by now; `None` if there
+    /// is none. It holds as long as `self`.
+    pub fn handle(&self) -> Option<PathBuf> {
+        let entry = self.entry.as_ref()?;
+        Some(format!("/proc/self/fd/{}", entry.as_raw_fd()).into())
+    }
+
     /// Reads the file; `None` if there is none.
     ///
     /// # Errors
     ///
     /// It cannot be read.
     pub fn read(&self) -> Result<Option<Vec<u8>>, PlaceError> {
-        let Some(entry) = &self.entry else {
+        let Some(handle) = self.handle() else {
             return Ok(None);
         };
         let read = || -> io::Result<Vec<u8>> {
-            // The very file that was checked, whatever has its name by now.
-            let mut file = File::open(format!("/proc/self/fd/{}", entry.as_raw_fd()))?;
+            let mut file = File::open(&handle)?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
             Ok(bytes)

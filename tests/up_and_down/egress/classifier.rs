@@ -121,7 +121,7 @@ impl Classifier {
 }
 
 /// Takes the program out of a program array.
-pub(super) fn empty_slot(array: &Path) -> Result<()> {
+pub(crate) fn empty_slot(array: &Path) -> Result<()> {
     let (array, key) = (open_pin(array)?, 0_u32);
     let mut attributes = attributes();
     attributes.__bindgen_anon_2.map_fd = array.as_raw_fd() as u32;

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use xdpfw_common::abi::{ABI_VERSION, BARE_MARK};
 use xdpfw_tests::{Host, Lab, Tun, assert_nothing_is_left, ifindex, interfaces_up};
 
+pub(crate) use self::classifier::empty_slot;
 use self::classifier::{Classifier, tcx_programs};
 
 /// The dispatchers' pins.

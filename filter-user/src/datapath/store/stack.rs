@@ -2,7 +2,6 @@
 //! behind it the next one.
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, Map, MapData, MapError};
 
 use super::{CURRENT, GENERATIONS, Live, Store, egress};
 use crate::datapath::{Generation, Purpose, gate::Entry, generation::is_entered_by, object};
@@ -127,15 +126,6 @@ impl Store {
         let Some(directory) = self.directory.as_ref().filter(|own| own.has(CURRENT)) else {
             return Ok(None);
         };
-        let map = MapData::from_pin(directory.pin(CURRENT))?;
-        // To userspace a program array is an array of program ids
-        // (`prog_fd_array_sys_lookup_elem` in kernel/bpf/arraymap.c).
-        let slot = Array::<_, u32>::try_from(Map::Array(map))?;
-        match slot.get(&0, 0) {
-            Ok(program) => Ok(Some(program)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            // Not the same as nothing: what is in force must not be taken for gone.
-            Err(error) => Err(error).context("cannot read what is in force"),
-        }
+        object::program_in(&directory.pin(CURRENT)).context("cannot read what is in force")
     }
 }
