@@ -3,6 +3,8 @@
 mod egress;
 mod failures;
 mod pins;
+mod program;
+mod replace;
 mod strays;
 mod then;
 mod unread_output;

@@ -39,6 +39,9 @@ pub struct Args {
     /// Hand what passes on to the XDP program pinned here, until `down`; `none` ends it
     #[arg(long, value_name = "PIN", value_hint = clap::ValueHint::FilePath)]
     then: Option<PathBuf>,
+    /// Take XDP programs of others off, which are named
+    #[arg(long, conflicts_with = "lasts")]
+    replace: bool,
     #[command(flatten)]
     confirming: Confirming,
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
@@ -96,6 +99,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         join
     };
     let ended = remove_ended(&mut file)?;
+    let join = join.replacing(args.replace);
     let facts = match args.force {
         true => Facts::Renewed,
         false => Facts::Followed,
@@ -119,6 +123,12 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     report_ended(&ended, printer);
     if let Some(beyond) = &beyond {
         report_more(beyond, printer);
+    }
+    for replaced in &joined.replaced {
+        printer.note(&format!(
+            "{}: took off {}",
+            replaced.interface, replaced.foreign
+        ));
     }
     for downgraded in &joined.downgraded {
         printer.warning(downgraded);

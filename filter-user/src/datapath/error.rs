@@ -93,6 +93,17 @@ pub enum Error {
         /// The interface's name.
         interface: String,
     },
+    /// A program of others stays on an interface.
+    #[error(
+        "{interface}: {program} cannot be taken off; end what attached it, or say `ip link set \
+         dev {interface} xdp off`"
+    )]
+    Stuck {
+        /// The interface's name.
+        interface: String,
+        /// The program.
+        program: String,
+    },
     /// What is pinned at a path cannot run behind the filter.
     #[error("{}: {why}", pin.display())]
     NotNext {

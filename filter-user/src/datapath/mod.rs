@@ -50,7 +50,7 @@ mod trace;
 mod unsaved;
 
 pub use self::{
-    attach::{Attached, Egress, EgressRefusal, Refusal},
+    attach::{Attached, Egress, EgressRefusal, Foreign, Refusal, Replaced},
     bridges::Bridges,
     clock::{Clock, clocks},
     counters::{CounterMaps, Snapshot},

@@ -11,7 +11,7 @@ pub use self::candidate::Candidate;
 pub(super) use self::egress::DISPATCHERS as EGRESS_DISPATCHERS;
 use self::egress::egress_hook;
 use super::{
-    Attached, Generation, Probe, Record, Refusal, Term,
+    Attached, Generation, Probe, Record, Refusal, Replaced, Term,
     attach::{self, Dispatchers},
     foreign::{
         refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version, version_name,
@@ -254,38 +254,65 @@ impl Store {
     }
 
     /// Attaches the filter to an interface: first to what leaves, if `egress` says so, then
-    /// to what comes in. A generation must be in force.
+    /// to what comes in. A generation must be in force. A program of others is replaced, and
+    /// returned, if `replace` says so.
     ///
     /// # Errors
     ///
     /// The interface has an XDP program already, or its driver or the kernel refuses one
     /// half. Then nothing is attached: without what left, answers would be lost in silence.
-    pub fn attach(&self, interface: &Interface, mode: Mode, egress: bool) -> Result<Attached> {
+    pub fn attach(
+        &self,
+        interface: &Interface,
+        mode: Mode,
+        egress: bool,
+        replace: bool,
+    ) -> Result<(Attached, Option<Replaced>)> {
         let index = interface.index;
         let had_egress = self.egress_on(index)?.is_some();
         if egress {
             self.attach_egress(interface)?;
         }
-        self.attach_ingress(interface, mode).inspect_err(|_| {
-            if !had_egress {
-                // What remains is removed by `clear`.
-                drop(self.detach_egress(index));
-            }
-        })
+        self.attach_ingress(interface, mode, replace)
+            .inspect_err(|_| {
+                if !had_egress {
+                    // What remains is removed by `clear`.
+                    drop(self.detach_egress(index));
+                }
+            })
     }
 
-    fn attach_ingress(&self, interface: &Interface, mode: Mode) -> Result<Attached> {
+    fn attach_ingress(
+        &self,
+        interface: &Interface,
+        mode: Mode,
+        replace: bool,
+    ) -> Result<(Attached, Option<Replaced>)> {
         let directory = self.existing()?;
         let links = directory.make_directory(LINKS)?;
         if let Some(stray) = self.stray_on(interface)? {
             return Err(stray.into());
         }
-        attach::attach(DISPATCHERS, directory, &links, interface, mode, || {
-            self.is_joined_late(interface)
-        })?;
-        self.shown(interface, mode).inspect_err(|_| {
-            drop(attach::detach(&links, &interface.index.to_string()));
-        })
+        let joined_late = || self.is_joined_late(interface);
+        let replaced = attach::attach(
+            DISPATCHERS,
+            directory,
+            &links,
+            interface,
+            mode,
+            replace,
+            joined_late,
+        )?;
+        match self.shown(interface, mode) {
+            Ok(attached) => Ok((attached, replaced)),
+            Err(error) => {
+                drop(attach::detach(&links, &interface.index.to_string()));
+                if let Some(replaced) = replaced {
+                    drop(replaced.put_back());
+                }
+                Err(error)
+            }
+        }
     }
 
     /// What the kernel shows of an interface that the filter was just attached to.

@@ -12,6 +12,7 @@ use std::{
 
 use aya_obj::generated::{
     BPF_ANY, BPF_NOEXIST, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_type,
+    bpf_prog_info,
 };
 use bytemuck::{NoUninit, Pod};
 
@@ -101,6 +102,41 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     let mut get = attributes();
     get.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
     open(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut get)
+}
+
+/// The kernel's number for an open program.
+pub(super) fn program_id(program: &OwnedFd) -> io::Result<u32> {
+    // SAFETY: a struct of plain integers, all of which may be zero.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut get = attributes();
+    get.info.bpf_fd = program.as_raw_fd() as u32;
+    get.info.info_len = size_of::<bpf_prog_info>() as u32;
+    get.info.info = std::ptr::from_mut(&mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut get)?;
+    Ok(info.id)
+}
+
+/// The link with the next number behind this one.
+pub(super) fn next_link(after: u32) -> io::Result<u32> {
+    let mut get = attributes();
+    get.__bindgen_anon_6.__bindgen_anon_1.start_id = after;
+    bpf(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut get)?;
+    // SAFETY: the member that was written before the call, and which the kernel updates.
+    Ok(unsafe { get.__bindgen_anon_6.next_id })
+}
+
+/// Opens the link that the kernel has under this number.
+pub(super) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut get = attributes();
+    get.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+    open(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut get)
+}
+
+/// Detaches a link: its program is off the interface when this returns.
+pub(super) fn detach_link(link: &OwnedFd) -> io::Result<()> {
+    let mut detach = attributes();
+    detach.link_detach.link_fd = link.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut detach).map(drop)
 }
 
 /// Makes a program array with one element.

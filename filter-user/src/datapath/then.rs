@@ -155,8 +155,9 @@ fn refusal(error: &io::Error, program: &OwnedFd, frags: bool) -> String {
 /// Whether a program fits in one array with ours that take packets in one buffer, and with
 /// ours that take them in several.
 fn flavours(program: BorrowedFd<'_>) -> Result<[bool; 2]> {
-    let mut probe = Probe::load()?;
-    let mut fits = |frags: bool| -> Result<bool> {
+    let fits = |frags: bool| -> Result<bool> {
+        // One object for each: its own arrays hold one flavour, too.
+        let mut probe = Probe::load()?;
         let Ok(ours) = probe.dispatcher(frags) else {
             // This kernel has no such programs.
             return Ok(false);

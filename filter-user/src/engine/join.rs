@@ -1,10 +1,12 @@
 //! Finds interfaces that are to be filtered, and attaches them.
 
+use std::rc::Rc;
+
 use anyhow::Result;
 
 use super::{Error, undo::Undo};
 use crate::{
-    datapath::{Attached, EgressRefusal, Refusal, Store},
+    datapath::{Attached, EgressRefusal, Refusal, Replaced, Store},
     netlink::{Interface, Mode, interfaces},
     policy::Policy,
 };
@@ -29,6 +31,8 @@ pub struct Join {
     /// policy's as can be: one that is missing must not leave the others open.
     named: bool,
     mode: ModeWish,
+    /// Whether programs of others are taken off.
+    replace: bool,
     /// Why some of the policy's are not filtered, or not as was asked.
     failures: Vec<String>,
 }
@@ -40,6 +44,8 @@ pub struct Joined {
     pub filtered: Vec<Attached>,
     /// Why native mode could not be had, where another one was taken instead.
     pub downgraded: Vec<String>,
+    /// The programs of others that were taken off.
+    pub replaced: Vec<Rc<Replaced>>,
     failures: Vec<String>,
     fresh: bool,
 }
@@ -119,6 +125,11 @@ impl Join {
         Ok(())
     }
 
+    /// Says whether to take programs of others off.
+    pub fn replacing(self, replace: bool) -> Self {
+        Self { replace, ..self }
+    }
+
     /// The names of those that exist.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.interfaces.iter().map(|one| one.name.as_str())
@@ -181,11 +192,21 @@ impl Join {
                 joined.filtered.push(found);
                 continue;
             }
-            match attach(store, &interface, self.mode, egress) {
-                Ok((attached, downgraded)) => {
-                    undo.push(move || store.detach(index));
+            match attach(store, &interface, self.mode, egress, self.replace) {
+                Ok(New {
+                    attached,
+                    replaced,
+                    downgraded,
+                }) => {
+                    let replaced = replaced.map(Rc::new);
+                    let before = replaced.clone();
+                    undo.push(move || {
+                        store.detach(index)?;
+                        before.map_or(Ok(()), |before| before.put_back())
+                    });
                     joined.filtered.push(attached);
                     joined.downgraded.extend(downgraded);
+                    joined.replaced.extend(replaced);
                     joined.fresh = true;
                 }
                 Err(error) if self.named => return Err(refused(error)),
@@ -276,27 +297,44 @@ fn refused(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Attaches one. Also returns why native mode could not be had, where `Auto` asked for it.
+/// An interface that was just attached.
+struct New {
+    attached: Attached,
+    /// The program of others that was taken off.
+    replaced: Option<Replaced>,
+    /// Why native mode could not be had, where `Auto` asked for it.
+    downgraded: Option<String>,
+}
+
+/// Attaches one.
 fn attach(
     store: &Store,
     interface: &Interface,
     wish: ModeWish,
     egress: bool,
-) -> Result<(Attached, Option<String>)> {
+    replace: bool,
+) -> Result<New> {
     let mode = match wish {
         ModeWish::Native | ModeWish::Auto => Mode::Native,
         ModeWish::Generic => Mode::Generic,
     };
-    let error = match store.attach(interface, mode, egress) {
-        Ok(attached) => return Ok((attached, None)),
+    let error = match store.attach(interface, mode, egress, replace) {
+        Ok((attached, replaced)) => {
+            return Ok(New {
+                attached,
+                replaced,
+                downgraded: None,
+            });
+        }
         Err(error) => error,
     };
     let refusal = error.downcast::<Refusal>()?;
     // Whatever else is attached would be in the way of generic mode, too.
-    if wish != ModeWish::Auto || interface.xdp.is_some() {
+    if wish != ModeWish::Auto || (interface.xdp.is_some() && !replace) {
         return Err(Error::Refused(refusal).into());
     }
-    let Ok(attached) = store.attach(interface, Mode::Generic, egress) else {
+    let generic = store.attach(interface, Mode::Generic, egress, replace);
+    let Ok((attached, replaced)) = generic else {
         return Err(Error::Refused(refusal).into());
     };
     let remedy = refusal
@@ -306,5 +344,9 @@ fn attach(
         "{}: no native XDP here ({}{remedy}), so packets are dropped later, in the network stack",
         interface.name, refusal.why
     );
-    Ok((attached, Some(downgraded)))
+    Ok(New {
+        attached,
+        replaced,
+        downgraded: Some(downgraded),
+    })
 }

@@ -274,6 +274,8 @@ impl<'a> Transaction<'a> {
         drop(store.sweep());
         let mut undo = Undo::default();
         undo.push(|| store.clear());
+        // All that is attached is detached with the rest, but what was replaced goes back.
+        let mut attaching = Undo::default();
         let steps = || {
             let policy = self.source.policy();
             let nothing = match self.lasts {
@@ -290,12 +292,10 @@ impl<'a> Transaction<'a> {
             }
             // In force before the first interface asks for it.
             let generation = candidate.commit()?;
-            // What is attached is detached with all the rest.
-            let mut nothing = Undo::default();
-            let unrecorded = attach_wanted(&store, policy, &indices, &mut nothing)?;
+            let unrecorded = attach_wanted(&store, policy, &indices, &mut attaching)?;
             take_over(&mut generation.flows()?, generation.record(), None)?;
             let egress = records_answers(policy);
-            let joined = join.attach(&store, &[], egress, &mut nothing)?;
+            let joined = join.attach(&store, &[], egress, &mut attaching)?;
             joined.check_not_empty()?;
             let deadline = self.lasts.map(|lasts| Deadline::after(lasts.duration()));
             match saving {
@@ -316,7 +316,7 @@ impl<'a> Transaction<'a> {
                 ending,
             })
         };
-        let applied = steps().map_err(|error| undo.run(error))?;
+        let applied = steps().map_err(|error| undo.run(attaching.run(error)))?;
         self.tidy_up(&applied);
         Ok(applied)
     }

@@ -1,6 +1,10 @@
 //! Network interfaces, and the XDP programs that are attached to them.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{
+    fmt, fs,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
@@ -13,6 +17,10 @@ use rtnetlink::{
 };
 
 use super::{Master, MasterKind, Unseen, request};
+
+/// In linux/if_link.h.
+const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1 << 0;
+const XDP_FLAGS_REPLACE: u32 = 1 << 4;
 
 /// Where on a packet's way the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,30 +101,52 @@ pub fn interfaces() -> Result<Vec<Interface>> {
     .context("cannot list the network interfaces")
 }
 
-/// Detaches the XDP program of an interface that was attached without a link.
+/// Detaches the XDP program of an interface that was attached without a link; only the
+/// `expected` one, if it is given.
 ///
 /// # Errors
 ///
 /// Netlink does not answer, or the kernel refuses.
-pub fn detach_xdp(index: u32, mode: Mode) -> Result<()> {
+pub fn take_xdp_off(index: u32, mode: Mode, expected: Option<BorrowedFd<'_>>) -> Result<()> {
     const NO_PROGRAM: i32 = -1;
-    // `XDP_FLAGS_SKB_MODE` and its like in linux/if_link.h.
-    let flags = match mode {
+    let mut attributes = vec![LinkXdp::Fd(NO_PROGRAM)];
+    let mut flags = flags(mode);
+    if let Some(expected) = expected {
+        attributes.push(LinkXdp::ExpectedFd(expected.as_raw_fd() as u32));
+        flags |= XDP_FLAGS_REPLACE;
+    }
+    attributes.push(LinkXdp::Flags(flags));
+    set_xdp(index, attributes).context("cannot detach the program")
+}
+
+/// Attaches an XDP program to an interface that has none, without a link.
+///
+/// # Errors
+///
+/// Netlink does not answer, or the kernel refuses.
+pub fn put_xdp(index: u32, mode: Mode, program: BorrowedFd<'_>) -> Result<()> {
+    let flags = LinkXdp::Flags(flags(mode) | XDP_FLAGS_UPDATE_IF_NOEXIST);
+    let attributes = vec![LinkXdp::Fd(program.as_raw_fd()), flags];
+    set_xdp(index, attributes).context("cannot attach the program")
+}
+
+fn set_xdp(index: u32, attributes: Vec<LinkXdp>) -> Result<()> {
+    request(async move |handle| {
+        let set = LinkMessageBuilder::<LinkUnspec>::default()
+            .index(index)
+            .append_extra_attribute(LinkAttribute::Xdp(attributes))
+            .build();
+        Ok(handle.link().set(set).execute().await?)
+    })
+}
+
+/// `XDP_FLAGS_SKB_MODE` and its like in linux/if_link.h.
+const fn flags(mode: Mode) -> u32 {
+    match mode {
         Mode::Generic => 1 << 1,
         Mode::Native => 1 << 2,
         Mode::Offloaded => 1 << 3,
-    };
-    request(async |handle| {
-        let detach = LinkMessageBuilder::<LinkUnspec>::default()
-            .index(index)
-            .append_extra_attribute(LinkAttribute::Xdp(vec![
-                LinkXdp::Fd(NO_PROGRAM),
-                LinkXdp::Flags(flags),
-            ]))
-            .build();
-        Ok(handle.link().set(detach).execute().await?)
-    })
-    .context("cannot detach the program")
+    }
 }
 
 impl From<LinkMessage> for Interface {

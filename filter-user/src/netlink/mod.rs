@@ -16,7 +16,7 @@ use rtnetlink::Handle;
 pub use self::{
     addresses::{interface_with, own_addresses},
     conntrack::{Tracked, tracked_connections, tracks_connections},
-    interfaces::{Interface, LinkLayer, Mode, detach_xdp, interfaces},
+    interfaces::{Interface, LinkLayer, Mode, interfaces, put_xdp, take_xdp_off},
     layers::{Master, MasterKind, Unseen, carriers, with_all_below},
     neighbours::stations_of,
     routes::{default_route_interfaces, next_hop, route_to},

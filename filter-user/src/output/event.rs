@@ -259,6 +259,7 @@ mod tests {
             behind: None,
             joined: Vec::new(),
             change: None,
+            then: None,
         }
     }
 

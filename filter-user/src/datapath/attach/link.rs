@@ -11,7 +11,7 @@ use aya_obj::generated::bpf_cmd;
 
 use crate::datapath::{
     pins::PinDirectory,
-    syscall::{attributes, bpf, open_pin, pin},
+    syscall::{attributes, bpf, detach_link, open_pin, pin},
 };
 
 /// Detaches the link pinned under this name, if there is one, and removes the pin.
@@ -27,10 +27,7 @@ pub(in crate::datapath) fn remove(links: &PinDirectory, name: &str) -> Result<()
 }
 
 fn detach(path: &Path) -> io::Result<()> {
-    let link = open_pin(path)?;
-    let mut detach = attributes();
-    detach.link_detach.link_fd = link.as_raw_fd() as u32;
-    bpf(bpf_cmd::BPF_LINK_DETACH, &mut detach).map(drop)
+    detach_link(&open_pin(path)?)
 }
 
 /// Pins a link in its new place, has it run another program, and removes it from its old place.

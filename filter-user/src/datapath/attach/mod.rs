@@ -2,6 +2,7 @@
 
 mod dispatchers;
 mod egress;
+mod foreign;
 mod link;
 mod refusal;
 mod xdp;
@@ -14,6 +15,7 @@ pub(super) use self::{
 };
 pub use self::{
     egress::{Egress, EgressRefusal},
+    foreign::{Foreign, Replaced},
     refusal::Refusal,
 };
 use crate::netlink::{Interface, Mode};

@@ -5,6 +5,7 @@ use std::{fmt, io};
 use aya::{programs::ProgramError, sys::SyscallError};
 use rustix::io::Errno;
 
+use super::Foreign;
 use crate::netlink::{Interface, Mode};
 
 /// Why the filter could not be attached to an interface.
@@ -53,13 +54,7 @@ impl Refusal {
             .map(Errno::from_raw_os_error);
         let is_native = mode == Mode::Native;
         let (why, remedy, generic_would_do) = match (errno, interface.xdp) {
-            (_, Some((program, _))) => (
-                format!("another XDP program (id {program}) is attached"),
-                Some(format!(
-                    "remove it first, with what attached it or `ip link set dev {name} xdp off`"
-                )),
-                false,
-            ),
+            (_, Some(_)) => taken(interface),
             (Some(Errno::EXIST), _) => above(interface, known),
             (Some(Errno::OPNOTSUPP), _) if is_native => (
                 interface.driver.as_ref().map_or_else(
@@ -94,6 +89,31 @@ impl Refusal {
             generic_would_do,
         }
     }
+}
+
+/// That a program of others is attached, and the ways out.
+fn taken(interface: &Interface) -> (String, Option<String>, bool) {
+    let name = &interface.name;
+    let foreign = Foreign::of(interface);
+    let shown = foreign
+        .as_ref()
+        .map_or_else(String::new, |foreign| format!(", {foreign}"));
+    let behind = foreign
+        .and_then(|foreign| foreign.pin)
+        .map_or_else(String::new, |pin| {
+            let pin = pin.display().to_string();
+            format!(
+                ", with --then {} to run it behind the filter",
+                pin.escape_debug()
+            )
+        });
+    (
+        format!("another XDP program is attached{shown}"),
+        Some(format!(
+            "say `xdpfw up {name} --replace` to take it off{behind}"
+        )),
+        false,
+    )
 }
 
 /// Why an interface takes no program below one that has a program (`dev_xdp_attach` in

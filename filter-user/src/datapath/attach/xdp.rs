@@ -4,10 +4,10 @@ use anyhow::{Context as _, Result};
 use aya::programs::{Xdp, XdpMode, links::FdLink, xdp::XdpLink};
 use aya_obj::programs::XdpAttachType;
 
-use super::{Attached, Dispatchers, Refusal, link};
+use super::{Attached, Dispatchers, Refusal, Replaced, link};
 use crate::{
     datapath::{Error, pins::PinDirectory},
-    netlink::{Interface, Mode, detach_xdp, interfaces},
+    netlink::{Interface, Mode, interfaces, take_xdp_off},
 };
 
 /// The interfaces that run one of the dispatchers and whose link is pinned in `links`.
@@ -39,21 +39,49 @@ pub(in crate::datapath) fn attached(
 }
 
 /// Attaches a dispatcher to an interface and pins the link. `joined_late` tells whether the
-/// filter would have been fit for the interface, had it been brought up with it.
+/// filter would have been fit for the interface, had it been brought up with it. A program of
+/// others is replaced, and returned, if `replace` says so.
 ///
 /// # Errors
 ///
-/// The interface has a program already, or its driver or the kernel refuses.
+/// The interface has a program already, or its driver or the kernel refuses. What was taken
+/// off is put back.
 pub(in crate::datapath) fn attach(
     dispatchers: Dispatchers,
     directory: &PinDirectory,
     links: &PinDirectory,
     interface: &Interface,
     mode: Mode,
+    replace: bool,
+    joined_late: impl Fn() -> bool,
+) -> Result<Option<Replaced>> {
+    let dispatcher = directory.pin(dispatchers.of(interface)?);
+    let dispatcher = Xdp::from_pin(dispatcher, XdpAttachType::Interface)?;
+    if !replace || interface.xdp.is_none() {
+        attach_program(dispatcher, links, interface, mode, joined_late)?;
+        return Ok(None);
+    }
+    let replaced = Replaced::take_off(interface)?;
+    let free = &Interface {
+        xdp: None,
+        ..interface.clone()
+    };
+    match attach_program(dispatcher, links, free, mode, joined_late) {
+        Ok(()) => Ok(Some(replaced)),
+        Err(error) => Err(match replaced.put_back() {
+            Ok(()) => error,
+            Err(failed) => failed.context(format!("{error:#}")),
+        }),
+    }
+}
+
+fn attach_program(
+    mut dispatcher: Xdp,
+    links: &PinDirectory,
+    interface: &Interface,
+    mode: Mode,
     joined_late: impl Fn() -> bool,
 ) -> Result<()> {
-    let dispatcher = directory.pin(dispatchers.of(interface)?);
-    let mut dispatcher = Xdp::from_pin(dispatcher, XdpAttachType::Interface)?;
     let place = match mode {
         Mode::Native => XdpMode::Driver,
         Mode::Generic => XdpMode::Skb,
@@ -69,7 +97,7 @@ pub(in crate::datapath) fn attach(
     let link: XdpLink = dispatcher.take_link(id)?;
     let Ok(link) = FdLink::try_from(link) else {
         // Where links are unknown, aya attaches by netlink.
-        detach_xdp(interface.index, mode)?;
+        take_xdp_off(interface.index, mode, None)?;
         return Err(Error::NoLinks.into());
     };
     let pin = interface.index.to_string();

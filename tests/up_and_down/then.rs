@@ -1,15 +1,21 @@
 //! Proves that what passes goes on to another program, and only that, whatever changes.
 
-mod program;
-
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use aya_obj::generated::bpf_attach_type;
 use serde_json::{Value, json};
+use xdpfw_common::abi::ABI_VERSION;
 use xdpfw_tests::{Host, Lab, assert_is_one_error, assert_nothing_is_left, is_dropped, state};
 
-use self::program::{DROP, Loaded, PASS, Pins, Program};
+use crate::{
+    egress::empty_slot,
+    program::{DROP, Loaded, PASS, Pins, Program},
+};
 
 /// A program that passes everything.
 const GUARD: Loaded = Loaded::plain("guard", PASS);
@@ -20,6 +26,12 @@ fn up_then(host: &Host, pin: &Path) -> Result<()> {
     let pin = pin.to_str().context("a path")?;
     host.xdpfw(["up", "eth0", "--then", pin]).ok();
     Ok(())
+}
+
+/// Where the first generation has this pin.
+fn own_pin(host: &Host, name: &str) -> PathBuf {
+    let directory = host.pins().join(format!("abi-{ABI_VERSION}"));
+    directory.join("generations/1").join(name)
 }
 
 fn then(host: &Host) -> Value {
@@ -173,7 +185,7 @@ fn packets_pass_where_the_program_was_taken_away() -> Result<()> {
     let pin = pins.path("guard");
     let guard = Program::pinned(GUARD, &pin)?;
     up_then(host, &pin)?;
-    crate::egress::empty_slot(&host.pins().join("generations/1/next"))?;
+    empty_slot(&own_pin(host, "next"))?;
     assert!(!is_dropped(&lab, 443)?);
     assert!(is_dropped(&lab, 80)?);
     assert_eq!(guard.packets()?, 0);
@@ -236,11 +248,7 @@ fn what_the_kernel_does_not_call_is_refused_with_the_reason() -> Result<()> {
             }
         }
     }
-    let own = host
-        .pins()
-        .join("generations/1/program")
-        .display()
-        .to_string();
+    let own = own_pin(host, "program").display().to_string();
     let said = host.xdpfw(["up", "--then", &own]).fails(5);
     assert_is_one_error(&said, "this is the filter itself");
     // Older kernels call it.

@@ -20,15 +20,15 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use xdpfw_tests::{Host, ifindex};
 
 /// `XDP_DROP` in linux/bpf.h.
-pub(super) const DROP: i32 = 1;
+pub(crate) const DROP: i32 = 1;
 /// `XDP_PASS`.
-pub(super) const PASS: i32 = 2;
+pub(crate) const PASS: i32 = 2;
 
 /// A bpffs of a test's own, unmounted when this is dropped.
-pub(super) struct Pins(PathBuf);
+pub(crate) struct Pins(PathBuf);
 
 impl Pins {
-    pub(super) fn mount(host: &Host) -> Result<Self> {
+    pub(crate) fn mount(host: &Host) -> Result<Self> {
         let path = host.directory().join("pins");
         fs::create_dir_all(&path)?;
         mount("bpf", &path, "bpf", MountFlags::empty(), Some(c"mode=0700"))
@@ -36,7 +36,7 @@ impl Pins {
         Ok(Self(path))
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -48,23 +48,23 @@ impl Drop for Pins {
 }
 
 /// A program that counts the packets it gets, and drops those that have metadata in front.
-pub(super) struct Program {
+pub(crate) struct Program {
     program: OwnedFd,
     count: OwnedFd,
 }
 
 /// What a program is loaded with.
 #[derive(Clone, Copy)]
-pub(super) struct Loaded {
-    pub(super) name: &'static str,
-    pub(super) verdict: i32,
-    pub(super) frags: bool,
-    pub(super) attach_type: bpf_attach_type,
+pub(crate) struct Loaded {
+    pub(crate) name: &'static str,
+    pub(crate) verdict: i32,
+    pub(crate) frags: bool,
+    pub(crate) attach_type: bpf_attach_type,
 }
 
 impl Loaded {
     /// As libbpf loads one from `SEC("xdp")`.
-    pub(super) const fn plain(name: &'static str, verdict: i32) -> Self {
+    pub(crate) const fn plain(name: &'static str, verdict: i32) -> Self {
         Self {
             name,
             verdict,
@@ -75,7 +75,7 @@ impl Loaded {
 }
 
 impl Program {
-    pub(super) fn load(loaded: Loaded) -> Result<Self> {
+    pub(crate) fn load(loaded: Loaded) -> Result<Self> {
         let mut attributes = attributes();
         // SAFETY: all zeros are a valid value of this member.
         let create = unsafe { &mut attributes.__bindgen_anon_1 };
@@ -124,19 +124,19 @@ impl Program {
     }
 
     /// Loads one and pins it.
-    pub(super) fn pinned(loaded: Loaded, path: &Path) -> Result<Self> {
+    pub(crate) fn pinned(loaded: Loaded, path: &Path) -> Result<Self> {
         let program = Self::load(loaded)?;
         pin(&program.program, path)?;
         Ok(program)
     }
 
     /// Pins the map that it counts in.
-    pub(super) fn pin_map(&self, path: &Path) -> Result<()> {
+    pub(crate) fn pin_map(&self, path: &Path) -> Result<()> {
         pin(&self.count, path)
     }
 
     /// The packets that it has got.
-    pub(super) fn packets(&self) -> Result<u64> {
+    pub(crate) fn packets(&self) -> Result<u64> {
         let (key, mut value) = (0_u32, 0_u64);
         let mut attributes = attributes();
         attributes.__bindgen_anon_2.map_fd = self.count.as_raw_fd() as u32;
@@ -147,7 +147,7 @@ impl Program {
     }
 
     /// The kernel's number for it.
-    pub(super) fn id(&self) -> Result<u32> {
+    pub(crate) fn id(&self) -> Result<u32> {
         // SAFETY: a struct of plain numbers, all of which may be zero.
         let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
         let mut attributes = attributes();
@@ -159,7 +159,7 @@ impl Program {
     }
 
     /// Has an interface run it in its driver, until the result is dropped.
-    pub(super) fn attach(&self, host: &Host, interface: &str) -> Result<OwnedFd> {
+    pub(crate) fn attach(&self, host: &Host, interface: &str) -> Result<OwnedFd> {
         let index = u32::try_from(ifindex(host, interface)?)?;
         let mut attributes = attributes();
         attributes.link_create.__bindgen_anon_1.prog_fd = self.program.as_raw_fd() as u32;

@@ -1,0 +1,237 @@
+//! XDP programs of others on an interface: what they are, who holds them, and how they are
+//! taken off and put back.
+
+use std::{
+    fmt, fs,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use aya::programs::loaded_programs;
+
+use crate::{
+    datapath::{Error, syscall},
+    netlink::{Interface, Mode, put_xdp, take_xdp_off},
+    text::sentence_list,
+};
+
+/// Pins that are looked at for one of the program. A search must end, whatever others pin.
+const MAX_PINS: usize = 10_000;
+/// What the kernel calls the descriptors of programs and of links (kernel/bpf/syscall.c).
+const PROGRAM: &str = "anon_inode:bpf-prog";
+const LINK: &str = "anon_inode:bpf_link";
+
+/// An XDP program of others that is attached to an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// The kernel's number for it.
+    pub id: u32,
+    /// Its name, as far as the kernel keeps it; empty if it has none.
+    pub name: String,
+    /// Where it runs.
+    pub mode: Mode,
+    /// Where it is pinned, if it is.
+    pub pin: Option<PathBuf>,
+    /// The kernel's number for the link that attaches it; `None` if it was attached without,
+    /// as `ip` does it.
+    link: Option<u32>,
+    /// Who holds the link: processes and pins.
+    holders: Vec<String>,
+}
+
+impl Foreign {
+    /// The program of an interface, if it has one. What cannot be found out is left out.
+    pub(super) fn of(interface: &Interface) -> Option<Self> {
+        let (id, mode) = interface.xdp?;
+        let name = loaded_programs()
+            .filter_map(Result::ok)
+            .find(|program| program.id() == id)
+            .map(|program| String::from_utf8_lossy(program.name()).into_owned())
+            .unwrap_or_default();
+        let links = links_of(interface.index, id);
+        let link = links.first().map(|(link, _)| *link);
+        let mut foreign = Self {
+            id,
+            name,
+            mode,
+            pin: None,
+            link,
+            holders: link.map_or_else(Vec::new, processes_with),
+        };
+        drop(links);
+        foreign.find_pins();
+        Some(foreign)
+    }
+
+    /// Finds where the program is pinned, and its link.
+    fn find_pins(&mut self) {
+        let mut ahead = bpffs_mounts();
+        let mut seen = 0;
+        while let Some(path) = ahead.pop() {
+            for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
+                seen += 1;
+                if seen > MAX_PINS {
+                    return;
+                }
+                let path = entry.path();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => ahead.push(path),
+                    Ok(kind) if kind.is_file() => self.look_at(path),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn look_at(&mut self, path: PathBuf) {
+        let Ok(opened) = syscall::open_pin(&path) else {
+            return;
+        };
+        let kind = fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+        let Ok(kind) = kind else {
+            return;
+        };
+        if kind == Path::new(PROGRAM) {
+            if syscall::program_id(&opened).is_ok_and(|id| id == self.id) {
+                self.pin.get_or_insert(path);
+            }
+        } else if kind == Path::new(LINK)
+            && syscall::link_info(&opened).is_ok_and(|info| Some(info.id) == self.link)
+        {
+            self.holders.push(path.display().to_string());
+        }
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.as_str() {
+            "" => f.write_str("one without a name")?,
+            name => write!(f, "{}", name.escape_debug())?,
+        }
+        write!(f, " (id {}, {}, ", self.id, self.mode)?;
+        match (self.link, self.holders.as_slice()) {
+            (None, _) => f.write_str("attached without a link")?,
+            (Some(_), []) => f.write_str("attached by a link")?,
+            (Some(_), holders) => {
+                let holders: Vec<String> = holders
+                    .iter()
+                    .map(|holder| holder.escape_debug().to_string())
+                    .collect();
+                write!(f, "attached by a link of {}", sentence_list(&holders, 3))?;
+            }
+        }
+        f.write_str(")")
+    }
+}
+
+/// A program of others that was taken off an interface.
+#[derive(Debug)]
+pub struct Replaced {
+    /// The interface's name.
+    pub interface: String,
+    /// What it was.
+    pub foreign: Foreign,
+    index: u32,
+    /// It stays loaded for as long as it may have to go back.
+    program: OwnedFd,
+}
+
+impl Replaced {
+    /// Takes the program off an interface that has one. Packets go unfiltered from here on.
+    ///
+    /// # Errors
+    ///
+    /// There is another one by now, it cannot be told by which link it is attached, or the
+    /// kernel refuses.
+    pub(super) fn take_off(interface: &Interface) -> Result<Self> {
+        let foreign = Foreign::of(interface).context("no program is attached")?;
+        let program = syscall::program_by_id(foreign.id)
+            .with_context(|| format!("{}: cannot open {foreign}", interface.name))?;
+        let stuck = || Error::Stuck {
+            interface: interface.name.clone(),
+            program: foreign.to_string(),
+        };
+        match links_of(interface.index, foreign.id).as_slice() {
+            // Only what is expected there: who attached another one meanwhile keeps it.
+            [] => take_xdp_off(interface.index, foreign.mode, Some(program.as_fd()))
+                .with_context(stuck)?,
+            [(_, link)] => syscall::detach_link(link).with_context(stuck)?,
+            // Numbers of interfaces are those of their namespaces: two may have the same one.
+            _ => return Err(stuck().into()),
+        }
+        Ok(Self {
+            interface: interface.name.clone(),
+            foreign,
+            index: interface.index,
+            program,
+        })
+    }
+
+    /// Attaches it again where it was: without a link, whatever attached it before.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses, or another one is attached.
+    pub fn put_back(&self) -> Result<()> {
+        put_xdp(self.index, self.foreign.mode, self.program.as_fd())
+            .with_context(|| format!("{}: {} is not put back", self.interface, self.foreign))
+    }
+}
+
+/// The links that attach a program to an interface of this number, in whatever namespace.
+fn links_of(index: u32, program: u32) -> Vec<(u32, OwnedFd)> {
+    let mut found = Vec::new();
+    let mut last = 0;
+    while let Ok(id) = syscall::next_link(last) {
+        last = id;
+        if let Ok(link) = syscall::link_by_id(id)
+            && let Ok(Some(of)) = syscall::xdp_link(&link)
+            && of == (index, program)
+        {
+            found.push((id, link));
+        }
+    }
+    found
+}
+
+/// The processes that have a link open.
+fn processes_with(link: u32) -> Vec<String> {
+    let line = format!("link_id:\t{link}");
+    let has_it = |process: &Path| {
+        let descriptors = fs::read_dir(process.join("fdinfo")).into_iter().flatten();
+        descriptors.flatten().any(|descriptor| {
+            fs::read_to_string(descriptor.path())
+                .is_ok_and(|text| text.lines().any(|shown| shown == line))
+        })
+    };
+    let own = std::process::id();
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = process.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        if pid != own && has_it(&process.path()) {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            found.push(format!("{} (pid {pid})", name.trim_end()));
+        }
+    }
+    found
+}
+
+/// Where a bpffs is mounted, as this process sees it.
+fn bpffs_mounts() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| {
+        // Its fifth field, and the first behind the dash (proc_pid_mountinfo(5)).
+        let (front, back) = line.split_once(" - ")?;
+        let is_bpf = back.split(' ').next() == Some("bpf");
+        is_bpf.then(|| front.split(' ').nth(4).map(PathBuf::from))?
+    });
+    let mut points: Vec<PathBuf> = points.collect();
+    points.sort();
+    points.dedup();
+    points
+}
