@@ -205,7 +205,7 @@ fn is_sampled(wanted: &Wanted) -> bool {
 /// Writes the event for a packet and the verdict on it, in its place: the stack has no room
 /// for it.
 #[inline(always)]
-fn fill<const FRAGS: bool, F: Frame>(
+pub fn fill<const FRAGS: bool, F: Frame>(
     event: &mut Event,
     packet: &Packet<'_, FRAGS>,
     frame: &F,

@@ -21,6 +21,7 @@ mod maps;
 mod probe;
 mod questions;
 mod recorder;
+mod rehearsal;
 mod sockets;
 mod then;
 
@@ -72,14 +73,30 @@ pub fn dispatcher_l3_frags(ctx: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn filter(ctx: XdpContext) -> u32 {
-    filter_whole(&ctx)
+    filter_in_one::<false>(&ctx)
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 #[inline(always)]
 pub fn filter_frags(ctx: XdpContext) -> u32 {
-    filter_buffers(&ctx)
+    filter_in_several::<false>(&ctx)
+}
+
+#[inline(always)]
+fn filter_in_one<const REHEARSED: bool>(ctx: &XdpContext) -> u32 {
+    let packet = frame::<false>(ctx);
+    leave::<REHEARSED>(ctx, judge::<REHEARSED, _, _>(&packet, &packet))
+}
+
+#[inline(always)]
+fn filter_in_several<const REHEARSED: bool>(ctx: &XdpContext) -> u32 {
+    let packet = frame::<true>(ctx);
+    let action = match Copy::of(&packet) {
+        Some(copy) => judge::<REHEARSED, _, _>(&packet, &copy),
+        None => judge::<REHEARSED, _, _>(&packet, &packet),
+    };
+    leave::<REHEARSED>(ctx, action)
 }
 
 #[inline(always)]
@@ -112,23 +129,6 @@ fn jump(ctx: &XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Judges and counts a packet that is in one buffer.
-#[inline(always)]
-fn filter_whole(ctx: &XdpContext) -> u32 {
-    let packet = frame::<false>(ctx);
-    judge(&packet, &packet)
-}
-
-/// Judges and counts a packet that may be in several buffers.
-#[inline(always)]
-fn filter_buffers(ctx: &XdpContext) -> u32 {
-    let packet = frame::<true>(ctx);
-    match Copy::of(&packet) {
-        Some(copy) => judge(&packet, &copy),
-        None => judge(&packet, &packet),
-    }
-}
-
 /// The frame, as the dispatcher has marked it.
 #[inline(always)]
 fn frame<const FRAGS: bool>(ctx: &XdpContext) -> Packet<'_, FRAGS> {
@@ -137,23 +137,35 @@ fn frame<const FRAGS: bool>(ctx: &XdpContext) -> Packet<'_, FRAGS> {
     packet
 }
 
-/// Judges a packet, whose headers can be read in `frame`.
+/// Judges a packet, whose headers can be read in `frame`. If it is `REHEARSED`, a candidate
+/// judges it, too.
 #[inline(always)]
-fn judge<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
+fn judge<const REHEARSED: bool, const FRAGS: bool, F: Frame>(
+    packet: &Packet<'_, FRAGS>,
+    frame: &F,
+) -> u32 {
     let kernel = Kernel::new(packet.ctx);
     if events::are_wanted() {
         // All paths meet again here, so that there is one report instead of one for each.
         let outcome = verdict::judge(frame, &kernel);
         events::report::<FRAGS>(packet.ctx, &outcome);
-        conclude(packet, &outcome)
+        conclude::<REHEARSED, _>(packet, &outcome)
     } else {
-        verdict::judge_then(frame, &kernel, |outcome| conclude(packet, &outcome))
+        verdict::judge_then(frame, &kernel, |outcome| {
+            conclude::<REHEARSED, _>(packet, &outcome)
+        })
     }
 }
 
 #[inline(always)]
-fn conclude<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome) -> u32 {
+fn conclude<const REHEARSED: bool, const FRAGS: bool>(
+    packet: &Packet<'_, FRAGS>,
+    outcome: &Outcome,
+) -> u32 {
     counters::count(packet, outcome);
+    if REHEARSED {
+        rehearsal::pronounce(outcome);
+    }
     action(outcome)
 }
 
@@ -163,4 +175,14 @@ fn action(outcome: &Outcome) -> u32 {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
     }
+}
+
+/// The end of a packet's way through the filter, with what becomes of it: all paths meet here,
+/// since a tail call in many places would be a function of its own, which returns.
+#[inline(always)]
+fn leave<const REHEARSED: bool>(ctx: &XdpContext, action: u32) -> u32 {
+    if REHEARSED {
+        rehearsal::hand_on(ctx);
+    }
+    action
 }

@@ -43,7 +43,7 @@ pub fn recorder(ctx: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn record(ctx: &TcContext) {
+pub fn record(ctx: &TcContext) {
     let skb = skb(ctx);
     let (linear, len) = (ctx.data_end() - ctx.data(), ctx.len() as usize);
     if linear < LONGER_HEADERS && linear < len {

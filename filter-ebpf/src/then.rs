@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 
-use crate::{bare, filter_buffers, filter_whole, gate};
+use crate::{bare, filter_in_one, filter_in_several, gate};
 
 /// The other program. Userspace fills it before this one runs.
 #[map]
@@ -21,14 +21,14 @@ static NEXT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[xdp]
 #[inline(always)]
 pub fn filter_then(ctx: XdpContext) -> u32 {
-    hand_on(&ctx, filter_whole(&ctx))
+    hand_on(&ctx, filter_in_one::<false>(&ctx))
 }
 
 /// The same, in several buffers.
 #[xdp(frags)]
 #[inline(always)]
 pub fn filter_then_frags(ctx: XdpContext) -> u32 {
-    hand_on(&ctx, filter_buffers(&ctx))
+    hand_on(&ctx, filter_in_several::<false>(&ctx))
 }
 
 /// Hands on everything, and counts it.

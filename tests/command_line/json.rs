@@ -118,12 +118,13 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     let status = host.status();
     assert_keys(
         &status,
-        "schema default generation traced pending interfaces flows totals reasons warnings",
+        "schema default generation traced pending shadow interfaces flows totals reasons warnings",
     );
     assert_eq!(status["schema"], "xdpfw.status/1");
     assert_eq!(status["default"], "drop");
     assert_eq!(status["generation"], 1);
     assert_eq!(status["pending"], Value::Null);
+    assert_eq!(status["shadow"], Value::Null);
     assert_keys(&status["interfaces"][0], "name ifindex mode egress");
     assert_fill(&status["flows"]);
     assert_totals(&status["totals"]);

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "up",
     "down",
     "allow",
@@ -28,6 +28,7 @@ const COMMANDS: [&str; 19] = [
     "flows",
     "stats",
     "apply",
+    "shadow",
     "confirm",
     "rollback",
     "history",

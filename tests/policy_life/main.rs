@@ -8,5 +8,6 @@ mod in_force;
 mod lockout;
 mod others;
 mod queue;
+mod rehearsal;
 mod rules;
 mod swap;

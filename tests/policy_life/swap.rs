@@ -342,7 +342,7 @@ fn policy(ports: &[u16], variant: bool) -> String {
 /// Kills commands, all over the time that they take: every other one a step
 /// later, those between at random.
 #[derive(Debug)]
-struct Killer {
+pub(crate) struct Killer {
     /// How long the commands seem to take.
     span: Duration,
     random: RandomState,
@@ -351,7 +351,7 @@ struct Killer {
 }
 
 impl Killer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             span: Duration::from_millis(60),
             random: RandomState::new(),
@@ -362,7 +362,7 @@ impl Killer {
 
     /// Starts a command and kills it after a while, unless it ends before; how
     /// long that was.
-    fn kill(&mut self, call: Xdpfw) -> Result<Duration> {
+    pub(crate) fn kill(&mut self, call: Xdpfw) -> Result<Duration> {
         let delay = self.span.mul_f64(self.fraction());
         self.tries += 1;
         let mut child = start(call)?;

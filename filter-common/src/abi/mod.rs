@@ -14,6 +14,7 @@ mod flows;
 mod ports;
 mod probe;
 mod programs;
+mod rehearsal;
 mod tables;
 
 pub use self::{
@@ -36,6 +37,10 @@ pub use self::{
     ports::{PORTS, PortBitmaps, Side},
     probe::Judged,
     programs::{BARE_MARK, BARE_MARK_CB, NEXT},
+    rehearsal::{
+        CROWDED_OUT, DIFFERENCES, Difference, MAX_DIFFERENCES, NO_KIND, Otherwise, REHEARSAL_MAPS,
+        SENTENCE, Sentence,
+    },
     tables::{
         ACTION_ALLOW, ACTION_DENY, EdgeKey, Ends, LocalKey, MAX_ENDS, MAX_RULES, NO_RULE, Node,
         ProtocolKind, Question,
@@ -53,7 +58,8 @@ pub const ABI_VERSION: u32 = 8;
 pub mod names {
     pub use super::{
         bridges::names::*, config::names::*, deadline::names::*, event::names::*, flows::names::*,
-        ports::names::*, probe::names::*, programs::names::*, tables::names::*,
+        ports::names::*, probe::names::*, programs::names::*, rehearsal::names::*,
+        tables::names::*,
     };
 }
 
@@ -80,6 +86,8 @@ pub enum Holds {
     Flows,
     /// The program that runs behind the filter, which a change may replace.
     Next,
+    /// What a rehearsal found, which lasts as long as it does.
+    Rehearsal,
 }
 
 impl SharedMap {
@@ -89,6 +97,15 @@ impl SharedMap {
             pin,
             holds: Holds::Counters,
             since: 7,
+        }
+    }
+
+    const fn of_rehearsal(name: &'static str, pin: &'static str) -> Self {
+        Self {
+            name,
+            pin,
+            holds: Holds::Rehearsal,
+            since: 8,
         }
     }
 
@@ -102,7 +119,7 @@ impl SharedMap {
     }
 }
 
-/// Every map that generations share.
+/// Every map that all generations share.
 pub const SHARED_MAPS: &[SharedMap] = &[
     COUNTERS,
     OVERFLOWS,

@@ -14,7 +14,7 @@ use super::{
     Context, Exit, Failure,
     confirming::{Confirming, wait},
     edit::{Edit, current, describe},
-    require_root, warn, warn_of_interfaces,
+    require_root, shadow, warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
@@ -35,6 +35,10 @@ pub struct Args {
     check: bool,
     #[command(flatten)]
     confirming: Confirming,
+    /// Rehearse the policy: what is in force stays, and `xdpfw shadow` shows which packets
+    /// would be judged otherwise
+    #[arg(long, conflicts_with_all = ["check", "lasts", "force"])]
+    shadow: bool,
     /// Stay until the change is confirmed or went back, and ask at a terminal
     #[arg(long, requires = "lasts")]
     wait: bool,
@@ -57,6 +61,9 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     require_root()?;
     // Before the lock is taken: a pipe may be read for as long as its writer likes.
     let text = Text::read(source, printer)?;
+    if args.shadow {
+        return shadow::begin(|| policy(text, context), printer);
+    }
     let mut edit = Edit::replace(context, |_| policy(text, context), args.force)?;
     edit = edit.lasting(args.confirming.lasts);
     let applied = edit.commit(printer)?;

@@ -9,8 +9,11 @@ use super::{
     Context, Exit, Failure, confirming::warn_of_doubt, recording::Recording, require_root,
 };
 use crate::{
+    datapath::Unsaved,
     duration::Seconds,
-    engine::{Applied, Engine, Facts, History, PolicyFile, PolicySource as _, changed_facts},
+    engine::{
+        Applied, Engine, Facts, History, PolicyFile, PolicySource as _, Rehearse, changed_facts,
+    },
     output::{Difference, ITEMS, Printer},
     policy::{Policy, Rule, RuleId},
     text::clock_time,
@@ -31,6 +34,8 @@ pub(super) struct Edit {
     is_edit: bool,
     /// What the file changed in what is in force before it was edited here.
     beyond: Option<Difference>,
+    /// Whether the policy is the one that is rehearsed.
+    is_rehearsed: bool,
 }
 
 impl Edit {
@@ -68,6 +73,23 @@ impl Edit {
             lasts: None,
             is_edit: false,
             beyond: None,
+            is_rehearsed: false,
+        })
+    }
+
+    /// The same with the policy that is rehearsed, to be saved where it was to be saved.
+    pub(super) fn accept(context: &Context, force: bool) -> Result<Self> {
+        let read = |engine: &Engine| -> Result<PolicyFile> {
+            let Unsaved { path, text, .. } = engine.rehearsed()?.unsaved;
+            Ok(PolicyFile::replacing(
+                &path,
+                "the rehearsal",
+                text.into_bytes(),
+            )?)
+        };
+        Ok(Self {
+            is_rehearsed: true,
+            ..Self::replace(context, read, force)?
         })
     }
 
@@ -91,9 +113,16 @@ impl Edit {
             (Facts::Followed | Facts::Renewed, Some(live)) => changed_facts(live)?,
             _ => Vec::new(),
         };
+        let candidate = match self.is_rehearsed {
+            true => Some(engine.candidate()?.1),
+            false => None,
+        };
         let recording = Recording::begin(self.history.clone(), &engine, &self.file);
-        let change = engine.change(&self.file).by(recording.change());
-        let change = change.facts(facts).lasting(self.lasts);
+        let mut change = engine.change(&self.file).by(recording.change());
+        change = change.facts(facts).lasting(self.lasts);
+        if let Some(candidate) = &candidate {
+            change = change.rehearse(Rehearse::Ends(Some(candidate)));
+        }
         let applied = change.guarded(!self.force).commit()?;
         let recorded = recording.end(&engine, &self.file, &applied);
         drop(engine);
@@ -117,6 +146,9 @@ impl Edit {
             report_more(beyond, printer);
         }
         warn_of_doubt(&applied, printer);
+        if applied.rehearsed_anew {
+            printer.note("the rehearsal goes on, and counts anew (see `xdpfw shadow`)");
+        }
         Ok(applied)
     }
 

@@ -87,6 +87,7 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             | engine::Error::Swapped { .. }
             | engine::Error::Temporary { .. }
             | engine::Error::NothingPending
+            | engine::Error::NothingRehearsed
             | engine::Error::Traced => Exit::Failed,
             engine::Error::NothingToConfirm => Exit::Usage,
             engine::Error::WentBack { .. } => Exit::WentBack,

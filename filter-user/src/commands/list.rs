@@ -50,9 +50,13 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
         }
     };
     let is_up = engine.live().is_some();
+    let is_rehearsed = is_up && engine.candidate().is_ok();
     drop(engine);
     if !is_up {
         printer.note("not up; the rules are those of the policy file");
+    }
+    if is_rehearsed {
+        printer.note("another policy is rehearsed (see `xdpfw shadow`)");
     }
     for warning in warnings {
         printer.warning(&warning.to_string());
@@ -94,7 +98,7 @@ pub(super) fn temporary(live: &Live) -> Vec<StateWarning> {
                 ),
                 "xdpfw panic --off",
             ),
-            Purpose::Policy | Purpose::Nothing => (
+            Purpose::Policy | Purpose::Nothing | Purpose::Rehearsal => (
                 "pending",
                 format!("the last change goes back at {until}"),
                 "xdpfw confirm",

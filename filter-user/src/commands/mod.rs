@@ -22,6 +22,7 @@ pub mod panic;
 mod recording;
 pub mod rollback;
 pub mod rule;
+pub mod shadow;
 pub mod stats;
 pub mod status;
 pub mod trace;
@@ -88,8 +89,15 @@ pub enum Command {
     #[command(after_help = "Examples:\n  xdpfw stats --top 10\n  xdpfw stats --port 443 --watch")]
     Stats(stats::Args),
     /// Replace the policy by a file, or compare it
-    #[command(after_help = "Examples:\n  xdpfw apply --check\n  xdpfw apply new-policy.toml")]
+    #[command(
+        after_help = "Examples:\n  xdpfw apply --check\n  xdpfw apply new-policy.toml\n  xdpfw apply --shadow new-policy.toml"
+    )]
     Apply(apply::Args),
+    /// Show what a rehearsed policy would do otherwise
+    #[command(
+        after_help = "Examples:\n  xdpfw shadow               # after xdpfw apply --shadow new-policy.toml\n  xdpfw shadow --accept --confirm 60s\n  xdpfw shadow --drop"
+    )]
+    Shadow(shadow::Args),
     /// Keep the change that is pending
     #[command(
         after_help = "Examples:\n  xdpfw confirm              # after xdpfw apply new-policy.toml --confirm 60s"
@@ -148,6 +156,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Flows(args) => flows::run(&args, context, printer),
         Command::Stats(args) => stats::run(&args, context, printer),
         Command::Apply(args) => apply::run(&args, context, printer),
+        Command::Shadow(args) => shadow::run(&args, context, printer),
         Command::Confirm(args) => confirm::run(&args, context, printer),
         Command::Rollback(args) => rollback::run(&args, context, printer),
         Command::History(args) => history::run(&args, context, printer),

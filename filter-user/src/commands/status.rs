@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     datapath::{Attached, Egress, Generation, Store},
-    engine::{Engine, PolicyFile, PolicySource as _, is_unread, records_answers},
+    engine::{Engine, PolicyFile, PolicySource as _, differences, is_unread, records_answers},
     netlink::{Interface, interfaces},
     output::{Printer, StateWarning, Status, shown_then},
     policy::Policy,
@@ -55,7 +55,14 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
                 false => None,
             };
             memory = flows.as_ref().map(|fill| fill.memory_bytes());
-            Status::new(live, &live.generation.snapshot()?, flows, warnings)
+            let differences = differences(live)?;
+            Status::new(
+                live,
+                &live.generation.snapshot()?,
+                flows,
+                differences,
+                warnings,
+            )
         }
         None => {
             let file = context.policy_file()?;

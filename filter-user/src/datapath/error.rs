@@ -112,6 +112,12 @@ pub enum Error {
         /// Why, and what would help.
         why: String,
     },
+    /// Behind one packet's verdict, there is room for one program.
+    #[error(
+        "what passes cannot be rehearsed and go on to another program as well; say `xdpfw shadow \
+         --drop`, or `xdpfw up --then none`, first"
+    )]
+    RehearsedThen,
     /// Another command takes too long.
     #[error("another xdpfw command has held the lock for {seconds} s; see `fuser /run/xdpfw/lock`")]
     Busy {

@@ -8,8 +8,9 @@ use serde::Serialize;
 use xdpfw_common::{
     Transport,
     abi::{
-        FLOW_COUNTS, FlowCounts, FlowKey, FlowState, NOTES, NOTES_PER_BLOCK, Note, Origin, SENT,
-        SENT_WORDS, SharedMap, Table, flow_counts, flow_table, note_place, sent_place,
+        FLOW_COUNTS, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES, NOTES_PER_BLOCK, Note,
+        Origin, SENT, SENT_WORDS, SharedMap, Table, flow_counts, flow_table, note_place,
+        sent_place,
     },
     flows::note_time,
     wire::ip::{Addresses, Ends},
@@ -76,7 +77,7 @@ pub fn memory(sizes: Option<FlowSizes>) -> u64 {
         .into_iter()
         .map(|table| u64::from(capacity(table, sizes)))
         .sum();
-    let notes = (xdpfw_common::abi::NOTE_BLOCKS * size_of::<[u32; NOTES_PER_BLOCK]>()) as u64;
+    let notes = (NOTE_BLOCKS * size_of::<[u32; NOTES_PER_BLOCK]>()) as u64;
     let sent = (SENT_WORDS * size_of::<u64>()) as u64;
     Origin::ALL.len() as u64 * flows * BYTES_OF_FLOW + notes + sent
 }
@@ -207,6 +208,36 @@ impl FlowMaps {
             match syscall::insert(map.fd().as_fd(), &flow.key, &flow.state) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => result.context("cannot remember a flow")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers whatever another generation does, whose packets go on leaving meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn copy(&mut self, other: &Self) -> Result<()> {
+        self.add(&other.read()?)?;
+        for block in 0..NOTE_BLOCKS as u32 {
+            let theirs = other.notes.get(&block, 0)?;
+            if theirs == [0; NOTES_PER_BLOCK] {
+                continue;
+            }
+            let mut own = self.notes.get(&block, 0)?;
+            for (own, theirs) in own.iter_mut().zip(theirs) {
+                // What is there was written by a packet, later.
+                if *own == 0 {
+                    *own = theirs;
+                }
+            }
+            self.notes.set(block, own, 0)?;
+        }
+        for word in 0..SENT_WORDS as u32 {
+            if other.sent.get(&word, 0)? != 0 {
+                // All bits: packets that leave set theirs meanwhile, and none may be lost.
+                self.sent.set(word, u64::MAX, 0)?;
             }
         }
         Ok(())

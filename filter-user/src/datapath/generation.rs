@@ -7,28 +7,29 @@ use xdpfw_common::abi::{
 };
 
 use super::{
-    Bridges, Deadline, FlowMaps, Term, Unsaved,
+    Bridges, Deadline, Error, FlowMaps, Term, Unsaved,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     object::{self, Object},
     pins::PinDirectory,
     record::{Purpose, Record},
+    rehearsal::{self, Differences, Rehearsal},
     then,
     trace::Events,
 };
 use crate::compiler::Tables;
 
 /// Pin of a generation's program.
-const PROGRAM: &str = "program";
+pub(super) const PROGRAM: &str = "program";
 /// Pin of its egress half, if it has one.
-const RECORDER: &str = "recorder";
+pub(super) const RECORDER: &str = "recorder";
 /// Pin of what the generation was made from.
-const RECORD: &str = "record";
+pub(super) const RECORD: &str = "record";
 
 /// A generation that is pinned in its directory.
 #[derive(Clone, Debug)]
 pub struct Generation {
-    directory: PinDirectory,
+    pub(super) directory: PinDirectory,
     program_id: u32,
     gate: Option<Gate>,
     record: Record,
@@ -67,7 +68,8 @@ impl Generation {
     }
 
     /// Builds a generation and pins it in a new directory. It takes over the flows of
-    /// another one, and the counters of `counters_of`. With a `term`, it is behind a gate.
+    /// another one, and the counters of `counters_of`. With a `term`, it is behind a gate; with
+    /// a `rehearsal`, in front of a candidate.
     pub(super) fn build(
         directory: PinDirectory,
         record: Record,
@@ -75,11 +77,13 @@ impl Generation {
         flows_of: Option<&Self>,
         counters_of: Option<&Self>,
         term: Option<&Term<'_>>,
+        rehearsal: Option<&Rehearsal<'_>>,
     ) -> Result<Built> {
         let same_next = flows_of.filter(|other| other.record.then == record.then);
         let taken_over = |map: SharedMap| {
             let from = match map.holds {
                 Holds::Counters => counters_of,
+                Holds::Rehearsal => None,
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,
@@ -96,13 +100,18 @@ impl Generation {
             false => Bridges::default(),
         };
         let mut object = Object::load(tables, &record, &bridges, taken_over)?;
-        let name = &program_name(&record);
+        let (name, recorder) = program_names(&record, rehearsal.is_some())?;
+        let name = &name;
         for map in SHARED_MAPS {
             object.pin_map(map.name, &directory.pin(map.pin))?;
         }
+        let candidate = match rehearsal {
+            Some(rehearsal) => Some(rehearsal.build(&mut object, &directory)?),
+            None => None,
+        };
         let recorder = match record.policy.records_flows() {
-            true => Some(object.pin_classifier(names::RECORDER, &directory.pin(RECORDER))?),
-            false => None,
+            true => Some(object.pin_classifier(recorder, &directory.pin(RECORDER))?),
+            false => candidate.and_then(|candidate| candidate.recorder),
         };
         record.pin(&directory.pin(RECORD))?;
         object.pin_program(name, &directory.pin(PROGRAM))?;
@@ -264,6 +273,25 @@ impl Generation {
         self.record.purpose
     }
 
+    /// The candidate that judges behind it, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn shadow(&self) -> Result<Option<Self>> {
+        let directory = self.directory.directory(rehearsal::SHADOW)?;
+        directory.map(Self::open).transpose()
+    }
+
+    /// What it judges otherwise than the generation in front of it, if it is a candidate.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn differences(&self) -> Result<Differences> {
+        Differences::read(&self.directory)
+    }
+
     /// The programs that packets enter it by.
     pub(super) fn entry(&self) -> Result<Entry> {
         if self.gate.is_some() {
@@ -276,7 +304,10 @@ impl Generation {
     pub(super) fn own_entry(&self) -> Result<Entry> {
         let recorder = match self.directory.has(RECORDER) {
             true => Some(ProgramInfo::from_pin(self.directory.pin(RECORDER))?.fd()?),
-            false => None,
+            false => match self.shadow()? {
+                Some(candidate) => candidate.own_entry()?.recorder,
+                None => None,
+            },
         };
         Ok(Entry {
             program: ProgramInfo::from_pin(self.directory.pin(PROGRAM))?.fd()?,
@@ -319,17 +350,22 @@ impl Generation {
     }
 }
 
-/// The name of the program that a record is of.
-fn program_name(record: &Record) -> String {
-    let program = match record.purpose.passes_all() {
-        true => names::BYPASS,
-        false => names::FILTER,
+/// The names of the program that a record is of, and of its egress half.
+fn program_names(record: &Record, is_rehearsed: bool) -> Result<(String, &'static str)> {
+    let (program, recorder) = match is_rehearsed {
+        _ if record.purpose.passes_all() => (names::BYPASS, names::RECORDER),
+        true => (names::FILTER_REHEARSED, names::RECORDER_REHEARSED),
+        false => (names::FILTER, names::RECORDER),
     };
     let then = match record.then {
+        Some(_) if program == names::FILTER_REHEARSED => {
+            return Err(Error::RehearsedThen.into());
+        }
         Some(_) => names::THEN,
         None => "",
     };
-    object::flavour(&format!("{program}{then}"), record.frags)
+    let program = object::flavour(&format!("{program}{then}"), record.frags);
+    Ok((program, recorder))
 }
 
 /// Whether a program is what packets enter the generation by that is pinned in a directory.

@@ -15,7 +15,10 @@
 //!     generations/<n>/     program, recorder, record, and the maps that it shares, among them
 //!                          `next`: what passes goes on to the program in it;
 //!                          of one with a deadline: gate, gate_egress, deadline, ways,
-//!                          ways_egress; until the policy file says the same: unsaved
+//!                          ways_egress; until the policy file says the same: unsaved;
+//!                          of one in front of a candidate: candidate, candidate_egress, sentence
+//!     generations/<n>/shadow/  the candidate: program, recorder, record, its own flows,
+//!                          differences, crowded_out, unsaved
 //! ```
 //!
 //! A change of policy builds a whole new generation beside the old one and then
@@ -41,6 +44,7 @@ mod own_directory;
 mod pins;
 mod probe;
 mod record;
+mod rehearsal;
 mod runtime;
 mod store;
 mod strays;
@@ -65,6 +69,7 @@ pub use self::{
     older::Older,
     probe::PacketProbe,
     record::{Change, Purpose, Record},
+    rehearsal::{Differences, Rehearsal},
     store::{Candidate, Live, Store},
     strays::Stray,
     then::{NextProgram, Then},

@@ -13,9 +13,11 @@ use aya::{
     programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use bytemuck::NoUninit;
-use xdpfw_common::abi::{SHARED_MAPS, SharedMap, flow_table, names};
+use xdpfw_common::abi::{
+    DIFFERENCES, MAX_DIFFERENCES, REHEARSAL_MAPS, SHARED_MAPS, SharedMap, flow_table, names,
+};
 
-use super::{Bridges, Clock, Error, Record, flows, syscall};
+use super::{Bridges, Clock, Error, Purpose, Record, flows, syscall};
 use crate::compiler::{Prefix, Tables};
 
 /// The object, built for the kernel's virtual machine.
@@ -91,7 +93,12 @@ impl Object {
         } else {
             shrink_rings(&mut loader);
         }
-        for map in SHARED_MAPS {
+        let differences = match record.purpose {
+            Purpose::Rehearsal => MAX_DIFFERENCES,
+            _ => 1,
+        };
+        loader.map_max_entries(DIFFERENCES.name, entries(differences)?);
+        for map in SHARED_MAPS.iter().chain(REHEARSAL_MAPS) {
             if let Some(path) = taken_over(*map) {
                 loader.map_pin_path(map.name, path);
             }

@@ -82,6 +82,8 @@ pub enum Purpose {
     Panic,
     /// Everything passes: behind it, nothing is filtered.
     Nothing,
+    /// It is rehearsed behind another one, and decides nothing.
+    Rehearsal,
 }
 
 impl Purpose {

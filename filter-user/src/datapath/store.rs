@@ -11,7 +11,7 @@ pub use self::candidate::Candidate;
 pub(super) use self::egress::DISPATCHERS as EGRESS_DISPATCHERS;
 use self::egress::egress_hook;
 use super::{
-    Attached, Generation, Probe, Record, Refusal, Replaced, Term,
+    Attached, Generation, Probe, Record, Refusal, Rehearsal, Replaced, Term,
     attach::{self, Dispatchers},
     foreign::{
         refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version, version_name,
@@ -224,7 +224,7 @@ impl Store {
 
     /// Builds a generation from a record and the tables of its policy. It shares the flows of
     /// another one, and the counters of `counters_of`, or begins with none and at zero. With a
-    /// `term`, it ends so long after the commit.
+    /// `term`, it ends so long after the commit; with a `rehearsal`, a candidate is behind it.
     /// Nothing is in force before [`Candidate::commit`].
     ///
     /// # Errors
@@ -237,6 +237,7 @@ impl Store {
         flows_of: Option<&Generation>,
         counters_of: Option<&Generation>,
         term: Option<Term<'_>>,
+        rehearsal: Option<&Rehearsal<'_>>,
     ) -> Result<Candidate<'_>> {
         let generations = self.existing()?.make_directory(GENERATIONS)?;
         let name = record.generation.to_string();
@@ -248,6 +249,7 @@ impl Store {
             flows_of,
             counters_of,
             term.as_ref(),
+            rehearsal,
         )
         .inspect_err(|_| drop(generations.remove_all(&name)))?;
         Ok(Candidate::new(self, built, term.map(|term| term.lasts)))

@@ -14,8 +14,9 @@ pub fn records_answers(policy: &Policy) -> bool {
     policy.replies == Replies::Flows
 }
 
-/// Attaches the egress half where packets leave that may be answered: on the interfaces that
-/// are filtered, or are about to be, and on those that the policy names beside them. Returns
+/// Attaches the egress half where packets leave that may be answered under one of these
+/// policies: on the interfaces that are filtered, or are about to be, and on those that it names
+/// beside them. Returns
 /// why some of the latter are not to be had: they must not keep a policy from being applied.
 ///
 /// # Errors
@@ -23,15 +24,16 @@ pub fn records_answers(policy: &Policy) -> bool {
 /// Netlink or the kernel does not tell.
 pub(super) fn attach_wanted<'a>(
     store: &'a Store,
-    policy: &Policy,
+    policies: &[&Policy],
     filtered: &[u32],
     undo: &mut Undo<'a>,
 ) -> Result<Vec<String>> {
-    if !records_answers(policy) {
+    let policies = recording(policies);
+    if policies.is_empty() {
         return Ok(Vec::new());
     }
     let known = interfaces()?;
-    let missing = policy.answers_from.iter().filter(|name| {
+    let missing = beside(&policies).filter(|name| {
         let mut known = known.iter();
         known.all(|interface| interface.name != **name)
     });
@@ -43,7 +45,7 @@ pub(super) fn attach_wanted<'a>(
         .collect();
     for interface in &known {
         let index = interface.index;
-        let is_beside = policy.answers_from.contains(&interface.name);
+        let is_beside = beside(&policies).any(|name| *name == interface.name);
         if !is_beside && !filtered.contains(&index) || store.egress_on(index)?.is_some() {
             continue;
         }
@@ -62,13 +64,24 @@ pub(super) fn attach_wanted<'a>(
 /// # Errors
 ///
 /// Netlink does not answer, or a pin cannot be removed.
-pub(super) fn detach_unwanted(store: &Store, policy: &Policy, filtered: &[u32]) -> Result<()> {
-    let records = records_answers(policy);
+pub(super) fn detach_unwanted(store: &Store, policies: &[&Policy], filtered: &[u32]) -> Result<()> {
+    let policies = recording(policies);
     for Interface { index, name, .. } in interfaces()? {
-        let is_wanted = filtered.contains(&index) || policy.answers_from.contains(&name);
-        if !(records && is_wanted) {
+        let is_wanted = filtered.contains(&index) || beside(&policies).any(|one| *one == name);
+        if policies.is_empty() || !is_wanted {
             store.detach_egress(index)?;
         }
     }
     Ok(())
+}
+
+/// Those of the policies under which what leaves may have to be recorded.
+fn recording<'a>(policies: &[&'a Policy]) -> Vec<&'a Policy> {
+    let policies = policies.iter().copied();
+    policies.filter(|policy| records_answers(policy)).collect()
+}
+
+/// The interfaces that policies name beside those that are filtered.
+fn beside<'a>(policies: &[&'a Policy]) -> impl Iterator<Item = &'a String> {
+    policies.iter().flat_map(|policy| &policy.answers_from)
 }

@@ -115,6 +115,9 @@ pub enum Error {
     /// A change of the file alone cannot go back.
     #[error("nothing is filtered, so there is nothing to confirm (leave out --confirm)")]
     NothingToConfirm,
+    /// No candidate is rehearsed.
+    #[error("nothing is rehearsed (say `xdpfw apply --shadow FILE`)")]
+    NothingRehearsed,
     /// Two readers would take events from each other.
     #[error("somebody else traces already (see `pgrep -a xdpfw`)")]
     Traced,
@@ -131,7 +134,7 @@ fn temporary(purpose: Purpose, until: Option<Timestamp>) -> String {
         Purpose::Panic => {
             format!("the panic goes on{until}; say `xdpfw panic --off` first")
         }
-        Purpose::Policy | Purpose::Nothing => {
+        Purpose::Policy | Purpose::Nothing | Purpose::Rehearsal => {
             format!("a change is pending{until}; say `xdpfw confirm` or `xdpfw rollback` first")
         }
     }

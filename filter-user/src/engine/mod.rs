@@ -9,6 +9,7 @@ mod following;
 mod guard;
 mod history;
 mod join;
+mod rehearsal;
 mod sampling;
 mod seed;
 mod settle;
@@ -32,6 +33,7 @@ pub use self::{
     following::Following,
     history::{Change, Entry, History, HistoryError},
     join::{Join, Joined, ModeWish},
+    rehearsal::{Begun, Rehearse, Rehearsed, differences},
     sampling::{Rates, Sample},
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
 use super::{
-    Engine, History, PolicyFile, egress::detach_unwanted, source::MODE, whole_file::Prepared,
+    Engine, History, PolicyFile, egress::detach_unwanted, rehearsal::policies, source::MODE,
+    whole_file::Prepared,
 };
 use crate::{
     datapath::{Generation, Purpose, Record},
@@ -64,7 +65,9 @@ impl Engine {
                     .map(|one| one.interface.index)
                     .collect();
                 if generation.deadline().is_none() {
-                    detach_unwanted(&self.store, &generation.record().policy, &filtered)?;
+                    let shadow = generation.shadow()?;
+                    let policies = policies(generation.record(), shadow.as_ref());
+                    detach_unwanted(&self.store, &policies, &filtered)?;
                 }
             }
             if generation.deadline().is_none()
@@ -119,7 +122,9 @@ impl fmt::Display for Ended {
             (Purpose::Policy, None) => f.write_str("went back: the change was not confirmed by"),
             (Purpose::Bypass, _) => f.write_str("the bypass ended at"),
             (Purpose::Panic, _) => f.write_str("the panic ended at"),
-            (Purpose::Nothing, _) => f.write_str("not filtered any more since"),
+            (Purpose::Nothing | Purpose::Rehearsal, _) => {
+                f.write_str("not filtered any more since")
+            }
         }?;
         write!(f, " {}", clock_time(self.at))
     }

@@ -16,6 +16,7 @@ use super::{
     egress::{attach_wanted, detach_unwanted, records_answers},
     environment::{Facts, are_alike, environment},
     guard::{self, Ending, Guard},
+    rehearsal::{Rehearse, is_same, policies},
     seed::seed,
     slots::Slots,
     undo::Undo,
@@ -55,6 +56,7 @@ pub struct Transaction<'a> {
     purpose: Purpose,
     change: Option<Change>,
     following: Following,
+    rehearse: Rehearse<'a>,
 }
 
 /// What the guard says of a change that it does not refuse.
@@ -85,6 +87,8 @@ pub struct Applied {
     pub doubt: Option<Error>,
     /// The operator's way in that ends by itself, if one does.
     pub ending: Option<Ending>,
+    /// Whether a rehearsal goes on, and counts anew.
+    pub rehearsed_anew: bool,
 }
 
 impl<'a> Transaction<'a> {
@@ -101,6 +105,7 @@ impl<'a> Transaction<'a> {
             purpose: Purpose::Policy,
             change: None,
             following: Following::AsBefore,
+            rehearse: Rehearse::GoesOn,
         }
     }
 
@@ -152,6 +157,11 @@ impl<'a> Transaction<'a> {
         Self { purpose, ..self }
     }
 
+    /// Says what becomes of a rehearsal.
+    pub fn rehearse(self, rehearse: Rehearse<'a>) -> Self {
+        Self { rehearse, ..self }
+    }
+
     /// Makes the change.
     ///
     /// # Errors
@@ -182,6 +192,7 @@ impl<'a> Transaction<'a> {
                 deadline: None,
                 doubt: None,
                 ending: None,
+                rehearsed_anew: false,
             });
         }
         let needed = self.needs_generation()?;
@@ -200,6 +211,7 @@ impl<'a> Transaction<'a> {
         let policy = self.source.policy();
         Ok(self.counting == Counting::Anew
             || self.purpose != record.purpose
+            || self.rehearse.is_change(&live.generation)?
             || self.traced != record.traced
             || !policy.same_verdicts(&record.policy)
             || is_elsewhere(record, self.source)
@@ -292,7 +304,7 @@ impl<'a> Transaction<'a> {
             }
             // In force before the first interface asks for it.
             let generation = candidate.commit()?;
-            let unrecorded = attach_wanted(&store, policy, &indices, &mut attaching)?;
+            let unrecorded = attach_wanted(&store, &[policy], &indices, &mut attaching)?;
             take_over(&mut generation.flows()?, generation.record(), None)?;
             let egress = records_answers(policy);
             let joined = join.attach(&store, &[], egress, &mut attaching)?;
@@ -314,6 +326,7 @@ impl<'a> Transaction<'a> {
                 deadline,
                 doubt,
                 ending,
+                rehearsed_anew: false,
             })
         };
         let applied = steps().map_err(|error| undo.run(attaching.run(error)))?;
@@ -354,17 +367,27 @@ impl<'a> Transaction<'a> {
         };
         let Checked { ending, doubt } = self.check_session(candidate.as_mut(), &joining)?;
         let summary = candidate.as_ref().map(|one| one.summary().to_owned());
-        let policy = self.source.policy();
+        let shadow = match &candidate {
+            Some(candidate) => candidate.shadow()?,
+            None => live.generation.shadow()?,
+        };
+        let policies = match &candidate {
+            Some(candidate) => policies(candidate.record(), shadow.as_ref()),
+            None => vec![self.source.policy()],
+        };
+        let policies: Vec<Policy> = policies.into_iter().cloned().collect();
+        let policies: Vec<&Policy> = policies.iter().collect();
         let before = live.attached.iter().map(|one| one.interface.index);
         let indices: Vec<u32> = before.chain(joining).collect();
         // Where what leaves is recorded goes by names, too.
         let unrecorded = match self.facts {
             Facts::Kept => Vec::new(),
-            Facts::Followed | Facts::Renewed => attach_wanted(store, policy, &indices, undo)?,
+            Facts::Followed | Facts::Renewed => attach_wanted(store, &policies, &indices, undo)?,
         };
         if let Some(candidate) = &candidate {
             let flows = &mut candidate.flows()?;
-            take_over(flows, candidate.record(), Some(&live.generation))?;
+            let before = self.flows_of(&live.generation);
+            take_over(flows, candidate.record(), Some(before))?;
         }
         let changed = candidate.is_some() || self.source.is_changed();
         let saving = self.source.prepare()?;
@@ -372,9 +395,27 @@ impl<'a> Transaction<'a> {
             candidate.set_unsaved(&saving.unsaved())?;
         }
         let joined = match join {
-            Some(join) => join.attach(store, &live.attached, records_answers(policy), undo)?,
+            Some(join) => {
+                let egress = policies.iter().any(|policy| records_answers(policy));
+                join.attach(store, &live.attached, egress, undo)?
+            }
             None => Joined::default(),
         };
+        let rehearsed = live.generation.shadow()?;
+        if let (Some(candidate), Some(shadow)) = (&candidate, &shadow)
+            && self.rehearse.has_new_flows(rehearsed.as_ref(), shadow)
+        {
+            undo.push(|| store.put_in_front(&live.generation));
+            candidate.record_ahead()?;
+            self.rehearse.fill(shadow, &live.generation)?;
+        }
+        let rehearsed_anew = matches!(self.rehearse, Rehearse::GoesOn)
+            && rehearsed.is_some()
+            && shadow.is_some()
+            && candidate.as_ref().is_some_and(|candidate| {
+                self.counting == Counting::Anew
+                    || !is_same(live.generation.record(), candidate.record())
+            });
         let generation = match candidate {
             Some(candidate) => {
                 let generation = candidate.commit()?;
@@ -407,9 +448,10 @@ impl<'a> Transaction<'a> {
             deadline,
             doubt,
             ending,
+            rehearsed_anew,
         };
         if deadline.is_none() && self.facts != Facts::Kept {
-            drop(detach_unwanted(store, policy, &indices));
+            drop(detach_unwanted(store, &policies, &indices));
         }
         self.tidy_up(&applied);
         Ok(applied)
@@ -472,7 +514,34 @@ impl<'a> Transaction<'a> {
             change: self.change.clone(),
             ..self.record(store, in_force, sharing)?
         };
-        store.build(record, &tables, in_force, sharing, term)
+        let before = match in_force {
+            Some(in_force) => in_force.shadow()?,
+            None => None,
+        };
+        let rehearsal = match in_force.filter(|_| self.purpose == Purpose::Policy) {
+            Some(in_force) => {
+                let counts_on = sharing.is_some();
+                self.rehearse
+                    .behind(&record, in_force, before.as_ref(), counts_on)?
+            }
+            None => None,
+        };
+        let flows_of = in_force.map(|in_force| self.flows_of(in_force));
+        store.build(record, &tables, flows_of, sharing, term, rehearsal.as_ref())
+    }
+
+    /// Whose flows the next generation takes over. A candidate that was rehearsed recorded what
+    /// its policy needs; what goes back leaves the flows to the one behind it, too.
+    fn flows_of<'g>(&'g self, in_force: &'g Generation) -> &'g Generation {
+        let records = |generation: &Generation| generation.record().policy.records_flows();
+        match self.rehearse {
+            Rehearse::Ends(Some(candidate))
+                if records(candidate) && (self.lasts.is_none() || !records(in_force)) =>
+            {
+                candidate
+            }
+            _ => in_force,
+        }
     }
 
     /// Builds what lets everything pass: behind a first generation that is to go back, nothing
@@ -485,7 +554,7 @@ impl<'a> Transaction<'a> {
         };
         let tables = compiler::compile(&record.policy, &record.environment, &[])
             .map_err(|error| Error::TooComplex(error.message(&record.policy)))?;
-        store.build(record, &tables, None, None, None)
+        store.build(record, &tables, None, None, None, None)
     }
 
     /// The record of the next generation, but for its policy.

@@ -111,7 +111,7 @@ fn carry_over(store: &Store, old: &Generation) -> Result<Generation> {
         };
         let tables = compiler::compile(&record.policy, &record.environment, &record.slots)
             .map_err(|error| Error::TooComplex(error.message(&record.policy)))?;
-        let candidate = store.build(record, &tables, Some(old), Some(old), None)?;
+        let candidate = store.build(record, &tables, Some(old), Some(old), None, None)?;
         let flows = SHARED_MAPS.iter().filter(|map| map.holds == Holds::Flows);
         if { flows }.any(|map| !old.keeps(*map)) {
             take_over(&mut candidate.flows()?, candidate.record(), None)?;

@@ -24,6 +24,8 @@ pub struct Status {
     pending: Option<Pending>,
     /// The program that what passes goes on to.
     then: Option<ThenRow>,
+    /// What a rehearsed policy would do otherwise; `None` if none is.
+    shadow: Option<Rehearsal>,
     #[serde(skip)]
     rules: usize,
     interfaces: Vec<InterfaceRow>,
@@ -53,6 +55,11 @@ impl fmt::Display for StateWarning {
             None => Ok(()),
         }
     }
+}
+
+#[derive(Debug, Serialize)]
+struct Rehearsal {
+    differences: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,6 +126,7 @@ impl Status {
         live: &Live,
         counters: &Snapshot,
         flows: Option<FlowFill>,
+        differences: Option<u64>,
         warnings: Vec<StateWarning>,
     ) -> Self {
         let record = live.generation.record();
@@ -134,6 +142,7 @@ impl Status {
             flows,
             pending: live.pending().and_then(Pending::of),
             then: record.then.as_ref().map(ThenRow::from),
+            shadow: differences.map(|differences| Rehearsal { differences }),
             ..status
         }
     }
@@ -178,6 +187,7 @@ impl Status {
             traced,
             pending: None,
             then: None,
+            shadow: None,
             rules: policy.rules.len(),
             interfaces: interfaces.collect(),
             flows: None,
@@ -221,6 +231,14 @@ impl fmt::Display for Status {
         }
         if let Some(flows) = &self.flows {
             writeln!(f, "\nflows: {flows}")?;
+        }
+        if let Some(Rehearsal { differences }) = self.shadow {
+            let s = if differences == 1 { "" } else { "s" };
+            let differences = thousands(differences);
+            writeln!(
+                f,
+                "\nrehearsal: {differences} packet{s} would be judged otherwise (see `xdpfw shadow`)"
+            )?;
         }
         let mut table = table::table(&["verdict", "reason", "packets", "bytes"], &[2, 3]);
         for row in self.reasons.iter().filter(|row| row.packets > 0) {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use rand::{RngExt as _, seq::IndexedRandom as _};
+use serde_json::Value;
 use xdpfw_common::abi::ABI_VERSION;
 use xdpfw_model::Random;
 use xdpfw_tests::{Lab, ifindex};
@@ -119,7 +120,21 @@ impl Subject {
 
     /// Puts a policy in force, as a user would.
     pub(crate) fn put_in_force(&self, policy: &str) -> Result<Filter> {
-        let output = self.lab.host.xdpfw(["apply", "-"]).stdin(policy).output()?;
+        self.apply(&["apply", "-"], policy)
+    }
+
+    /// Has a policy rehearsed behind the one in force.
+    pub(crate) fn rehearse(&self, policy: &str) -> Result<Filter> {
+        self.apply(&["apply", "--shadow", "-"], policy)
+    }
+
+    /// What the rehearsal found.
+    pub(crate) fn shadow(&self) -> Value {
+        self.lab.host.xdpfw(["shadow"]).json()
+    }
+
+    fn apply(&self, command: &[&str], policy: &str) -> Result<Filter> {
+        let output = self.lab.host.xdpfw(command).stdin(policy).output()?;
         ensure!(
             output.status.success(),
             "xdpfw refuses the policy: {}\n{policy}",

@@ -124,7 +124,7 @@ impl<'a> Trial<'a> {
             if number == self.packets / 2 {
                 self.let_rules_end()?;
             }
-            let arrival = self.next_arrival();
+            let arrival = arrival(self.subject, &mut self.source, &mut self.random);
             if arrival.entry.has_ethernet() {
                 moments.compare(number, &arrival.to_model(0), arrival.interface.index)?;
             }
@@ -189,23 +189,6 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    fn next_arrival(&mut self) -> Arrival {
-        let random = &mut self.random;
-        let entry = Entry::choose(random);
-        let frame = if entry.has_ethernet() {
-            self.source.frame(random)
-        } else {
-            self.source.bare_packet(random)
-        };
-        Arrival {
-            interface: self.subject.choose_interface(random),
-            entry,
-            first_buffer: self.subject.choose_first_buffer(random, frame.len()),
-            metadata: entry.choose_metadata(random, &frame),
-            frame,
-        }
-    }
-
     fn judge(&self, arrival: &Arrival, at: i64) -> Opinion {
         judge(&self.policy, &arrival.to_model(at))
     }
@@ -257,6 +240,27 @@ impl<'a> Trial<'a> {
             self.policy.ephemeral,
             self.policy.to_toml(),
         )
+    }
+}
+
+/// The next packet, and where it comes in.
+pub(crate) fn arrival(
+    subject: &Subject,
+    source: &mut PacketSource,
+    random: &mut Random,
+) -> Arrival {
+    let entry = Entry::choose(random);
+    let frame = if entry.has_ethernet() {
+        source.frame(random)
+    } else {
+        source.bare_packet(random)
+    };
+    Arrival {
+        interface: subject.choose_interface(random),
+        entry,
+        first_buffer: subject.choose_first_buffer(random, frame.len()),
+        metadata: entry.choose_metadata(random, &frame),
+        frame,
     }
 }
 

@@ -23,7 +23,7 @@ use xdpfw_tests::{
 
 use self::{
     object::{Object, kernel_name},
-    policies::{INTERFACE, POLICIES},
+    policies::{INTERFACE, POLICIES, Policy},
     report::{Report, Row},
 };
 
@@ -90,10 +90,43 @@ fn measure(interrupted: &Interrupted) -> Result<Vec<Row>> {
                 .with_context(|| format!("under the policy \"{}\"", policy.name))?;
             let row = object.measure(&name, policy.name, &traced)?;
             rows.push(row.traced());
+            rows.extend(measure_rehearsal(
+                &object,
+                &subject,
+                policy,
+                frags,
+                interrupted,
+            )?);
         }
     }
     // Each program under all policies, one below the other.
     rows.sort_by(|one, other| (&one.program, one.traced).cmp(&(&other.program, other.traced)));
+    Ok(rows)
+}
+
+/// The same for the programs of a rehearsal, in which a policy is in force and rehearsed.
+fn measure_rehearsal(
+    object: &Object,
+    subject: &Subject,
+    policy: &Policy,
+    frags: bool,
+    interrupted: &Interrupted,
+) -> Result<Vec<Row>> {
+    subject.rehearse(policy.text)?;
+    let mut rows = Vec::new();
+    let name = subject.flavour(names::FILTER_REHEARSED);
+    let front = subject.generation(&name, None)?;
+    let front = front.with_context(|| format!("{name} is not in force"))?;
+    rows.push(object.measure(&name, policy.name, &front)?);
+    let shadow = subject.flavour(names::SHADOW);
+    let candidate = ProgramInfo::from_pin(subject.only_generation()?.join("shadow/program"))?;
+    rows.push(object.measure(&shadow, policy.name, &candidate)?);
+    if !frags && let Some(recorder) = subject.recorder()? {
+        rows.push(object.measure(names::RECORDER_REHEARSED, policy.name, &recorder)?);
+    }
+    let traced = subject.trace(&name, &front, interrupted)?;
+    rows.push(object.measure(&name, policy.name, &traced)?.traced());
+    subject.xdpfw(&["shadow", "--drop"], "")?;
     Ok(rows)
 }
 
@@ -126,8 +159,13 @@ impl Subject {
         format!("{program}{suffix}")
     }
 
+    /// Has a policy rehearsed.
+    fn rehearse(&self, policy: &str) -> Result<()> {
+        self.xdpfw(&["--quiet", "apply", "--shadow", "-"], &whole(policy))
+    }
+
     fn apply(&self, policy: &str) -> Result<()> {
-        let text = format!("version = 1\ninterfaces = [\"{INTERFACE}\"]\n{policy}");
+        let text = whole(policy);
         // In a session, the kernel must take the probe, too, whatever that says then.
         let session = "192.0.2.7 51000 192.0.2.1 22";
         let guarded = self.host.xdpfw(["--quiet", "apply", "-"]).stdin(&*text);
@@ -182,14 +220,19 @@ impl Subject {
 
     /// The egress half of the generation in force, if it has one.
     fn recorder(&self) -> Result<Option<ProgramInfo>> {
-        let mut generations = fs::read_dir(self.pins().join("generations"))?;
-        let generation = generations.next().context("no generation")??.path();
-        ensure!(generations.next().is_none(), "more than one generation");
-        let pin = generation.join(names::RECORDER);
+        let pin = self.only_generation()?.join(names::RECORDER);
         if !pin.exists() {
             return Ok(None);
         }
         Ok(Some(ProgramInfo::from_pin(pin)?))
+    }
+
+    /// Where the generation in force is pinned.
+    fn only_generation(&self) -> Result<PathBuf> {
+        let mut generations = fs::read_dir(self.pins().join("generations"))?;
+        let generation = generations.next().context("no generation")??.path();
+        ensure!(generations.next().is_none(), "more than one generation");
+        Ok(generation)
     }
 
     fn pins(&self) -> PathBuf {
@@ -207,4 +250,9 @@ impl Subject {
         );
         Ok(())
     }
+}
+
+/// A policy file for the one interface.
+fn whole(policy: &str) -> String {
+    format!("version = 1\ninterfaces = [\"{INTERFACE}\"]\n{policy}")
 }

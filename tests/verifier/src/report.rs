@@ -185,8 +185,11 @@ impl Row {
     fn bounds(&self) -> Bounds {
         let several = self.program.strip_suffix(names::FRAGS);
         match several.unwrap_or(&self.program) {
-            names::RECORDER => RECORDER,
-            names::FILTER => match (several.is_some(), self.traced) {
+            names::RECORDER | names::RECORDER_REHEARSED => RECORDER,
+            // All paths meet again, as in what is traced.
+            names::SHADOW if several.is_some() => FILTER_TRACED_FRAGS,
+            names::SHADOW => FILTER_TRACED,
+            names::FILTER | names::FILTER_REHEARSED => match (several.is_some(), self.traced) {
                 (false, false) => FILTER,
                 (true, false) => FILTER_FRAGS,
                 (false, true) => FILTER_TRACED,
@@ -281,7 +284,12 @@ mod tests {
             ("filter_frags", FILTER_FRAGS),
             ("filter, traced", FILTER_TRACED),
             ("filter_frags, traced", FILTER_TRACED_FRAGS),
+            ("filter_rehearsed", FILTER),
+            ("filter_rehearsed_frags, traced", FILTER_TRACED_FRAGS),
+            ("shadow", FILTER_TRACED),
+            ("shadow_frags", FILTER_TRACED_FRAGS),
             ("recorder", RECORDER),
+            ("recorder_rehearsed", RECORDER),
         ] {
             let Bounds { verified, kept } = bounds;
             let row = |kept, verified| match program.strip_suffix(", traced") {

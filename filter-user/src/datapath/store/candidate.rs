@@ -66,6 +66,26 @@ impl<'a> Candidate<'a> {
         self.built.generation.reopened()
     }
 
+    /// Has what leaves recorded by it already: the flows of what it rehearses must be complete
+    /// when it judges.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn record_ahead(&self) -> Result<()> {
+        let slot = self.store.existing()?.pin(egress::CURRENT);
+        object::store_program(&slot, 0, self.built.entry.recorder.as_ref())
+    }
+
+    /// The candidate behind it, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn shadow(&self) -> Result<Option<Generation>> {
+        self.built.generation.shadow()
+    }
+
     /// Notes what is to become of the policy file.
     ///
     /// # Errors
