@@ -120,6 +120,47 @@ struct Written {
 }
 
 impl Record {
+    /// One for tests: of a generation for good, whose rules allow `words` under these ids and count
+    /// in these slots.
+    #[cfg(test)]
+    pub(crate) fn of_tests(rules: &[(u32, &str, u32)]) -> Self {
+        use crate::policy::{Action, Match, MatchSpec, Rule, RuleId};
+
+        let rule = |&(id, words, _): &(u32, &str, u32)| Rule {
+            id: RuleId(id),
+            action: Action::Allow,
+            matches: Match::parse(&MatchSpec::of_words(words)).unwrap(),
+            until: None,
+            comment: None,
+        };
+        Self {
+            generation: 1,
+            counting_since: Timestamp::UNIX_EPOCH,
+            traced: false,
+            frags: false,
+            clock: Clock::of_tests(),
+            origin: None,
+            policy: Policy {
+                rules: rules.iter().map(rule).collect(),
+                ..Policy::default()
+            },
+            environment: Environment {
+                ephemeral: PortRange {
+                    first: 32768,
+                    last: 60999,
+                },
+                interfaces: Vec::new(),
+                clocks: Clocks::BEFORE_ALL,
+            },
+            slots: rules.iter().map(|(_, _, slot)| *slot).collect(),
+            purpose: Purpose::Policy,
+            behind: None,
+            joined: Vec::new(),
+            change: None,
+            then: None,
+        }
+    }
+
     /// How many flows are remembered; `None` if none are.
     pub fn flow_sizes(&self) -> Option<FlowSizes> {
         self.policy.records_flows().then_some(self.policy.flows)

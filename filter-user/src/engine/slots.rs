@@ -54,54 +54,18 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::datapath::{Clock, Purpose};
-    use crate::{
-        compiler::{Clocks, Environment},
-        policy::{Action, Match, MatchSpec, RuleId},
-        ports::PortRange,
-    };
 
     fn policy(rules: &[(u32, &str)]) -> Policy {
-        let rule = |&(id, words): &(u32, &str)| Rule {
-            id: RuleId(id),
-            action: Action::Allow,
-            matches: Match::parse(&MatchSpec::of_words(words)).unwrap(),
-            until: None,
-            comment: None,
-        };
-        Policy {
-            rules: rules.iter().map(rule).collect(),
-            ..Policy::default()
-        }
+        record(rules, &vec![0; rules.len()]).policy
     }
 
     fn record(rules: &[(u32, &str)], slots: &[u32]) -> Record {
-        Record {
-            generation: 1,
-            counting_since: Timestamp::UNIX_EPOCH,
-            traced: false,
-            frags: false,
-            clock: Clock::of_tests(),
-            origin: None,
-            policy: policy(rules),
-            environment: Environment {
-                ephemeral: PortRange {
-                    first: 32768,
-                    last: 60999,
-                },
-                interfaces: Vec::new(),
-                clocks: Clocks::BEFORE_ALL,
-            },
-            slots: slots.to_vec(),
-            purpose: Purpose::Policy,
-            behind: None,
-            joined: Vec::new(),
-            change: None,
-            then: None,
-        }
+        let rules = rules.iter().zip(slots);
+        let rules: Vec<_> = rules
+            .map(|(&(id, words), &slot)| (id, words, slot))
+            .collect();
+        Record::of_tests(&rules)
     }
 
     #[test]

@@ -216,51 +216,13 @@ impl fmt::Display for Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use xdpfw_common::{Reason, abi::NO_RULE, wire::Malformation};
 
     use super::*;
-    use crate::{
-        compiler::{Clocks, Environment},
-        datapath::{Clock, Purpose},
-        policy::{Action, Match, MatchSpec, Policy, Rule, RuleId},
-        ports::PortRange,
-    };
 
     /// A policy of one rule, `r7`, that counts in slot 3.
     fn record() -> Record {
-        Record {
-            generation: 1,
-            counting_since: Timestamp::UNIX_EPOCH,
-            traced: true,
-            frags: false,
-            clock: Clock::of_tests(),
-            origin: None,
-            policy: Policy {
-                rules: vec![Rule {
-                    id: RuleId(7),
-                    action: Action::Allow,
-                    matches: Match::parse(&MatchSpec::of_words("https")).unwrap(),
-                    until: None,
-                    comment: None,
-                }],
-                ..Policy::default()
-            },
-            environment: Environment {
-                ephemeral: PortRange {
-                    first: 32768,
-                    last: 60999,
-                },
-                interfaces: Vec::new(),
-                clocks: Clocks::BEFORE_ALL,
-            },
-            slots: vec![3],
-            purpose: Purpose::Policy,
-            behind: None,
-            joined: Vec::new(),
-            change: None,
-            then: None,
-        }
+        Record::of_tests(&[(7, "https", 3)])
     }
 
     /// A packet that nothing is known about.

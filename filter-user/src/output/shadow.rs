@@ -275,54 +275,16 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use bytemuck::Zeroable as _;
-    use jiff::Timestamp;
     use xdpfw_common::abi::{NO_KIND, NO_RULE};
 
     use super::*;
-    use crate::{
-        compiler::{Clocks, Environment},
-        datapath::{Clock, Purpose},
-        policy::{Action, Match, MatchSpec, Policy, Rule, RuleId},
-        ports::PortRange,
-    };
 
     /// The control bits of a SYN.
     const SYN: u8 = 1 << 1;
 
     /// A policy of one rule, that counts in this slot.
     fn record(id: u32, slot: u32) -> Record {
-        Record {
-            generation: 1,
-            counting_since: Timestamp::UNIX_EPOCH,
-            traced: false,
-            frags: false,
-            clock: Clock::of_tests(),
-            origin: None,
-            policy: Policy {
-                rules: vec![Rule {
-                    id: RuleId(id),
-                    action: Action::Allow,
-                    matches: Match::parse(&MatchSpec::of_words("https")).unwrap(),
-                    until: None,
-                    comment: None,
-                }],
-                ..Policy::default()
-            },
-            environment: Environment {
-                ephemeral: PortRange {
-                    first: 32768,
-                    last: 60999,
-                },
-                interfaces: Vec::new(),
-                clocks: Clocks::BEFORE_ALL,
-            },
-            slots: vec![slot],
-            purpose: Purpose::Policy,
-            behind: None,
-            joined: Vec::new(),
-            change: None,
-            then: None,
-        }
+        Record::of_tests(&[(id, "https", slot)])
     }
 
     fn difference(packets: u64, kind: u8, local: u16) -> (Otherwise, Difference) {
