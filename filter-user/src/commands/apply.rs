@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use super::{
     Context, Exit, Failure,
     confirming::{Confirming, wait},
-    edit::{Edit, current, describe},
+    edit::{Edit, current},
+    replaced::report,
     require_root, shadow, warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
-    engine::{Applied, Engine, PolicyFile},
+    engine::{Engine, PolicyFile},
     output::{Difference, Printer},
-    policy::Policy,
     system::{Place, PlaceError, ephemeral_ports},
 };
 
@@ -72,31 +72,6 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         true => wait(&applied, printer),
         false => Ok(exit),
     }
-}
-
-/// Says what became of a policy that has replaced another one, behind `what` it is; and what its
-/// author may not have meant.
-pub(super) fn report(
-    what: &str,
-    applied: &Applied,
-    policy: &Policy,
-    printer: &mut Printer,
-) -> Result<Exit> {
-    let rules = policy.rules.len();
-    printer.line(&format!(
-        "{what}default {}, {rules} rule{}   {}{}",
-        policy.default,
-        if rules == 1 { "" } else { "s" },
-        if applied.changed { "" } else { "already so, " },
-        describe(applied)
-    ))?;
-    if !applied.interfaces.is_empty() {
-        compare_interfaces(policy, &applied.interfaces, printer);
-    }
-    let policy = &policy.without_ended(Timestamp::now());
-    warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
-    warn_of_interfaces(policy, &policy.rules, printer);
-    Ok(Exit::Done)
 }
 
 /// The text of a policy that does not stand in the policy file, and where it comes from.
@@ -161,24 +136,6 @@ fn cannot_read(source: &Path, error: io::Error) -> anyhow::Error {
         _ => Exit::Policy,
     };
     Failure::new(exit, format!("cannot read {}: {error}", source.display())).into()
-}
-
-/// Attaching is `up`'s business, but no surprise.
-fn compare_interfaces(policy: &Policy, live: &[String], printer: &mut Printer) {
-    for name in &policy.interfaces {
-        if !live.contains(name) {
-            printer.warning(&format!(
-                "{name}: in the policy, but not filtered (say `xdpfw up {name}`)"
-            ));
-        }
-    }
-    for name in live {
-        if !policy.interfaces.contains(name) {
-            printer.warning(&format!(
-                "{name}: filtered, but not in the policy (say `xdpfw up {name}` or `xdpfw down {name}`)"
-            ));
-        }
-    }
 }
 
 fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<Exit> {

@@ -20,6 +20,7 @@ pub mod man;
 mod matching;
 pub mod panic;
 mod recording;
+mod replaced;
 pub mod rollback;
 pub mod rule;
 pub mod shadow;

@@ -4,10 +4,11 @@
 use anyhow::Result;
 
 use super::{
-    Context, Exit, apply,
+    Context, Exit,
     candidates::Values,
     edit::{Edit, current},
     history::origin,
+    replaced::report,
     require_root,
 };
 use crate::{
@@ -63,7 +64,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         Some(number) => format!("policy {found}, as {number}: "),
         None => format!("policy {found}: "),
     };
-    apply::report(&number, &applied, edit.file.policy(), printer)
+    report(&number, &applied, edit.file.policy(), printer)
 }
 
 /// Takes the change back that is pending; whether there was one.

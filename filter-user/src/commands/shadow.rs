@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, apply::report, confirming::Confirming, edit::Edit, require_root};
+use super::{Context, Exit, confirming::Confirming, edit::Edit, replaced::report, require_root};
 use crate::{
     engine::{Begun, Engine, Error, PolicyFile},
     netlink::interfaces,

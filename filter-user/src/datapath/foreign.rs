@@ -6,7 +6,7 @@ use aya::programs::loaded_programs;
 use xdpfw_common::abi::{ABI_VERSION, names};
 
 use super::{
-    Error, Stray, older,
+    Error, Stray,
     pins::PinDirectory,
     runtime,
     strays::{has_attached, is_mounted_over},
@@ -26,9 +26,10 @@ pub(super) fn version_name(version: u32) -> String {
     format!("{VERSION}{version}")
 }
 
-/// The version whose directory has this name.
-pub(super) fn version_of(name: &str) -> Option<u32> {
-    name.strip_prefix(VERSION)?.parse().ok()
+/// The version whose directory has this name, if it is older than this one.
+pub(super) fn is_older(name: &str) -> Option<u32> {
+    let version: u32 = name.strip_prefix(VERSION)?.parse().ok()?;
+    (version < ABI_VERSION).then_some(version)
 }
 
 /// Refuses to do anything beside the filter of another version.
@@ -40,7 +41,7 @@ pub(super) fn refuse_other_versions(namespace: &PinDirectory, links: &str) -> Re
     for (name, home) in other_versions(namespace)? {
         if is_in_force(&home, links)? {
             let path = namespace.shown(&name);
-            return Err(match older::is_older(&name) {
+            return Err(match is_older(&name) {
                 Some(_) => Error::OlderVersion { path },
                 None => Error::OtherVersion { path },
             }

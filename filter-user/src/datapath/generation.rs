@@ -11,20 +11,13 @@ use super::{
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     object::{self, Object},
-    pins::PinDirectory,
+    pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     record::{Purpose, Record},
-    rehearsal::{self, Differences, Rehearsal},
+    rehearsal::{Differences, Rehearsal},
     then,
     trace::Events,
 };
 use crate::compiler::Tables;
-
-/// Pin of a generation's program.
-pub(super) const PROGRAM: &str = "program";
-/// Pin of its egress half, if it has one.
-pub(super) const RECORDER: &str = "recorder";
-/// Pin of what the generation was made from.
-pub(super) const RECORD: &str = "record";
 
 /// A generation that is pinned in its directory.
 #[derive(Clone, Debug)]
@@ -279,7 +272,7 @@ impl Generation {
     ///
     /// The kernel refuses.
     pub fn shadow(&self) -> Result<Option<Self>> {
-        let directory = self.directory.directory(rehearsal::SHADOW)?;
+        let directory = self.directory.directory(SHADOW)?;
         directory.map(Self::open).transpose()
     }
 

@@ -39,7 +39,6 @@ mod gate;
 mod generation;
 mod lock;
 mod object;
-mod older;
 mod own_directory;
 mod pins;
 mod probe;
@@ -66,11 +65,10 @@ pub use self::{
     generation::Generation,
     lock::Lock,
     object::Probe,
-    older::Older,
     probe::PacketProbe,
     record::{Change, Purpose, Record},
     rehearsal::{Differences, Rehearsal},
-    store::{Candidate, Live, Store},
+    store::{Candidate, Live, Older, Store},
     strays::Stray,
     then::{NextProgram, Then},
     trace::{Events, follow_diagnostics},

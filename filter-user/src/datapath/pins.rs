@@ -18,6 +18,15 @@ use rustix::{
 
 use super::own_directory::{DIRECTORY, is_own, own_directory};
 
+/// Pin of a generation's program.
+pub(super) const PROGRAM: &str = "program";
+/// Pin of its egress half, if it has one.
+pub(super) const RECORDER: &str = "recorder";
+/// Pin of what the generation was made from.
+pub(super) const RECORD: &str = "record";
+/// Directory of the candidate, in that of the generation in front of it.
+pub(super) const SHADOW: &str = "shadow";
+
 /// A directory in our bpffs that only we can write.
 #[derive(Clone, Debug)]
 pub(super) struct PinDirectory {

@@ -13,15 +13,12 @@ use xdpfw_common::abi::{
 use super::{
     Bridges, Generation, Record, Unsaved,
     gate::Entry,
-    generation::{PROGRAM, RECORD, RECORDER},
     object::{self, Object},
-    pins::PinDirectory,
+    pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     syscall,
 };
 use crate::compiler::Tables;
 
-/// Directory of the candidate, in that of the generation in front of it.
-pub(super) const SHADOW: &str = "shadow";
 /// Pins of the program arrays that lead to it. The kernel empties an array that nobody has pinned
 /// or open.
 const CANDIDATE: &str = "candidate";

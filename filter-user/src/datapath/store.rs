@@ -3,21 +3,18 @@
 
 mod candidate;
 mod egress;
+mod older;
 mod stack;
 
 use anyhow::{Context as _, Result};
 
-pub use self::candidate::Candidate;
-pub(super) use self::egress::DISPATCHERS as EGRESS_DISPATCHERS;
 use self::egress::egress_hook;
+pub use self::{candidate::Candidate, older::Older};
 use super::{
     Attached, Generation, Probe, Record, Refusal, Rehearsal, Replaced, Term,
     attach::{self, Dispatchers},
-    foreign::{
-        refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version, version_name,
-    },
+    foreign::{refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version},
     frags::delivers_frags,
-    older::{Older, is_older},
     pins::PinDirectory,
     runtime,
     strays::{self, Stray},
@@ -29,13 +26,13 @@ use crate::{
 };
 
 /// Directory of the links, by number of their interface.
-pub(super) const LINKS: &str = "links";
+const LINKS: &str = "links";
 /// Directory of the generations, by their number.
 const GENERATIONS: &str = "generations";
 /// Pin of the program array with the generation in force.
 const CURRENT: &str = "current";
 /// Pins of the dispatchers.
-pub(super) const DISPATCHERS: Dispatchers = Dispatchers {
+const DISPATCHERS: Dispatchers = Dispatchers {
     ethernet: "dispatcher",
     layer3: "dispatcher_l3",
 };
@@ -95,68 +92,6 @@ impl Store {
             refuse_hidden_filter(&store.strays()?)?;
         }
         Ok(store)
-    }
-
-    /// What an older version left in force here.
-    ///
-    /// # Errors
-    ///
-    /// The pins cannot be read.
-    pub fn older() -> Result<Option<Older>> {
-        let Some(root) = runtime::pins()? else {
-            return Ok(None);
-        };
-        let Some(own) = root.directory(&system::network_namespace()?.to_string())? else {
-            return Ok(None);
-        };
-        for name in own.names()? {
-            if let Some(version) = is_older(&name)
-                && let Some(directory) = own.directory(&name)?
-            {
-                return Ok(Some(Older::new(directory, version)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The state that an older version keeps in this directory.
-    pub(super) const fn of_older(directory: PinDirectory) -> Self {
-        Self {
-            root: None,
-            namespace: String::new(),
-            directory: Some(directory),
-        }
-    }
-
-    /// A directory for this version beside that of an older one.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made.
-    pub fn beside_older() -> Result<Self> {
-        let root = runtime::mounted_pins()?;
-        let namespace = system::network_namespace()?.to_string();
-        let own = root.make_directory(&namespace)?;
-        Ok(Self {
-            directory: Some(own.make_directory(&version())?),
-            root: Some(root),
-            namespace,
-        })
-    }
-
-    /// Removes the pins of an older version, and with them what runs nowhere else.
-    ///
-    /// # Errors
-    ///
-    /// A pin cannot be removed.
-    pub(super) fn forget(&self, older: u32) -> Result<()> {
-        let Some(root) = &self.root else {
-            return Ok(());
-        };
-        if let Some(own) = root.directory(&self.namespace)? {
-            own.remove_all(&version_name(older))?;
-        }
-        root.remove_empty(&self.namespace)
     }
 
     /// The same, with bpffs mounted and the directory made.
@@ -526,7 +461,7 @@ impl Store {
     }
 
     /// This version's directory, where there must be one.
-    pub(super) fn existing(&self) -> Result<&PinDirectory> {
+    fn existing(&self) -> Result<&PinDirectory> {
         self.directory.as_ref().context("nothing is up")
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 /// Pin of the program array with the egress half of the generation in force.
 pub(super) const CURRENT: &str = "current_egress";
 /// Pins of the dispatchers.
-pub(in crate::datapath) const DISPATCHERS: Dispatchers = Dispatchers {
+pub(super) const DISPATCHERS: Dispatchers = Dispatchers {
     ethernet: "dispatcher_egress",
     layer3: "dispatcher_egress_l3",
 };

@@ -1,15 +1,17 @@
 //! The filter of an older version of xdpfw, which this one takes the place of without a gap.
 
 use anyhow::Result;
-use xdpfw_common::abi::ABI_VERSION;
 
-use super::{
-    Generation,
-    attach::{self, EgressHook},
-    foreign::{is_in_force, version_of},
-    pins::PinDirectory,
-    store::{DISPATCHERS, EGRESS_DISPATCHERS, LINKS, Store},
-    syscall,
+use super::{DISPATCHERS, LINKS, Store, egress};
+use crate::{
+    datapath::{
+        Generation,
+        attach::{self, EgressHook},
+        foreign::{is_in_force, is_older, version, version_name},
+        pins::PinDirectory,
+        runtime, syscall,
+    },
+    system,
 };
 
 /// What an older version left in force in this network namespace.
@@ -19,9 +21,73 @@ pub struct Older {
     version: u32,
 }
 
+impl Store {
+    /// What an older version left in force here.
+    ///
+    /// # Errors
+    ///
+    /// The pins cannot be read.
+    pub fn older() -> Result<Option<Older>> {
+        let Some(root) = runtime::pins()? else {
+            return Ok(None);
+        };
+        let Some(own) = root.directory(&system::network_namespace()?.to_string())? else {
+            return Ok(None);
+        };
+        for name in own.names()? {
+            if let Some(version) = is_older(&name)
+                && let Some(directory) = own.directory(&name)?
+            {
+                return Ok(Some(Older::new(directory, version)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The state that an older version keeps in this directory.
+    const fn of_older(directory: PinDirectory) -> Self {
+        Self {
+            root: None,
+            namespace: String::new(),
+            directory: Some(directory),
+        }
+    }
+
+    /// A directory for this version beside that of an older one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub fn beside_older() -> Result<Self> {
+        let root = runtime::mounted_pins()?;
+        let namespace = system::network_namespace()?.to_string();
+        let own = root.make_directory(&namespace)?;
+        Ok(Self {
+            directory: Some(own.make_directory(&version())?),
+            root: Some(root),
+            namespace,
+        })
+    }
+
+    /// Removes the pins of an older version, and with them what runs nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    fn forget(&self, older: u32) -> Result<()> {
+        let Some(root) = &self.root else {
+            return Ok(());
+        };
+        if let Some(own) = root.directory(&self.namespace)? {
+            own.remove_all(&version_name(older))?;
+        }
+        root.remove_empty(&self.namespace)
+    }
+}
+
 impl Older {
     /// The one whose pins are in a directory.
-    pub(super) const fn new(directory: PinDirectory, version: u32) -> Self {
+    const fn new(directory: PinDirectory, version: u32) -> Self {
         Self { directory, version }
     }
 
@@ -59,7 +125,7 @@ impl Older {
     pub fn hand_over(&self, store: &Store) -> Result<()> {
         let new = store.existing()?;
         // What leaves first, as everywhere.
-        EgressHook::new(EGRESS_DISPATCHERS, &self.directory).hand_over(new)?;
+        EgressHook::new(egress::DISPATCHERS, &self.directory).hand_over(new)?;
         let Some(links) = self.directory.directory(LINKS)? else {
             return Ok(());
         };
@@ -87,7 +153,7 @@ impl Older {
                 attach::detach(&links, &link)?;
             }
         }
-        EgressHook::new(EGRESS_DISPATCHERS, &self.directory).clear()?;
+        EgressHook::new(egress::DISPATCHERS, &self.directory).clear()?;
         store.forget(self.version)
     }
 
@@ -99,9 +165,4 @@ impl Older {
     pub fn forget(&self, store: &Store) -> Result<()> {
         store.forget(self.version)
     }
-}
-
-/// Whether a version is older than this one.
-pub(super) fn is_older(name: &str) -> Option<u32> {
-    version_of(name).filter(|version| *version < ABI_VERSION)
 }
