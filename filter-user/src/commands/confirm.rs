@@ -3,7 +3,11 @@
 use anyhow::Result;
 
 use super::{Context, Exit, recording::Recorded, require_root};
-use crate::{engine::Engine, output::Printer};
+use crate::{
+    datapath::Generation,
+    engine::{Engine, History},
+    output::Printer,
+};
 
 /// Arguments of `confirm`.
 #[derive(Debug, clap::Args)]
@@ -14,15 +18,9 @@ pub struct Args {}
 /// # Errors
 ///
 /// None is pending, it went back already, or it cannot be saved.
-pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+pub fn run(_args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_root()?;
-    let mut engine = Engine::exclusive()?;
-    let confirmed = engine.confirm()?;
-    let history = context.history();
-    let recorded = Recorded::confirmed(&history, &engine, confirmed.record());
-    drop(engine);
-    printer.change_is_made();
-    recorded.report(printer);
+    let confirmed = confirm(printer)?;
     let record = confirmed.record();
     let file = record.origin.as_deref();
     let saved = file.map_or_else(String::new, |file| format!(", saved to {}", file.display()));
@@ -31,4 +29,15 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
         record.generation
     ))?;
     Ok(Exit::Done)
+}
+
+/// Keeps the change that is pending, and puts it into the history.
+pub(super) fn confirm(printer: &mut Printer) -> Result<Generation> {
+    let mut engine = Engine::exclusive()?;
+    let confirmed = engine.confirm()?;
+    let recorded = Recorded::confirmed(&History::own(), &engine, confirmed.record());
+    drop(engine);
+    printer.change_is_made();
+    recorded.report(printer);
+    Ok(confirmed)
 }

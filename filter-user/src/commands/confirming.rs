@@ -9,7 +9,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::Exit;
+use super::{Exit, confirm::confirm};
 use crate::{
     datapath::{Deadline, Generation, Live},
     duration::Seconds,
@@ -91,7 +91,7 @@ pub(super) fn wait(applied: &Applied, printer: &mut Printer) -> Result<Exit> {
         }
         match answer(asks)? {
             None => {}
-            Some(Answer::Keep) => drop(Engine::exclusive()?.confirm()?),
+            Some(Answer::Keep) => drop(confirm(printer)?),
             Some(Answer::TakeBack) => drop(Engine::exclusive()?.take_back()?),
             Some(Answer::Silence) => asks = false,
         }
