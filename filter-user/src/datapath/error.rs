@@ -64,6 +64,16 @@ pub enum Error {
         /// Its pins.
         path: PathBuf,
     },
+    /// An older version keeps its state so that this one cannot take its place.
+    #[error(
+        "an older version of xdpfw filters this host, and keeps its links where this one does not \
+         look ({}); say `xdpfw down` with that version first",
+        path.display()
+    )]
+    OldVersion {
+        /// Its pins.
+        path: PathBuf,
+    },
     /// An interface runs our program, but its pins are not where ours are.
     #[error(
         "{interface} is filtered by an xdpfw of another version or in another container; say \

@@ -86,8 +86,7 @@ fn filters_in_clsact_stay_and_run() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
     // So that there is a place for pins.
-    host.xdpfw(["up", "eth0"]).ok();
-    host.xdpfw(["down"]).ok();
+    lab.peer.xdpfw(["up", "eth0"]).ok();
     let pin = host.pins().with_file_name(format!("{}-other", host.name()));
     let _removed = Removed(&pin);
     Classifier::that_returns(DROP)?.pin(&pin)?;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{DISPATCHERS, LINKS, Store, egress};
 use crate::{
     datapath::{
-        Generation,
+        Error, Generation,
         attach::{self, EgressHook},
         foreign::{is_in_force, is_older, version, version_name},
         pins::PinDirectory,
@@ -35,11 +35,17 @@ impl Store {
             return Ok(None);
         };
         for name in own.names()? {
-            if let Some(version) = is_older(&name)
-                && let Some(directory) = own.directory(&name)?
-            {
-                return Ok(Some(Older::new(directory, version)));
+            let Some(version) = is_older(&name) else {
+                continue;
+            };
+            let Some(directory) = own.directory(&name)? else {
+                continue;
+            };
+            if directory.directory(LINKS)?.is_none() && is_in_force(&directory, LINKS)? {
+                let path = own.shown(&name);
+                return Err(Error::OldVersion { path }.into());
             }
+            return Ok(Some(Older::new(directory, version)));
         }
         Ok(None)
     }
