@@ -3,7 +3,7 @@
 //!
 //! strace lets the calls fail (`-e inject`).
 
-use std::{ffi::OsStr, fs, process::Output};
+use std::{ffi::OsStr, fs, os::unix::fs::DirBuilderExt as _, process::Output};
 
 use anyhow::{Context as _, Result};
 use xdpfw_tests::{
@@ -225,6 +225,26 @@ fn what_another_version_left_on_no_interface_is_swept() -> Result<()> {
             host.xdpfw(["down"]).ok();
         }
         assert_nothing_is_left(host, &["eth1"])?;
+    }
+    Ok(())
+}
+
+/// What a `down` of an older version left that was killed, or what a newer one did.
+#[test]
+fn what_another_version_left_without_links_is_swept() -> Result<()> {
+    let lab = Lab::with_links(1)?;
+    let host = &lab.host;
+    for (version, words) in [(1, "up"), (9999, "up"), (1, "down"), (9999, "down")] {
+        host.xdpfw(["up", "eth0"]).ok();
+        let left = host.pins().join(abi(version)).join("generations/1");
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&left)?;
+        host.xdpfw(["status"]).ok();
+        host.xdpfw([words]).ok();
+        host.xdpfw(["down"]).ok();
+        assert_nothing_is_left(host, &["eth0"]).with_context(|| format!("{version}, {words}"))?;
     }
     Ok(())
 }

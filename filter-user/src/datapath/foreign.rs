@@ -7,6 +7,7 @@ use xdpfw_common::abi::{ABI_VERSION, names};
 
 use super::{
     Error, Stray,
+    attach::Dispatchers,
     pins::PinDirectory,
     runtime,
     strays::{has_attached, is_mounted_over},
@@ -15,6 +16,15 @@ use crate::netlink::interfaces;
 
 /// What the names of versions' directories begin with.
 const VERSION: &str = "abi-";
+
+/// Where a version keeps what tells whether it is in force.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// The directory of the links.
+    pub(super) links: &'static str,
+    /// The programs that they attach.
+    pub(super) dispatchers: Dispatchers,
+}
 
 /// The name of this version's directory.
 pub(super) fn version() -> String {
@@ -37,9 +47,9 @@ pub(super) fn is_older(name: &str) -> Option<u32> {
 /// # Errors
 ///
 /// The filter of another version is in force, or it cannot be told whether it is.
-pub(super) fn refuse_other_versions(namespace: &PinDirectory, links: &str) -> Result<()> {
+pub(super) fn refuse_other_versions(namespace: &PinDirectory, layout: Layout) -> Result<()> {
     for (name, home) in other_versions(namespace)? {
-        if is_in_force(&home, links)? {
+        if is_in_force(&home, layout)? {
             let path = namespace.shown(&name);
             return Err(match is_older(&name) {
                 Some(_) => Error::OlderVersion { path },
@@ -57,9 +67,9 @@ pub(super) fn refuse_other_versions(namespace: &PinDirectory, links: &str) -> Re
 /// # Errors
 ///
 /// A directory cannot be read, or a pin cannot be removed.
-pub(super) fn sweep_other_versions(namespace: &PinDirectory, links: &str) -> Result<()> {
+pub(super) fn sweep_other_versions(namespace: &PinDirectory, layout: Layout) -> Result<()> {
     for (name, home) in other_versions(namespace)? {
-        if !is_in_force(&home, links)? {
+        if !is_in_force(&home, layout)? {
             namespace.remove_all(&name)?;
         }
     }
@@ -67,10 +77,16 @@ pub(super) fn sweep_other_versions(namespace: &PinDirectory, links: &str) -> Res
 }
 
 /// Whether the filter of a version is on some interface, wherever that is.
-pub(super) fn is_in_force(home: &PinDirectory, links: &str) -> Result<bool> {
-    // A version that keeps its links elsewhere may be.
-    let is_readable = home.directory(links)?.is_some() || home.names()?.is_empty();
-    Ok(!is_readable || has_attached(home, links)?)
+pub(super) fn is_in_force(home: &PinDirectory, layout: Layout) -> Result<bool> {
+    if home.directory(layout.links)?.is_some() {
+        return has_attached(home, layout.links);
+    }
+    // Its links are gone, or elsewhere: then an interface runs its program.
+    let programs = layout.dispatchers.ids(home)?;
+    let mut running = interfaces()?
+        .into_iter()
+        .filter_map(|interface| interface.xdp);
+    Ok(running.any(|(program, _)| programs.contains(&program)))
 }
 
 /// The directories of other versions in a namespace's.

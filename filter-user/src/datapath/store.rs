@@ -13,7 +13,7 @@ pub use self::{candidate::Candidate, older::Older};
 use super::{
     Attached, Generation, Probe, Record, Refusal, Rehearsal, Replaced, Term,
     attach::{self, Dispatchers},
-    foreign::{refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version},
+    foreign::{Layout, refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version},
     frags::delivers_frags,
     pins::PinDirectory,
     runtime,
@@ -35,6 +35,12 @@ const CURRENT: &str = "current";
 const DISPATCHERS: Dispatchers = Dispatchers {
     ethernet: "dispatcher",
     layer3: "dispatcher_l3",
+};
+
+/// The same, as every version has it.
+const LAYOUT: Layout = Layout {
+    links: LINKS,
+    dispatchers: DISPATCHERS,
 };
 
 /// The filter of this network namespace. Held under the [lock](super::Lock).
@@ -78,7 +84,7 @@ impl Store {
         };
         let directory = match &own {
             Some(own) => {
-                refuse_other_versions(own, LINKS)?;
+                refuse_other_versions(own, LAYOUT)?;
                 own.directory(&version())?
             }
             None => None,
@@ -103,8 +109,8 @@ impl Store {
         let root = runtime::mounted_pins()?;
         let namespace = system::network_namespace()?.to_string();
         let own = root.make_directory(&namespace)?;
-        refuse_other_versions(&own, LINKS)?;
-        sweep_other_versions(&own, LINKS)?;
+        refuse_other_versions(&own, LAYOUT)?;
+        sweep_other_versions(&own, LAYOUT)?;
         Ok(Self {
             directory: Some(own.make_directory(&version())?),
             root: Some(root),
@@ -368,7 +374,7 @@ impl Store {
         };
         strays::sweep(root, &self.namespace, LINKS)?;
         match root.directory(&self.namespace)? {
-            Some(own) => sweep_other_versions(&own, LINKS),
+            Some(own) => sweep_other_versions(&own, LAYOUT),
             None => Ok(()),
         }
     }

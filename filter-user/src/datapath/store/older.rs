@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{DISPATCHERS, LINKS, Store, egress};
+use super::{DISPATCHERS, LAYOUT, LINKS, Store, egress};
 use crate::{
     datapath::{
         Error, Generation,
@@ -41,7 +41,7 @@ impl Store {
             let Some(directory) = own.directory(&name)? else {
                 continue;
             };
-            if directory.directory(LINKS)?.is_none() && is_in_force(&directory, LINKS)? {
+            if directory.directory(LINKS)?.is_none() && is_in_force(&directory, LAYOUT)? {
                 let path = own.shown(&name);
                 return Err(Error::OldVersion { path }.into());
             }
@@ -108,7 +108,7 @@ impl Older {
     ///
     /// The kernel refuses to tell.
     pub fn is_in_force(&self) -> Result<bool> {
-        is_in_force(&self.directory, LINKS)
+        is_in_force(&self.directory, LAYOUT)
     }
 
     /// The generation in force, if there is one.
