@@ -69,7 +69,7 @@ const EXCLUDED: [Excluded; 7] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 41] = {
+const SKIPPED: [Excluded; 42] = {
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
     const NAMES: &str = "what commands make of names, whatever the kernel";
@@ -110,6 +110,7 @@ const SKIPPED: [Excluded; 41] = {
         skipped("names::up_in_a_mode_leaves_no_interface", POLICY),
         skipped("egress::what_a_killed_command_leaves", MANY),
         skipped("pins::a_runtime_directory_that_others_could_move", FILES),
+        skipped("pins::the_last_down_leaves_nothing", MANY),
         skipped("pins::what_a_killed_command_made", MANY),
         skipped("pins::what_is_not_our_own", FILES),
         skipped("pins::what_others_put_in_the_shared_bpffs", FILES),
