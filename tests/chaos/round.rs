@@ -71,7 +71,14 @@ impl Round {
             5..7 => 2,
             _ => 4,
         };
-        let one = |_| (Change::random(random), Fault::random(random));
+        let one = |_| {
+            let (change, fault) = (Change::random(random), Fault::random(random));
+            match fault {
+                // It is a copy of the directory that has no room: others change the real one.
+                Fault::FullDisk if many > 1 => (change, Fault::ReadOnly),
+                fault => (change, fault),
+            }
+        };
         Self {
             commands: (0..many).map(one).collect(),
         }
