@@ -57,8 +57,9 @@ impl World {
             fs::write(file.path(), policy(number))?;
             policies.push(file);
         }
-        lab.host.xdpfw(["up"].iter().chain(&INTERFACES)).ok();
-        lab.host.xdpfw(["apply", "-"]).stdin(policy(0)).ok();
+        // No policy that a rollback may lead to closes the open port.
+        fs::write(lab.host.policy(), policy(0))?;
+        lab.host.xdpfw(["up"]).ok();
         let ports = (FIRST..FIRST + POLICIES).chain([EXTRA]);
         let sockets = ports
             .map(|port| servers::bind(&lab.host, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)));
