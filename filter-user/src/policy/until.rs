@@ -46,11 +46,14 @@ impl Until {
         self.timestamp() <= now
     }
 
-    /// How long it is until then, begun seconds included; `None` if it has come.
+    /// How long it is until then, in whole seconds, so never more than what [`Until::after`] was
+    /// told; at least one, and `None` if it has come.
     pub fn left(&self, now: Timestamp) -> Option<Seconds> {
-        let left = self.timestamp().duration_since(now);
-        let begun = i64::from(left.subsec_nanos() > 0);
-        Seconds::new(u64::try_from(left.as_secs() + begun).ok()?).ok()
+        if self.is_over(now) {
+            return None;
+        }
+        let left = self.timestamp().duration_since(now).as_secs().max(1);
+        Seconds::new(left.unsigned_abs()).ok()
     }
 
     /// For people: `2026-12-24 18:00:00 +01:00`.
@@ -127,14 +130,10 @@ mod tests {
         let hour = "1h".parse().unwrap();
         let until = Until::after(hour, &now.to_zoned(TimeZone::UTC)).unwrap();
         assert_eq!(until.to_string(), "2026-12-24T18:00:01+00:00");
-        let left = |now: &str| {
-            until
-                .left(now.parse().unwrap())
-                .map(|left| left.to_string())
-        };
-        assert_eq!(left("2026-12-24T17:00:00.25Z").as_deref(), Some("1h"));
-        assert_eq!(left("2026-12-24T17:00:02.5Z").as_deref(), Some("59m 59s"));
-        assert_eq!(left("2026-12-24T18:00:00.999Z").as_deref(), Some("1s"));
+        let left = |now: &str| until.left(now.parse().unwrap());
+        assert_eq!(left("2026-12-24T17:00:00.25Z"), Some(hour));
+        assert_eq!(left("2026-12-24T17:00:01.5Z"), "3599s".parse().ok());
+        assert_eq!(left("2026-12-24T18:00:00.999Z"), "1s".parse().ok());
         assert_eq!(left("2026-12-24T18:00:01Z"), None);
         assert!(until.is_over("2026-12-24T18:00:01Z".parse().unwrap()));
         assert!(!until.is_over("2026-12-24T18:00:00.999Z".parse().unwrap()));
