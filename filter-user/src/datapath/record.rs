@@ -11,7 +11,7 @@ use aya::maps::{Array, Map, MapData};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Clock, Then};
+use super::{Clock, Then, clocks};
 use crate::{
     compiler::{Clocks, Environment},
     policy::{FlowSizes, Policy, PolicyText},
@@ -105,6 +105,8 @@ struct Written {
     policy: PolicyText,
     ephemeral: (u16, u16),
     interfaces: Vec<(String, u32)>,
+    /// Before rules had ends, no rule meant anything by them.
+    #[serde(default = "now")]
     clocks: (Timestamp, Duration),
     slots: Vec<u32>,
     #[serde(default)]
@@ -194,15 +196,23 @@ impl Record {
 
     /// Reads the record pinned at `path`.
     pub(super) fn from_pin(path: &Path) -> Result<Self> {
-        let written: Written = json_from_pin(path).context("the pinned record is damaged")?;
-        let policy = written.policy.read().map_err(|mistake| {
-            anyhow::anyhow!("the pinned record is damaged: {}", mistake.message)
-        })?;
+        json_from_pin(path)
+            .and_then(Written::read)
+            .context("the pinned record is damaged")
+    }
+}
+
+impl Written {
+    /// Understands it.
+    fn read(self) -> Result<Record> {
+        let written = self;
+        let policy = written.policy.read();
+        let policy = policy.map_err(|mistake| anyhow::anyhow!("{}", mistake.message))?;
         ensure!(
             policy.rules.len() == written.slots.len(),
-            "the pinned record is damaged: rules without counters"
+            "rules without counters"
         );
-        Ok(Self {
+        Ok(Record {
             generation: written.generation,
             counting_since: written.counting_since,
             traced: written.traced,
@@ -231,6 +241,12 @@ impl Record {
     }
 }
 
+/// What the clocks show.
+fn now() -> (Timestamp, Duration) {
+    let Clocks { wall, boot } = clocks();
+    (wall, boot)
+}
+
 /// Writes a value into a new map and pins it.
 pub(super) fn pin_json<T: Serialize>(value: &T, path: &Path) -> Result<()> {
     let mut bytes = serde_json::to_vec(value)?;
@@ -251,4 +267,30 @@ pub(super) fn json_from_pin<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let map = Array::<_, [u8; CHUNK]>::try_from(Map::Array(MapData::from_pin(path)?))?;
     let chunks: Vec<[u8; CHUNK]> = map.iter().collect::<Result<_, _>>()?;
     Ok(serde_json::from_slice(chunks.as_flattened())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a version wrote before there were rules with ends, and the rest that may be left out.
+    const OLDEST: &str = r#"{
+        "generation": 3, "counting_since": "2026-11-27T10:00:00Z", "traced": false,
+        "frags": true,
+        "clock": {"ticks_per_second": 250, "ticks": 4295000000, "nanoseconds": 8000000000},
+        "policy": {"version": 1, "interfaces": ["eth0"], "rule": [{"id": "r1", "allow": "tcp 443"}]},
+        "ephemeral": [32768, 60999], "interfaces": [["eth1", 7]], "slots": [0]
+    }"#;
+
+    #[test]
+    fn a_record_of_the_oldest_version_is_read_that_is_taken_over() {
+        let written: Written = serde_json::from_str(OLDEST).unwrap();
+        let record = written.read().unwrap();
+        assert_eq!(record.generation, 3);
+        assert!(record.policy.interfaces.contains(&"eth0".to_owned()));
+        assert_eq!(record.environment.interfaces, [("eth1".to_owned(), 7)]);
+        assert_eq!((record.purpose, record.behind), (Purpose::Policy, None));
+        let jump = record.environment.clocks.jump_since(&clocks());
+        assert_eq!(jump.as_secs(), 0);
+    }
 }
