@@ -1,5 +1,6 @@
 //! Tests of how the filter comes up, stays up and goes down.
 
+mod boot;
 mod egress;
 mod failures;
 mod pins;

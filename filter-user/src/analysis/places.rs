@@ -61,7 +61,7 @@ pub fn misplaced<'a>(
         Place::Foreign => Warning::ForeignInterface {
             interface,
             rule: rule.id,
-            interfaces: policy.interfaces.clone(),
+            interfaces: policy.interfaces.words().to_vec(),
         },
     });
     warnings.collect()
@@ -89,7 +89,7 @@ pub fn unjudged_esp<'a>(
 }
 
 fn place_of(name: &str, policy: &Policy, known: &[Interface]) -> Option<Place> {
-    if policy.interfaces.iter().any(|filtered| filtered == name) {
+    if policy.interfaces.contains(name) {
         return None;
     }
     let Some(named) = known.iter().find(|one| one.name == *name) else {

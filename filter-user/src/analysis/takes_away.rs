@@ -1,6 +1,6 @@
 //! Tells whether a change of policy may take a way in away from anybody.
 
-use crate::policy::{Action, DefaultAction, Policy, Rule};
+use crate::policy::{Action, DefaultAction, InterfaceList, Policy, Rule};
 
 /// Whether somebody who gets in under a policy perhaps does so no longer under the next one.
 /// It is so certainly not if nothing but rules that allow come, and nothing but rules that
@@ -8,7 +8,7 @@ use crate::policy::{Action, DefaultAction, Policy, Rule};
 pub fn takes_away(before: &Policy, after: &Policy) -> bool {
     let settings = |policy: &Policy| Policy {
         rules: Vec::new(),
-        interfaces: Vec::new(),
+        interfaces: InterfaceList::default(),
         default: DefaultAction::default(),
         ..policy.clone()
     };

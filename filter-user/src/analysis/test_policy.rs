@@ -1,6 +1,6 @@
 //! Policies in few words, for tests.
 
-use crate::policy::{Action, Match, MatchSpec, Policy, Rule, RuleId, Until};
+use crate::policy::{Action, InterfaceList, Match, MatchSpec, Policy, Rule, RuleId, Until};
 
 /// A policy for these interfaces, whose rules are `allow …` and `deny …`; `from …` and `on …`
 /// come last,
@@ -28,7 +28,8 @@ pub(super) fn policy(lines: &[&str], interfaces: &[&str]) -> Policy {
         }
     };
     Policy {
-        interfaces: interfaces.iter().copied().map(str::to_owned).collect(),
+        interfaces: InterfaceList::parse(interfaces.iter().copied().map(str::to_owned).collect())
+            .unwrap(),
         rules: lines.iter().enumerate().map(rule).collect(),
         ..Policy::default()
     }

@@ -211,7 +211,7 @@ pub fn without_mac<'a>(
         .into_iter()
         .filter(|rule| !rule.matches.mac.is_empty())
         .collect();
-    let may_meet = |rule: &Rule, name| match rule.matches.on.as_slice() {
+    let may_meet = |rule: &Rule, name: &String| match rule.matches.on.as_slice() {
         [] => policy.interfaces.contains(name),
         on => on.contains(name),
     };
@@ -237,11 +237,17 @@ fn ah_over_ipv4<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Vec<Warning> {
 
 /// The rule that denies neighbour discovery to all of the link.
 fn denies_neighbours(policy: &Policy) -> Option<RuleId> {
-    let names = policy.interfaces.iter().map(|name| Some(name.as_str()));
-    let interfaces: Vec<Option<&str>> = match policy.interfaces.is_empty() {
-        true => vec![None],
-        false => names.collect(),
-    };
+    let list = &policy.interfaces;
+    let mut interfaces: Vec<Option<&str>> = list.names().map(Some).collect();
+    if list.has_patterns() {
+        // Of those, only rules tell one from another.
+        let named = policy.rules.iter().flat_map(|rule| &rule.matches.on);
+        let named = named.filter(|name| list.contains(name));
+        interfaces.extend(named.map(|name| Some(name.as_str())));
+    }
+    if list.is_empty() || list.has_patterns() {
+        interfaces.push(None);
+    }
     interfaces
         .into_iter()
         .flat_map(|interface| neighbours::TYPES.map(|number| Discovery { number, interface }))

@@ -64,8 +64,8 @@ fn differ(
             if base.interfaces != next.interfaces {
                 printer.note(&format!(
                     "interfaces {} -> {}",
-                    base.interfaces.join(","),
-                    next.interfaces.join(",")
+                    base.interfaces.words().join(","),
+                    next.interfaces.words().join(",")
                 ));
             }
             next

@@ -34,6 +34,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
         Some(live) => {
             let record = live.generation.record();
             warnings.extend(temporary(live));
+            warnings.extend(fallback(live.lasting().record()));
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             warnings.extend(thawed(live)?);
             let policy = record.policy.without_ended(now);
@@ -68,6 +69,15 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
     }
     warn(&[analysis::Warning::Unreachable(shadowed)], printer);
     Ok(Exit::Done)
+}
+
+/// What is in force in place of what the operator wants.
+pub(super) fn fallback(live: &Record) -> Option<StateWarning> {
+    live.fallback.as_ref().map(|text| StateWarning {
+        kind: "fallback",
+        text: text.clone(),
+        remedy: Some("xdpfw apply".into()),
+    })
 }
 
 /// The facts of the host that are not any more what the rules were made with.

@@ -1,6 +1,7 @@
 //! The commands, a file for each: `Args`, and `run`. Exit codes are chosen here alone.
 
 pub mod apply;
+mod boot;
 pub mod bypass;
 mod candidates;
 pub mod completions;

@@ -4,7 +4,13 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::{Exit, edit::describe, warn, warn_of_interfaces};
-use crate::{analysis, engine::Applied, output::Printer, policy::Policy, system::ephemeral_ports};
+use crate::{
+    analysis,
+    engine::{Applied, Unfiltered, unfiltered},
+    output::Printer,
+    policy::Policy,
+    system::ephemeral_ports,
+};
 
 /// Says what became of a policy that has replaced another one, behind `what` it is; and what its
 /// author may not have meant.
@@ -23,7 +29,7 @@ pub(super) fn report(
         describe(applied)
     ))?;
     if !applied.interfaces.is_empty() {
-        compare_interfaces(policy, &applied.interfaces, printer);
+        compare_interfaces(policy, &applied.interfaces, printer)?;
     }
     let policy = &policy.without_ended(Timestamp::now());
     warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
@@ -32,13 +38,11 @@ pub(super) fn report(
 }
 
 /// Attaching is `up`'s business, but no surprise.
-fn compare_interfaces(policy: &Policy, live: &[String], printer: &mut Printer) {
-    for name in &policy.interfaces {
-        if !live.contains(name) {
-            printer.warning(&format!(
-                "{name}: in the policy, but not filtered (say `xdpfw up {name}`)"
-            ));
-        }
+fn compare_interfaces(policy: &Policy, live: &[String], printer: &mut Printer) -> Result<()> {
+    for Unfiltered { name, .. } in unfiltered(policy, live)? {
+        printer.warning(&format!(
+            "{name}: in the policy, but not filtered (say `xdpfw up {name}`)"
+        ));
     }
     for name in live {
         if !policy.interfaces.contains(name) {
@@ -47,4 +51,5 @@ fn compare_interfaces(policy: &Policy, live: &[String], printer: &mut Printer) {
             ));
         }
     }
+    Ok(())
 }

@@ -4,13 +4,15 @@ use anyhow::Result;
 
 use super::{
     Context, Exit, flows,
-    list::{temporary, thawed, unapplied},
+    list::{fallback, temporary, thawed, unapplied},
     require_root,
 };
 use crate::{
     datapath::{Attached, Egress, Generation, Store},
-    engine::{Engine, PolicyFile, PolicySource as _, differences, is_unread, records_answers},
-    netlink::{Interface, interfaces},
+    engine::{
+        Engine, PolicyFile, PolicySource as _, Unfiltered, differences, is_unread, records_answers,
+        unfiltered,
+    },
     output::{Printer, StateWarning, Status, shown_then},
     policy::Policy,
     text::thousands,
@@ -37,7 +39,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             let file = context.policy_file();
             let policy = file.as_ref().map_or(&record.policy, PolicyFile::policy);
             let mut warnings = temporary(live);
-            let missing = unfiltered(policy, &live.attached)?;
+            let missing = missing(policy, &live.attached)?;
             warnings.extend(missing.iter().cloned());
             if missing.is_empty() && store.link_count()? > live.attached.len() {
                 warnings.push(interface_gone());
@@ -49,6 +51,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
                 warnings.push(trace_killed());
             }
             warnings.extend(lost_next(&live.generation)?);
+            warnings.extend(fallback(live.lasting().record()));
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),
@@ -66,7 +69,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
         }
         None => {
             let file = context.policy_file()?;
-            let mut warnings = unfiltered(file.policy(), &[])?;
+            let mut warnings = missing(file.policy(), &[])?;
             if warnings.is_empty() && store.link_count()? > 0 {
                 warnings.push(interface_gone());
             }
@@ -95,18 +98,13 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
 }
 
 /// The interfaces of the policy that are not filtered.
-fn unfiltered(policy: &Policy, attached: &[Attached]) -> Result<Vec<StateWarning>> {
-    let is_filtered = |name: &str| attached.iter().any(|one| one.interface.name == name);
-    let mut names: Vec<&String> = policy.interfaces.iter().collect();
-    names.retain(|name| !is_filtered(name));
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let existing = interfaces()?;
-    let warnings = names.into_iter().map(|name| {
-        let exists = existing
-            .iter()
-            .any(|Interface { name: other, .. }| other == name);
+fn missing(policy: &Policy, attached: &[Attached]) -> Result<Vec<StateWarning>> {
+    let filtered: Vec<String> = attached
+        .iter()
+        .map(|one| one.interface.name.clone())
+        .collect();
+    let missing = unfiltered(policy, &filtered)?.into_iter();
+    let warnings = missing.map(|Unfiltered { name, exists }| {
         let name = name.escape_debug();
         StateWarning {
             kind: if exists {

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::{
-    Context, Exit, Failure,
+    Context, Exit, Failure, boot,
     candidates::Values,
     confirming::{Confirming, note_deadline, warn_of_doubt},
     edit::{beyond, refusal_of_more, refuse_other_file, remove_ended, report_ended, report_more},
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     analysis,
     datapath::{Attached, NextProgram},
-    engine::{Engine, Facts, Following, Join, Joined, ModeWish, PolicyFile, Upgraded},
+    engine::{Applied, Engine, Facts, Following, Join, Joined, ModeWish, PolicyFile, Upgraded},
     netlink::{Interface, default_route_interfaces, interfaces},
     output::{Printer, closed_line, shown_then},
     policy::{DefaultAction, Policy, Replies, is_interface_name},
@@ -44,6 +44,10 @@ pub struct Args {
     replace: bool,
     #[command(flatten)]
     confirming: Confirming,
+    /// As the service does at boot: filter what is there of the policy, never nothing; with an
+    /// interface, as udev does when one comes
+    #[arg(long, conflicts_with_all = ["mode", "then", "replace", "lasts", "force"])]
+    boot: bool,
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
@@ -68,6 +72,9 @@ enum ModeArg {
 /// An interface is not known or refuses. Those attached by this command are then detached
 /// again if the command line named them, and stay if they are the policy's.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    if args.boot {
+        return boot::run(&args.interfaces, context, printer);
+    }
     require_root()?;
     if let Some(name) = args.interfaces.iter().find(|name| !is_interface_name(name)) {
         let name = name.escape_debug();
@@ -95,7 +102,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         Join::of_policy(file.policy(), mode, attached)?
     } else {
         let join = Join::named(&args.interfaces, mode, attached)?;
-        remember(&mut file, join.names())?;
+        remember(&mut file, join.names(), context.policy_path())?;
         join
     };
     let ended = remove_ended(&mut file)?;
@@ -116,7 +123,6 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
 
     // Everything is done before anything is printed.
     warn_of_doubt(&applied, printer);
-    let joined = &applied.joined;
     if let Some(summary) = &applied.summary {
         printer.detail(|| summary.clone());
     }
@@ -124,6 +130,23 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     if let Some(beyond) = &beyond {
         report_more(beyond, printer);
     }
+    let reported = report_applied(&applied, file.policy(), printer);
+    let policy = &file.policy().without_ended(Timestamp::now());
+    warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
+    warn_of_interfaces(policy, &policy.rules, printer);
+    hint(policy, &applied.joined, printer);
+    note_deadline(&applied, printer);
+    applied.joined.check()?;
+    reported.map(|()| Exit::Done)
+}
+
+/// Says which interfaces are filtered, how, and what came of it.
+pub(super) fn report_applied(
+    applied: &Applied,
+    policy: &Policy,
+    printer: &mut Printer,
+) -> Result<()> {
+    let joined = &applied.joined;
     for replaced in &joined.replaced {
         printer.note(&format!(
             "{}: took off {}",
@@ -134,7 +157,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         printer.warning(downgraded);
     }
     let mut filtered = joined.filtered.iter();
-    let reported = filtered.try_for_each(|one| report(one, file.policy(), printer));
+    let reported = filtered.try_for_each(|one| report(one, policy, printer));
     if let Some(ending) = &applied.ending {
         printer.warning(&ending.to_string());
     }
@@ -147,17 +170,11 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     for unrecorded in &applied.unrecorded {
         printer.warning(unrecorded);
     }
-    let policy = &file.policy().without_ended(Timestamp::now());
-    warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
-    warn_of_interfaces(policy, &policy.rules, printer);
-    hint(policy, joined, printer);
-    note_deadline(&applied, printer);
-    joined.check()?;
-    reported.map(|()| Exit::Done)
+    reported
 }
 
 /// Says what was carried over from an older version, which is done whatever comes of the rest.
-fn report_upgrade(upgraded: &Upgraded, printer: &mut Printer) {
+pub(super) fn report_upgrade(upgraded: &Upgraded, printer: &mut Printer) {
     let kept = match upgraded.dropped.is_empty() {
         true => "its rules, counters and flows go on",
         false => "its rules go on",
@@ -255,20 +272,30 @@ impl From<ModeArg> for ModeWish {
 }
 
 /// Remembers the interfaces, so that a plain `up` brings them back after a boot.
-fn remember<'a>(file: &mut PolicyFile, wanted: impl Iterator<Item = &'a str>) -> Result<()> {
-    let mut names = file.policy().interfaces.clone();
+fn remember<'a>(
+    file: &mut PolicyFile,
+    wanted: impl Iterator<Item = &'a str>,
+    path: &Path,
+) -> Result<()> {
     for name in wanted {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+        let list = &file.policy().interfaces;
+        if list.contains(name) {
+            continue;
         }
-    }
-    if names != file.policy().interfaces {
-        file.set_interfaces(names)?;
+        if let Some(word) = list.excluded_by(name) {
+            let message = format!(
+                "{}: the policy is not for it, by `{word}` (take that out of {})",
+                name.escape_debug(),
+                path.display()
+            );
+            return Err(Failure::usage(message).into());
+        }
+        file.add_interface(name.to_owned())?;
     }
     Ok(())
 }
 
-fn report(attached: &Attached, policy: &Policy, printer: &mut Printer) -> Result<()> {
+pub(super) fn report(attached: &Attached, policy: &Policy, printer: &mut Printer) -> Result<()> {
     let Attached {
         interface, mode, ..
     } = attached;

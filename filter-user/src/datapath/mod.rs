@@ -68,6 +68,7 @@ pub use self::{
     probe::PacketProbe,
     record::{Change, Purpose, Record},
     rehearsal::{Differences, Rehearsal},
+    runtime::is_mounted,
     store::{Candidate, Live, Older, Store},
     strays::Stray,
     then::{NextProgram, Then},

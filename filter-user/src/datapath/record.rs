@@ -52,6 +52,8 @@ pub struct Record {
     pub change: Option<Change>,
     /// The program that what passes goes on to.
     pub then: Option<Then>,
+    /// Where the policy is not what the operator wants, what it is instead, and why, in a line.
+    pub fallback: Option<String>,
 }
 
 /// What is known of a change of the policy. It is made before the change.
@@ -67,6 +69,9 @@ pub struct Change {
     pub command: String,
     /// What it changed, in part of a line.
     pub summary: String,
+    /// The port of this host that the operator's SSH session came to; `None` if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 /// What a generation is for.
@@ -119,6 +124,8 @@ struct Written {
     change: Option<Change>,
     #[serde(default)]
     then: Option<Then>,
+    #[serde(default)]
+    fallback: Option<String>,
 }
 
 impl Record {
@@ -160,6 +167,7 @@ impl Record {
             joined: Vec::new(),
             change: None,
             then: None,
+            fallback: None,
         }
     }
 
@@ -190,6 +198,7 @@ impl Record {
             joined: self.joined.clone(),
             change: self.change.clone(),
             then: self.then.clone(),
+            fallback: self.fallback.clone(),
         };
         pin_json(&written, path)
     }
@@ -237,6 +246,7 @@ impl Written {
             joined: written.joined,
             change: written.change,
             then: written.then,
+            fallback: written.fallback,
         })
     }
 }
@@ -287,7 +297,7 @@ mod tests {
         let written: Written = serde_json::from_str(OLDEST).unwrap();
         let record = written.read().unwrap();
         assert_eq!(record.generation, 3);
-        assert!(record.policy.interfaces.contains(&"eth0".to_owned()));
+        assert!(record.policy.interfaces.contains("eth0"));
         assert_eq!(record.environment.interfaces, [("eth1".to_owned(), 7)]);
         assert_eq!((record.purpose, record.behind), (Purpose::Policy, None));
         let jump = record.environment.clocks.jump_since(&clocks());

@@ -164,6 +164,12 @@ pub(super) fn is_ours(file: &Path) -> Result<bool> {
     Ok(fstat(&pins)?.st_dev == rustix::fs::stat(file)?.st_dev)
 }
 
+/// Whether our bpffs is mounted, as far as this command sees without a look at anything else.
+/// Nothing is made.
+pub fn is_mounted() -> bool {
+    is_bpffs(&pins_path()).unwrap_or(false)
+}
+
 /// Where our bpffs belongs, for messages and to compare.
 pub(super) fn pins_path() -> PathBuf {
     shown(PINS).into()

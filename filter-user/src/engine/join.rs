@@ -33,6 +33,8 @@ pub struct Join {
     mode: ModeWish,
     /// Whether programs of others are taken off.
     replace: bool,
+    /// Those of the policy that do not exist.
+    missing: Vec<String>,
     /// Why some of the policy's are not filtered, or not as was asked.
     failures: Vec<String>,
 }
@@ -57,7 +59,7 @@ impl Join {
     ///
     /// One does not exist, or is filtered in another mode.
     pub fn named(names: &[String], mode: ModeWish, attached: &[Attached]) -> Result<Self> {
-        Self::find(names, true, mode, attached)
+        Self::find(names, interfaces()?, true, mode, attached)
     }
 
     /// The interfaces of a policy.
@@ -66,14 +68,47 @@ impl Join {
     ///
     /// It has none.
     pub fn of_policy(policy: &Policy, mode: ModeWish, attached: &[Attached]) -> Result<Self> {
-        Self::find(&policy.interfaces, false, mode, attached)
-    }
-
-    fn find(names: &[String], named: bool, mode: ModeWish, attached: &[Attached]) -> Result<Self> {
-        if names.is_empty() {
+        if policy.interfaces.is_empty() {
             return Err(Error::NoInterface.into());
         }
         let known = interfaces()?;
+        let names = wanted(policy, &known);
+        Self::find(&names, known, false, mode, attached)
+    }
+
+    /// One of the policy's that came.
+    ///
+    /// # Errors
+    ///
+    /// Netlink does not answer.
+    pub fn came(name: &str, attached: &[Attached]) -> Result<Self> {
+        Self::find(
+            &[name.to_owned()],
+            interfaces()?,
+            false,
+            ModeWish::Auto,
+            attached,
+        )
+    }
+
+    /// Forgets those that do not exist: they may come later.
+    pub fn without_missing(mut self) -> Self {
+        self.missing.clear();
+        self
+    }
+
+    /// Whether there is nothing to attach, and nothing wrong with that.
+    pub const fn is_empty(&self) -> bool {
+        self.interfaces.is_empty() && self.failures.is_empty() && self.missing.is_empty()
+    }
+
+    fn find(
+        names: &[String],
+        known: Vec<Interface>,
+        named: bool,
+        mode: ModeWish,
+        attached: &[Attached],
+    ) -> Result<Self> {
         let mut join = Self {
             named,
             mode,
@@ -96,10 +131,7 @@ impl Join {
                     let name = name.clone();
                     return Err(Error::UnknownInterface { name, known }.into());
                 }
-                None => join.failures.push(format!(
-                    "{}: there is no such interface (once it is there, say `xdpfw up`)",
-                    name.escape_debug()
-                )),
+                None => join.missing.push(name.clone()),
             }
         }
         lowest_first(&mut join.interfaces);
@@ -151,10 +183,21 @@ impl Join {
         if self.interfaces.is_empty() {
             return Err(Error::Unfiltered {
                 filtered: Vec::new(),
-                failures: self.failures.clone(),
+                failures: self.failures(),
             });
         }
         Ok(())
+    }
+
+    /// Why some of the policy's are not filtered.
+    fn failures(&self) -> Vec<String> {
+        let missing = self.missing.iter().map(|name| {
+            format!(
+                "{}: there is no such interface (once it is there, say `xdpfw up`)",
+                name.escape_debug()
+            )
+        });
+        missing.chain(self.failures.iter().cloned()).collect()
     }
 
     /// Attaches those that are not attached yet, and what of those that are is not; the
@@ -171,7 +214,7 @@ impl Join {
         undo: &mut Undo<'a>,
     ) -> Result<Joined> {
         let mut joined = Joined {
-            failures: self.failures,
+            failures: self.failures(),
             ..Joined::default()
         };
         for interface in self.interfaces {
@@ -251,6 +294,45 @@ impl Joined {
     pub(super) const fn is_fresh(&self) -> bool {
         self.fresh
     }
+}
+
+/// An interface that a policy is for, and that is not filtered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfiltered {
+    /// Its name.
+    pub name: String,
+    /// Whether there is such an interface.
+    pub exists: bool,
+}
+
+/// The interfaces that a policy is for, but for those of the names `filtered`.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn unfiltered(policy: &Policy, filtered: &[String]) -> Result<Vec<Unfiltered>> {
+    let known = interfaces()?;
+    let mut names = wanted(policy, &known);
+    names.retain(|name| !filtered.contains(name));
+    let unfiltered = names.into_iter().map(|name| Unfiltered {
+        exists: known.iter().any(|interface| interface.name == name),
+        name,
+    });
+    Ok(unfiltered.collect())
+}
+
+/// The interfaces that a policy is for: those it names, and those that are there and fit a
+/// pattern. A pattern means none that would be filtered in vain.
+fn wanted(policy: &Policy, known: &[Interface]) -> Vec<String> {
+    let list = &policy.interfaces;
+    let mut names: Vec<String> = list.names().map(str::to_owned).collect();
+    for interface in known {
+        let is_meant = list.contains(&interface.name) && in_vain(interface, known).is_none();
+        if is_meant && !names.contains(&interface.name) {
+            names.push(interface.name.clone());
+        }
+    }
+    names
 }
 
 /// Why an interface is not to be filtered: no packet would be seen there, or those that nobody

@@ -2,6 +2,7 @@
 //! It knows in which order things are done. It never prints, and never knows which command
 //! asks.
 
+mod boot;
 mod egress;
 mod environment;
 mod error;
@@ -27,12 +28,13 @@ use std::path::Path;
 use anyhow::Result;
 
 pub use self::{
+    boot::{Fallback, was_emptied},
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},
     error::Error,
     following::Following,
     history::{Change, Entry, History, HistoryError},
-    join::{Join, Joined, ModeWish},
+    join::{Join, Joined, ModeWish, Unfiltered, unfiltered},
     rehearsal::{Begun, Rehearse, Rehearsed, differences},
     sampling::{Rates, Sample},
     settle::Ended,

@@ -26,6 +26,11 @@ pub trait PolicySource {
     /// The file that this place is; `None` if it is none.
     fn origin(&self) -> Option<PathBuf>;
 
+    /// Where the policy is not what the operator wants, what it is instead, and why.
+    fn fallback(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether the place remembers another one.
     fn is_changed(&self) -> bool;
 
@@ -80,6 +85,10 @@ impl PolicySource for InForce<'_> {
 
     fn origin(&self) -> Option<PathBuf> {
         self.0.origin.clone()
+    }
+
+    fn fallback(&self) -> Option<&str> {
+        self.0.fallback.as_deref()
     }
 
     fn is_changed(&self) -> bool {

@@ -211,6 +211,7 @@ impl<'a> Transaction<'a> {
             || self.traced != record.traced
             || !policy.same_verdicts(&record.policy)
             || is_elsewhere(record, self.source)
+            || record.fallback.as_deref() != self.source.fallback()
             || self.following.is_change(&live.generation)?
             || !are_alike(
                 policy,

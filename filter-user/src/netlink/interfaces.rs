@@ -78,6 +78,8 @@ pub struct Interface {
     pub mtu: u32,
     /// The driver (`virtio_net`) or the kind of virtual interface (`veth`).
     pub driver: Option<String>,
+    /// Whether the kernel made it up, so that no device stands behind it.
+    pub is_virtual: bool,
     /// Index of the interface below it: of a VLAN's or macvlan's parent.
     pub lower: Option<u32>,
     /// The XDP program attached to it, and where.
@@ -164,6 +166,7 @@ impl From<LinkMessage> for Interface {
             mac: None,
             mtu: 0,
             driver: None,
+            is_virtual: false,
             lower: None,
             xdp: None,
             master: None,
@@ -195,6 +198,7 @@ impl From<LinkMessage> for Interface {
             interface.link_layer = LinkLayer::Other(message.header.link_layer_type.into());
         }
         interface.master = master.map(|index| Master { index, kind });
+        interface.is_virtual = interface.driver.is_some() || interface.is_loopback;
         if interface.driver.is_none() {
             interface.driver = driver_of(&interface.name, interface.index);
         }

@@ -60,6 +60,7 @@ impl Interface {
             mac: None,
             mtu: 1500,
             driver: None,
+            is_virtual: false,
             lower: None,
             xdp: None,
             master: None,

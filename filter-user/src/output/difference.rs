@@ -175,9 +175,9 @@ impl Difference {
 /// more: `+ interface eth1`.
 pub fn summary(base: &Policy, next: &Policy) -> String {
     let only = |sign: char, some: &Policy, others: &Policy| -> Vec<String> {
-        let names = some.interfaces.iter();
+        let names = some.interfaces.words().iter();
         names
-            .filter(|name| !others.interfaces.contains(name))
+            .filter(|name| !others.interfaces.words().contains(name))
             .map(|name| format!("{sign} interface {name}"))
             .collect()
     };

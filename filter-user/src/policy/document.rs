@@ -245,14 +245,16 @@ impl PolicyDocument {
         Ok(())
     }
 
-    /// Changes the interfaces.
+    /// Adds the interface of this name, which the policy is not for yet.
     ///
     /// # Errors
     ///
     /// As for [`PolicyDocument::add`].
-    pub fn set_interfaces(&mut self, interfaces: Vec<String>) -> Result<(), EditError> {
-        let names = interfaces.iter().map(String::as_str).collect::<Array>();
-        self.set("interfaces", Value::Array(names))?;
+    pub fn add_interface(&mut self, name: String) -> Result<(), EditError> {
+        let interfaces = self.policy.interfaces.clone().with(name);
+        let words = interfaces.words().iter();
+        let words = words.map(String::as_str).collect::<Array>();
+        self.set("interfaces", Value::Array(words))?;
         self.policy.interfaces = interfaces;
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! Pure. What it means for packets is decided by the compiler.
 
 mod document;
+mod interfaces;
 mod mac;
 mod matching;
 mod packet;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 
 pub use self::{
     document::{EditError, ParseError, PolicyDocument},
+    interfaces::InterfaceList,
     mac::MacAddress,
     matching::{Families, Match, MatchError, MatchSpec, Part},
     packet::{Carried, Packet},
@@ -140,8 +142,8 @@ words!(IcmpErrors: Related = "related", Pass = "pass");
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Names of the interfaces it is for.
-    pub interfaces: Vec<String>,
+    /// The interfaces it is for.
+    pub interfaces: InterfaceList,
     /// Names of interfaces that are not filtered, but whose packets may be answered on those
     /// that are.
     pub answers_from: Vec<String>,
@@ -168,7 +170,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            interfaces: Vec::new(),
+            interfaces: InterfaceList::default(),
             answers_from: Vec::new(),
             flows: FlowSizes::default(),
             default: DefaultAction::default(),

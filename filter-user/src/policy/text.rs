@@ -8,8 +8,9 @@ use serde::{
 };
 
 use super::{
-    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, Match, MatchSpec, NonIp, Part, Policy,
-    PrefixText, Replies, Rule, RuleId, Until, is_interface_name, parse_comment,
+    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Match, MatchSpec,
+    NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Until, is_interface_name,
+    parse_comment,
 };
 use crate::ports::PortSpec;
 
@@ -276,7 +277,12 @@ impl PolicyText {
             ));
         }
         let mut policy = Policy {
-            interfaces: self.interfaces.clone(),
+            interfaces: InterfaceList::parse(self.interfaces.clone()).map_err(
+                |(item, message)| Mistake {
+                    item,
+                    ..mistake("interfaces", message)
+                },
+            )?,
             answers_from: self.answers_from.clone(),
             default: word(&self.default, DefaultAction::from_word, "drop or pass")
                 .map_err(|message| mistake("default", message))?,
@@ -300,18 +306,14 @@ impl PolicyText {
             let message = "needs what is asked to be recorded (say `replies = \"flows\"`)";
             return Err(mistake("discovery", message.to_owned()));
         }
-        for (key, names) in [
-            ("interfaces", &policy.interfaces),
-            ("answers_from", &policy.answers_from),
-        ] {
-            if let Some(item) = names.iter().position(|name| !is_interface_name(name)) {
-                let name = names[item].escape_debug();
-                let message = format!("`{name}` is not an interface name");
-                return Err(Mistake {
-                    item,
-                    ..mistake(key, message)
-                });
-            }
+        let names = &policy.answers_from;
+        if let Some(item) = names.iter().position(|name| !is_interface_name(name)) {
+            let name = names[item].escape_debug();
+            let message = format!("`{name}` is not an interface name");
+            return Err(Mistake {
+                item,
+                ..mistake("answers_from", message)
+            });
         }
         for (index, text) in self.rule.iter().enumerate() {
             let rule = text.read().map_err(|(key, item, message)| Mistake {
@@ -491,7 +493,7 @@ impl From<&Policy> for PolicyText {
     fn from(policy: &Policy) -> Self {
         Self {
             version: VERSION,
-            interfaces: policy.interfaces.clone(),
+            interfaces: policy.interfaces.words().to_vec(),
             answers_from: policy.answers_from.clone(),
             default: Some(policy.default.to_string()),
             fragments: Some(policy.fragments.to_string()),

@@ -25,6 +25,8 @@ pub struct Operator {
     /// Where the operator sits: the address of an SSH client, the terminal, or the service that
     /// runs the command; `-` if it is none of these.
     pub from: String,
+    /// The SSH session.
+    pub session: Option<SshSession>,
 }
 
 impl Operator {
@@ -42,10 +44,12 @@ impl Operator {
         Self {
             user: user(asked_by, login, getuid().as_raw(), &names),
             from: session
+                .as_ref()
                 .map(|session| session.peer.to_string())
                 .or_else(terminal)
                 .or_else(service)
                 .unwrap_or_else(|| UNKNOWN.to_owned()),
+            session,
         }
     }
 }

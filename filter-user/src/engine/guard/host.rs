@@ -161,7 +161,7 @@ fn is_tunnel(interface: &Interface) -> bool {
 }
 
 /// What the operator's packets went to, where the host redirects them.
-pub(super) fn asked(session: &SshSession) -> Result<SocketAddr> {
+pub(in crate::engine) fn asked(session: &SshSession) -> Result<SocketAddr> {
     let own = SocketAddr::new(session.server, session.local);
     let peer = SocketAddr::new(session.peer, session.remote);
     let tracked = tracked_connections()?;

@@ -11,11 +11,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 
-pub(super) use self::before::probe_of;
 pub use self::words::{Ending, LockOut};
+pub(super) use self::{before::probe_of, host::asked};
 use self::{
     before::{Before, is_served},
-    host::{Host, asked},
+    host::Host,
     stations::Stations,
     words::explain,
 };

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     datapath::Change,
+    engine::guard::asked,
     policy::{ParseError, PolicyDocument},
     system::{Operator, UNKNOWN},
 };
@@ -28,7 +29,11 @@ pub struct Entry {
 impl Change {
     /// The change that this process makes now, by its own command line.
     pub fn of_this_command(summary: String) -> Self {
-        let Operator { user, from } = Operator::current();
+        let Operator {
+            user,
+            from,
+            session,
+        } = Operator::current();
         let words = std::env::args_os().skip(1);
         let words: Vec<String> = words.map(|word| word.to_string_lossy().into()).collect();
         Self {
@@ -37,6 +42,10 @@ impl Change {
             from,
             command: cut(&quoted(&words)),
             summary: cut(&summary),
+            port: session.map(|session| match asked(&session) {
+                Ok(asked) => asked.port(),
+                Err(_) => session.local,
+            }),
         }
     }
 
@@ -48,6 +57,7 @@ impl Change {
             from: UNKNOWN.to_owned(),
             command: UNKNOWN.to_owned(),
             summary: summary.to_owned(),
+            port: None,
         }
     }
 }
@@ -122,6 +132,7 @@ mod tests {
                 from: "2001:db8::1".to_owned(),
                 command: quoted(&words.map(str::to_owned)),
                 summary: "+ r1 allow tcp 80,443".to_owned(),
+                port: Some(2222),
             },
             text: "# mine\nversion = 1\n".to_owned(),
         };

@@ -132,6 +132,7 @@ impl Transaction<'_> {
             joined: Vec::new(),
             change: None,
             then: self.following.after(in_force),
+            fallback: self.source.fallback().map(str::to_owned),
         })
     }
 }

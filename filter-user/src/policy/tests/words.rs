@@ -406,7 +406,7 @@ proptest! {
                 until: (id % 3 == 0).then(|| Until::second(id.into())),
                 comment: (id % 2 == 0).then(|| format!("number {id}")),
             }).collect(),
-            interfaces: vec!["eth0".to_owned(), "wg0".to_owned()],
+            interfaces: InterfaceList::parse(vec!["en*".to_owned(), "wg0".to_owned()]).unwrap(),
             answers_from: vec!["eth1".to_owned()],
             flows: FlowSizes { tcp: 1 << 12, other: 1 << 13 },
             ..Policy::default()
