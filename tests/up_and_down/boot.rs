@@ -127,10 +127,21 @@ fn an_interface_that_comes_while_something_temporary_is_in_force_is_filtered() -
 /// Damages the policy file.
 type Damage = fn(&Host) -> Result<()>;
 
-const DAMAGES: [(&str, Damage); 6] = [
+const DAMAGES: [(&str, Damage); 7] = [
     ("unknown key", |host| {
         let text = policy_text(host)?;
         Ok(fs::write(host.policy(), format!("x = 1\n{text}"))?)
+    }),
+    ("64 are supported", |host| {
+        let rule = |port: u32| {
+            let until = format!("2099-12-24T18:{:02}:{:02}Z", port / 60, port % 60);
+            format!("[[rule]]\nallow = 'tcp {port}'\nuntil = '{until}'\n")
+        };
+        let rules: String = (1..=65).map(rule).collect();
+        Ok(fs::write(
+            host.policy(),
+            format!("version = 1\ninterfaces = ['eth0']\n{rules}"),
+        )?)
     }),
     ("version", |host| Ok(fs::write(host.policy(), "")?)),
     ("names no interface", |host| {

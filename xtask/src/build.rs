@@ -13,6 +13,12 @@ use crate::{
 /// The crates of the eBPF programs, which the host's compiler does not build.
 pub(crate) const EBPF_CRATES: [&str; 2] = ["xdpfw-ebpf", "xdpfw-yardsticks"];
 
+/// Tells cargo to take all of the workspace but some packages.
+pub(crate) fn all_but<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    let excluded = packages.iter().flat_map(|name| ["--exclude", name]);
+    ["--workspace"].into_iter().chain(excluded).collect()
+}
+
 /// The compiled eBPF programs.
 #[derive(Debug)]
 pub(crate) struct Objects {

@@ -26,9 +26,8 @@ use tinyjson::JsonValue;
 
 use self::{debian::Kernel, report::Report};
 use crate::{
-    build::{Build, EBPF_CRATES},
+    build::{Build, EBPF_CRATES, all_but},
     command::{capture, cargo, empty, say, target_dir},
-    test::all_but,
 };
 
 /// The kernels of Debian's stable releases, which continuous integration tests.

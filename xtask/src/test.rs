@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::{
-    build::{self, Build, EBPF_CRATES},
+    build::{self, Build, EBPF_CRATES, all_but},
     command::{cargo, has_sudo, is_root, run as run_command, say},
     kernels::{self, Version},
     packages,
@@ -102,12 +102,6 @@ fn on_this_kernel(args: &[String]) -> Result<()> {
     cargo_test(&build, &all_but(&excluded), args)?;
     say(format_args!("test: in the kernel, with sudo"));
     cargo_test(&build, &kernel_tests(), args)
-}
-
-/// Tells cargo to test all of the workspace but some packages.
-pub(crate) fn all_but<'a>(packages: &[&'a str]) -> Vec<&'a str> {
-    let excluded = packages.iter().flat_map(|name| ["--exclude", name]);
-    ["--workspace"].into_iter().chain(excluded).collect()
 }
 
 /// Fails where nothing can be done in the kernel.
