@@ -72,7 +72,10 @@ fn without_an_interface_nothing_is_filtered_until_one_comes() -> Result<()> {
     host.run("ip", ["link", "set", "eth0", "name", "wan0"])?;
     host.xdpfw(["up", "--boot", "wan0"]).ok();
     assert_eq!(interfaces_up(host), ["wan0"]);
-    Ok(())
+    // Where the operator has taken the filter off, no interface brings it back.
+    host.xdpfw(["down"]).ok();
+    assert_eq!(host.xdpfw(["up", "--boot", "wan0"]).ok(), "");
+    assert_nothing_is_left(host, &["wan0"])
 }
 
 #[test]

@@ -165,16 +165,12 @@ fn came(name: &str, context: &Context, printer: &mut Printer) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let mut engine = upgraded(printer)?;
-    let Some(live) = engine.live() else {
-        return first(&engine, context, printer);
-    };
     match Concern::of(name, &engine, context)? {
         Concern::None => Ok(Exit::Done),
-        Concern::Rules => {
-            engine.follow_facts()?;
-            Ok(Exit::Done)
-        }
+        Concern::All => first(&engine, context, printer),
+        Concern::Rules => engine.follow_facts().map(|()| Exit::Done),
         Concern::Filtered => {
+            let live = engine.must_be_up()?;
             let join = Join::came(name, &live.attached)?;
             let policy = &live.generation.record().policy.clone();
             let joined = engine.attach(join)?;
@@ -193,6 +189,8 @@ fn came(name: &str, context: &Context, printer: &mut Printer) -> Result<Exit> {
 /// What an interface that came is to the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Concern {
+    /// The filter is to be up, and is on no interface yet, or no more.
+    All,
     /// It is to be filtered.
     Filtered,
     /// Rules name it, or what it sends may be answered.
@@ -203,7 +201,10 @@ enum Concern {
 impl Concern {
     fn of(name: &str, engine: &Engine, context: &Context) -> Result<Self> {
         let Some(live) = engine.live() else {
-            return Ok(Self::Filtered);
+            return Ok(match engine.store().is_made() {
+                true => Self::All,
+                false => Self::None,
+            });
         };
         let file = context.policy_file().ok();
         let policies = [

@@ -118,6 +118,11 @@ impl Store {
         })
     }
 
+    /// Whether there is a place for pins: from the first `up` to the `down` of all.
+    pub const fn is_made(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// The generation in force, whatever interfaces it is attached to.
     ///
     /// # Errors
