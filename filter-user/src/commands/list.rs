@@ -34,7 +34,6 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
         Some(live) => {
             let record = live.generation.record();
             warnings.extend(temporary(live));
-            warnings.extend(fallback(live.lasting().record()));
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             warnings.extend(thawed(live)?);
             let policy = record.policy.without_ended(now);
@@ -72,7 +71,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
 }
 
 /// What is in force in place of what the operator wants.
-pub(super) fn fallback(live: &Record) -> Option<StateWarning> {
+fn fallback(live: &Record) -> Option<StateWarning> {
     live.fallback.as_ref().map(|text| StateWarning {
         kind: "fallback",
         text: text.clone(),
@@ -131,7 +130,18 @@ fn are_alike(one: &Policy, other: &Policy) -> bool {
 }
 
 /// Whether the policy file was edited and not applied, or is no policy any more.
-pub(super) fn unapplied(context: &Context, engine: &Engine, live: &Record) -> Option<StateWarning> {
+pub(super) fn unapplied(context: &Context, engine: &Engine, live: &Record) -> Vec<StateWarning> {
+    let fallback = fallback(live);
+    let differs = difference(context, engine, live).filter(|differs| {
+        // It is said once why the file could not be put in force.
+        let mut fallback = fallback.iter();
+        fallback.all(|fallback| !fallback.text.contains(&differs.text))
+    });
+    fallback.iter().cloned().chain(differs).collect()
+}
+
+/// How the policy file differs from what is in force.
+fn difference(context: &Context, engine: &Engine, live: &Record) -> Option<StateWarning> {
     match context.policy_file() {
         Ok(file) if engine.other_origin(&file).is_some() => Some(StateWarning {
             kind: "policy-elsewhere",

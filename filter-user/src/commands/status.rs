@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{
     Context, Exit, flows,
-    list::{fallback, temporary, thawed, unapplied},
+    list::{temporary, thawed, unapplied},
     require_root,
 };
 use crate::{
@@ -51,7 +51,6 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
                 warnings.push(trace_killed());
             }
             warnings.extend(lost_next(&live.generation)?);
-            warnings.extend(fallback(live.lasting().record()));
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),
