@@ -68,7 +68,7 @@ const EXCLUDED: [Excluded; 7] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 42] = {
+const SKIPPED: [Excluded; 46] = {
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
     const NAMES: &str = "what commands make of names, whatever the kernel";
@@ -107,6 +107,10 @@ const SKIPPED: [Excluded; 42] = {
         skipped("names::status_names_the_interfaces", NAMES),
         skipped("names::up_filters_the_interfaces_of_the_policy", NAMES),
         skipped("names::up_in_a_mode_leaves_no_interface", POLICY),
+        skipped("boot::an_interface_that_comes_while", MANY),
+        skipped("boot::interfaces_that_fit_a_pattern", NAMES),
+        skipped("boot::where_the_policy_file_is_damaged", POLICY),
+        skipped("boot::without_a", POLICY),
         skipped("egress::what_a_killed_command_leaves", MANY),
         skipped("pins::a_runtime_directory_that_others_could_move", FILES),
         skipped("pins::the_last_down_leaves_nothing", MANY),
