@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "up",
     "down",
     "allow",
@@ -35,6 +35,7 @@ const COMMANDS: [&str; 20] = [
     "bypass",
     "panic",
     "trace",
+    "doctor",
     "completions",
     "man",
 ];

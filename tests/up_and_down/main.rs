@@ -1,6 +1,7 @@
 //! Tests of how the filter comes up, stays up and goes down.
 
 mod boot;
+mod doctor;
 mod egress;
 mod failures;
 mod pins;

@@ -1,7 +1,8 @@
-//! Finds what a policy does that its author may not have meant. It returns findings; it never
-//! prints and does no I/O.
+//! Finds what a policy does that its author may not have meant, and what is wrong with the host it
+//! is for. It returns findings; it never prints and does no I/O.
 
 mod closed;
+pub mod doctor;
 mod evaluate;
 mod neighbours;
 mod places;

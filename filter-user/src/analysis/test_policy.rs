@@ -28,8 +28,7 @@ pub(super) fn policy(lines: &[&str], interfaces: &[&str]) -> Policy {
         }
     };
     Policy {
-        interfaces: InterfaceList::parse(interfaces.iter().copied().map(str::to_owned).collect())
-            .unwrap(),
+        interfaces: InterfaceList::of_tests(interfaces),
         rules: lines.iter().enumerate().map(rule).collect(),
         ..Policy::default()
     }

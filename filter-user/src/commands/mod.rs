@@ -10,6 +10,7 @@ mod confirming;
 mod context;
 pub mod default;
 pub mod delete;
+pub mod doctor;
 pub mod down;
 mod edit;
 mod exit;
@@ -128,6 +129,11 @@ pub enum Command {
         after_help = "Examples:\n  xdpfw trace -n 20\n  xdpfw trace --verdict drop --port 443 --from 192.0.2.0/24\n  xdpfw --json trace"
     )]
     Trace(trace::Args),
+    /// Find what keeps the filter from its work on this host
+    #[command(
+        after_help = "Examples:\n  xdpfw doctor\n  xdpfw doctor --fix          # the safe remedies, with what undoes them\n  xdpfw --json doctor"
+    )]
+    Doctor(doctor::Args),
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  xdpfw completions bash > /usr/share/bash-completion/completions/xdpfw"
@@ -165,6 +171,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Bypass(args) => bypass::run(&args, context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Trace(args) => trace::run(&args, context, printer),
+        Command::Doctor(args) => doctor::run(&args, context, printer),
         Command::Completions(args) => completions::run(&args, context, printer),
         Command::Man(args) => man::run(&args, context, printer),
     };

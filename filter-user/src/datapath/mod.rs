@@ -38,6 +38,7 @@ mod frags;
 mod gate;
 mod generation;
 mod lock;
+mod memory;
 mod object;
 mod own_directory;
 mod pins;
@@ -64,6 +65,7 @@ pub use self::{
     gate::Term,
     generation::Generation,
     lock::Lock,
+    memory::{cpus, memory},
     object::Probe,
     probe::PacketProbe,
     record::{Change, Purpose, Record},
@@ -75,3 +77,13 @@ pub use self::{
     trace::{Events, follow_diagnostics},
     unsaved::Unsaved,
 };
+
+/// Whether TCX programs of others get what the filter lets pass on an interface.
+pub fn has_tcx_behind(index: u32) -> bool {
+    attach::has_ingress(index)
+}
+
+/// Where our bpffs belongs, and where the one is that all programs share.
+pub fn bpffs_places() -> [std::path::PathBuf; 2] {
+    [runtime::pins_path(), "/sys/fs/bpf".into()]
+}

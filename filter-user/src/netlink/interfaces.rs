@@ -11,8 +11,8 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_route::link::{
-        InfoData, InfoIpVlan, InfoKind, InfoPortKind, IpVlanMode, LinkAttribute, LinkInfo,
-        LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+        InfoData, InfoIpVlan, InfoKind, InfoPortKind, IpVlanMode, LinkAttribute, LinkFlags,
+        LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
     },
 };
 
@@ -72,6 +72,8 @@ pub struct Interface {
     pub link_layer: LinkLayer,
     /// Whether what is sent by it comes back in by it.
     pub is_loopback: bool,
+    /// Whether it was brought up (`IFF_UP`).
+    pub is_up: bool,
     /// Its link-layer address, if that is of Ethernet's length.
     pub mac: Option<[u8; 6]>,
     /// The longest packet it carries, in bytes, without the link layer's header.
@@ -163,6 +165,7 @@ impl From<LinkMessage> for Interface {
                 other => LinkLayer::Other(other.into()),
             },
             is_loopback: message.header.link_layer_type == LinkLayerType::Loopback,
+            is_up: message.header.flags.contains(LinkFlags::Up),
             mac: None,
             mtu: 0,
             driver: None,

@@ -57,6 +57,7 @@ impl Interface {
             name: name.to_owned(),
             link_layer: super::LinkLayer::Ethernet,
             is_loopback: false,
+            is_up: true,
             mac: None,
             mtu: 1500,
             driver: None,

@@ -1,11 +1,13 @@
-//! Asks netlink for the interfaces of this network namespace, their addresses and traffic
+//! Asks netlink for the interfaces of this network namespace, their addresses, drivers and traffic
 //! control, default routes and tracked connections. It must never know of policies or tables.
 
 mod addresses;
 mod conntrack;
+mod ethtool;
 mod exchange;
 mod interfaces;
 mod layers;
+mod native;
 mod neighbours;
 mod routes;
 pub mod traffic;
@@ -16,8 +18,10 @@ use rtnetlink::Handle;
 pub use self::{
     addresses::{interface_with, own_addresses},
     conntrack::{Tracked, tracked_connections, tracks_connections},
+    ethtool::{Queues, Settings, settings},
     interfaces::{Interface, LinkLayer, Mode, interfaces, put_xdp, take_xdp_off},
     layers::{Master, MasterKind, Unseen, carriers, with_all_below},
+    native::{NativeXdp, native_xdp},
     neighbours::stations_of,
     routes::{default_route_interfaces, next_hop, route_to},
 };

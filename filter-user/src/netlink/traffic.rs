@@ -117,6 +117,18 @@ pub fn has_filters(index: u32) -> Result<bool> {
     Ok(!of(INGRESS)?.is_empty() || !of(EGRESS)?.is_empty())
 }
 
+/// Whether something of others' filters what comes in by an interface, behind XDP.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn has_ingress_filters(index: u32) -> Result<bool> {
+    if filtering_qdisc(index)?.is_none() {
+        return Ok(false);
+    }
+    Ok(!message(RTM_GETTFILTER, index, INGRESS).dump()?.is_empty())
+}
+
 /// Adds a program to the filters of what leaves by an interface, in front of those with the
 /// same or a higher priority.
 ///

@@ -4,6 +4,7 @@
 mod background;
 mod closed;
 mod difference;
+mod doctor;
 mod event;
 mod flows;
 mod history;
@@ -18,6 +19,7 @@ mod warnings;
 pub use background::Background;
 pub use closed::closed_line;
 pub use difference::{Difference, summary};
+pub use doctor::Doctor;
 pub use event::{Columns, Lost, Seen};
 pub use flows::{FlowFill, Flows};
 pub use history::HistoryTable;

@@ -38,6 +38,12 @@ impl InterfaceList {
         }
     }
 
+    /// One for tests.
+    #[cfg(test)]
+    pub(crate) fn of_tests(words: &[&str]) -> Self {
+        Self::parse(words.iter().copied().map(str::to_owned).collect()).unwrap()
+    }
+
     /// Every interface that can be filtered.
     pub fn all() -> Self {
         Self(vec!["*".to_owned()])
@@ -109,13 +115,9 @@ fn matches(word: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn list(words: &[&str]) -> InterfaceList {
-        InterfaceList::parse(words.iter().copied().map(str::to_owned).collect()).unwrap()
-    }
-
     #[test]
     fn names_and_patterns_are_meant_but_for_those_that_are_not() {
-        let list = list(&["!en5", "en*", "wg0", "!enx*", "eth?"]);
+        let list = InterfaceList::of_tests(&["!en5", "en*", "wg0", "!enx*", "eth?"]);
         for (name, is_meant) in [
             ("en0", true),
             ("enp3s0", true),
@@ -139,7 +141,7 @@ mod tests {
 
     #[test]
     fn one_that_is_named_may_be_taken_out_again() {
-        let list = list(&["eth0", "eth1", "!eth1"]);
+        let list = InterfaceList::of_tests(&["eth0", "eth1", "!eth1"]);
         assert_eq!(list.names().collect::<Vec<_>>(), ["eth0"]);
         assert!(!list.contains("eth1"));
         assert!(!list.has_patterns());

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context as _, ensure};
+
 use super::Place;
 
 /// How long a program may take. The largest rule sets of packet filters take a second.
@@ -58,6 +60,29 @@ impl Listing {
         let status = self.child.wait().ok()?;
         text.filter(|_| status.success())
     }
+}
+
+/// Runs a program of root's to its end, with these words behind its name, and returns what it
+/// said if it failed.
+///
+/// # Errors
+///
+/// It is not there, cannot be started, or fails.
+pub fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    let path = find(program, PATH).with_context(|| format!("there is no `{program}`"))?;
+    let output = Command::new(path)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", PATH)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{program}`"))?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
 }
 
 /// The first program of this name that is root's, in directories with colons between them.

@@ -1,13 +1,17 @@
 //! Reads from `/proc`: ephemeral ports, namespaces, sockets, the SSH session that the command
 //! runs in, who runs it; and asks other packet filters which ports they publish.
 
+mod bpffs;
+mod firewalls;
 mod forwarding;
+mod kernel;
 mod listing;
 mod operator;
 mod place;
 mod published;
 mod sockets;
 mod ssh;
+mod unit;
 mod wireguard;
 
 use std::{
@@ -21,12 +25,17 @@ use anyhow::{Context as _, Result};
 use procfs::process::Process;
 
 pub use self::{
+    bpffs::{Bpffs, bpffs_mounts},
+    firewalls::{Chain, Condition, Program, TheirRule, Verdict, firewalls},
     forwarding::{Forwarding, forwarding},
+    kernel::{Capability, Kernel, Lockdown},
+    listing::run,
     operator::{Operator, UNKNOWN},
     place::{Fault, Place, PlaceError, directory},
     published::published_ports,
     sockets::{Socket, SocketState, sockets},
     ssh::{Sessions, SshSession},
+    unit::{BootUnit, UNIT},
     wireguard::{Outside, outside_of},
 };
 use crate::ports::PortRange;

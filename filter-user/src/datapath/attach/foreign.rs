@@ -13,6 +13,7 @@ use aya::programs::loaded_programs;
 use crate::{
     datapath::{Error, syscall},
     netlink::{Interface, Mode, put_xdp, take_xdp_off},
+    system::bpffs_mounts,
     text::sentence_list,
 };
 
@@ -42,7 +43,7 @@ pub struct Foreign {
 
 impl Foreign {
     /// The program of an interface, if it has one. What cannot be found out is left out.
-    pub(super) fn of(interface: &Interface) -> Option<Self> {
+    pub fn of(interface: &Interface) -> Option<Self> {
         let (id, mode) = interface.xdp?;
         let name = loaded_programs()
             .filter_map(Result::ok)
@@ -219,19 +220,4 @@ fn processes_with(link: u32) -> Vec<String> {
         }
     }
     found
-}
-
-/// Where a bpffs is mounted, as this process sees it.
-fn bpffs_mounts() -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = mounts.lines().filter_map(|line| {
-        // Its fifth field, and the first behind the dash (proc_pid_mountinfo(5)).
-        let (front, back) = line.split_once(" - ")?;
-        let is_bpf = back.split(' ').next() == Some("bpf");
-        is_bpf.then(|| front.split(' ').nth(4).map(PathBuf::from))?
-    });
-    let mut points: Vec<PathBuf> = points.collect();
-    points.sort();
-    points.dedup();
-    points
 }

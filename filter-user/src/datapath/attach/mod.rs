@@ -9,7 +9,7 @@ mod xdp;
 
 pub(super) use self::{
     dispatchers::Dispatchers,
-    egress::EgressHook,
+    egress::{EgressHook, has_ingress},
     link::{hand_over, remove as detach},
     xdp::{attach, attached},
 };

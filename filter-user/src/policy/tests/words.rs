@@ -406,7 +406,7 @@ proptest! {
                 until: (id % 3 == 0).then(|| Until::second(id.into())),
                 comment: (id % 2 == 0).then(|| format!("number {id}")),
             }).collect(),
-            interfaces: InterfaceList::parse(vec!["en*".to_owned(), "wg0".to_owned()]).unwrap(),
+            interfaces: InterfaceList::of_tests(&["en*", "wg0"]),
             answers_from: vec!["eth1".to_owned()],
             flows: FlowSizes { tcp: 1 << 12, other: 1 << 13 },
             ..Policy::default()

@@ -64,7 +64,7 @@ fn published_by(rule: &str) -> Vec<(Transport, u16)> {
 }
 
 /// The ports that a word means: `8000:8010` or `80`.
-fn range(text: &str) -> Option<RangeInclusive<u16>> {
+pub(in crate::system) fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once(':').unwrap_or((text, text));
     Some(first.parse().ok()?..=last.parse().ok()?)
 }
@@ -75,7 +75,7 @@ fn is_loopback(prefix: &str) -> bool {
 
 /// The words of a line; one in quotes is a word with spaces, and a backslash in it takes the
 /// next character as it is.
-fn words(line: &str) -> Vec<String> {
+pub(in crate::system) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quoted = false;

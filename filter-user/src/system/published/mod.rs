@@ -5,8 +5,8 @@
 //! The programs that made the rules are asked. What cannot be asked publishes nothing: this is
 //! for hints, and no change may depend on it.
 
-mod iptables;
-mod nft;
+pub(super) mod iptables;
+pub(super) mod nft;
 
 use xdpfw_common::Transport;
 

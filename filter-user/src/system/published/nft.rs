@@ -69,20 +69,20 @@ fn is_dnat(statement: &Value) -> bool {
 }
 
 /// What is in an anonymous set; or the value alone.
-fn items(value: &Value) -> &[Value] {
+pub(in crate::system) fn items(value: &Value) -> &[Value] {
     match value["set"].as_array() {
         Some(items) => items,
         None => std::slice::from_ref(value),
     }
 }
 
-fn transport(name: &Value) -> Option<Transport> {
+pub(in crate::system) fn transport(name: &Value) -> Option<Transport> {
     Transport::ALL
         .into_iter()
         .find(|transport| name == transport.as_str())
 }
 
-fn range(ports: &Value) -> Option<RangeInclusive<u16>> {
+pub(in crate::system) fn range(ports: &Value) -> Option<RangeInclusive<u16>> {
     let port = |value: &Value| u16::try_from(value.as_u64()?).ok();
     match ports["range"].as_array().map(Vec::as_slice) {
         Some([first, last]) => Some(port(first)?..=port(last)?),

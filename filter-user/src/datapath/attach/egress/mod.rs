@@ -12,6 +12,7 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 
 pub use self::refusal::EgressRefusal;
+pub(in crate::datapath) use self::tcx::has_ingress;
 use self::{clsact::Clsact, tcx::Tcx};
 use super::Dispatchers;
 use crate::{

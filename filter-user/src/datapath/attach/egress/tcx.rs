@@ -98,17 +98,29 @@ impl Tcx {
 /// A program that an interface runs for what leaves before it runs one of ours, in the
 /// operator's words.
 pub(super) fn preceded_by(index: u32, ours: &[u32]) -> Result<Option<String>> {
+    let first = first_program(index, bpf_attach_type::BPF_TCX_EGRESS)
+        .context("cannot ask for the TCX programs")?;
+    let other = first.filter(|first| !ours.contains(first));
+    Ok(other.map(|id| format!("the TCX program with id {id}")))
+}
+
+/// Whether an interface runs TCX programs for what comes in, all of which are of others. Kernels
+/// before 6.6 have none.
+pub(in crate::datapath) fn has_ingress(index: u32) -> bool {
+    first_program(index, bpf_attach_type::BPF_TCX_INGRESS).is_ok_and(|first| first.is_some())
+}
+
+/// The first program of an interface's list.
+fn first_program(index: u32, list: bpf_attach_type) -> io::Result<Option<u32>> {
     let mut programs = [0_u32; MOST_PROGRAMS];
     let mut query = attributes();
     query.query.__bindgen_anon_1.target_ifindex = index;
-    query.query.attach_type = bpf_attach_type::BPF_TCX_EGRESS as u32;
+    query.query.attach_type = list as u32;
     query.query.prog_ids = programs.as_mut_ptr() as u64;
     query.query.__bindgen_anon_2.count = programs.len() as u32;
-    bpf(bpf_cmd::BPF_PROG_QUERY, &mut query).context("cannot ask for the TCX programs")?;
+    bpf(bpf_cmd::BPF_PROG_QUERY, &mut query)?;
     // What is not written to is 0, which no program has.
-    let first = programs.first().copied().filter(|first| *first != 0);
-    let other = first.filter(|first| !ours.contains(first));
-    Ok(other.map(|id| format!("the TCX program with id {id}")))
+    Ok(programs.first().copied().filter(|first| *first != 0))
 }
 
 fn create(index: u32, program: &OwnedFd) -> io::Result<OwnedFd> {
