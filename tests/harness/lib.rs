@@ -55,7 +55,7 @@ pub use sender::Sender;
 pub use state::{State, generation, interfaces_up, policy_mode, policy_text, state};
 pub use tally::Tally;
 pub use tun::Tun;
-pub use xdpfw::Xdpfw;
+pub use xdpfw::{CAPABILITIES, Xdpfw};
 
 /// How long tests wait for what must come.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

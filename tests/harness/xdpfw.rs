@@ -18,6 +18,9 @@ use crate::Process;
 const OWN_HISTORY: &str = "mkdir -p /var/lib/xdpfw \\
     && mount -t tmpfs -o mode=0700 history /var/lib/xdpfw || exit 89";
 
+/// The capabilities that xdpfw asks for, as setpriv(1) names them.
+pub const CAPABILITIES: [&str; 3] = ["bpf", "net_admin", "perfmon"];
+
 /// A call of xdpfw on a host, with that host's policy file.
 #[derive(Debug)]
 pub struct Xdpfw {
@@ -94,6 +97,32 @@ impl Xdpfw {
         copy_environment(&self.command, &mut command);
         self.command = command;
         self
+    }
+
+    /// The same call as root with these capabilities alone and no way to others, as a service has
+    /// it.
+    pub fn with_capabilities(self, capabilities: &[&str]) -> Self {
+        let set = capability_set(capabilities);
+        self.under([
+            "setpriv",
+            "--no-new-privs",
+            "--inh-caps",
+            "-all",
+            "--bounding-set",
+            &set,
+        ])
+    }
+
+    /// The same call as the user without rights, who has these capabilities.
+    pub fn as_nobody_with(self, capabilities: &[&str]) -> Self {
+        let set = capability_set(capabilities);
+        let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+        let sets = ["--inh-caps", "--ambient-caps", "--bounding-set"];
+        self.under(
+            nobody
+                .split(' ')
+                .chain(sets.into_iter().flat_map(|which| [which, &set])),
+        )
     }
 
     /// The same call where there is no room left in the directory of its policy.
@@ -204,6 +233,16 @@ impl Xdpfw {
     fn finished(self) -> Output {
         self.output().unwrap_or_else(|error| panic!("{error:#}"))
     }
+}
+
+/// Capabilities as setpriv(1) takes them, and no others.
+fn capability_set(capabilities: &[&str]) -> String {
+    let mut set = "-all".to_owned();
+    for capability in capabilities {
+        set.push_str(",+");
+        set.push_str(capability);
+    }
+    set
 }
 
 fn copy_environment(from: &Command, to: &mut Command) {

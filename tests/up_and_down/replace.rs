@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xdpfw_tests::{
-    Host, Lab, assert_is_one_error, assert_nothing_is_left, interfaces_up, is_dropped, xdp,
+    CAPABILITIES, Host, Lab, assert_is_one_error, assert_nothing_is_left, interfaces_up,
+    is_dropped, xdp,
 };
 
 use crate::program::{Loaded, PASS, Pins, Program};
@@ -81,6 +82,45 @@ fn without_the_option_it_is_named_and_stays() -> Result<()> {
         std::fs::remove_file(&pin)?;
         let said = host.xdpfw(["up", "eth0"]).fails(5);
         assert!(!said.contains("--then"), "{said}");
+    }
+    Ok(())
+}
+
+/// By its number, a program opens for CAP_SYS_ADMIN alone: for its name, and to be put back.
+#[test]
+fn whoever_may_not_know_its_name_is_told_its_number() -> Result<()> {
+    for how in ALL {
+        let lab = Lab::new()?;
+        let host = &lab.host;
+        lab.peer.xdpfw(["up", "eth0"]).ok();
+        let pins = Pins::mount(host)?;
+        let guard = Program::pinned(GUARD, &pins.path("guard"))?;
+        let _link = attach(host, how, &guard, &pins)?;
+        let before = xdp(host, "eth0")?;
+        let id = guard.id()?;
+        let limited = |words: &[&str]| host.xdpfw(words).with_capabilities(&CAPABILITIES);
+        // Its pin tells its name to whoever may open that.
+        let said = limited(&["up", "eth0"]).fails(5);
+        assert!(
+            said.contains(&format!("attached, guard (id {id}, ")),
+            "{said}"
+        );
+        std::fs::remove_file(pins.path("guard"))?;
+        let said = limited(&["up", "eth0"]).fails(5);
+        let shown = format!("attached, one whose name takes CAP_SYS_ADMIN to read (id {id}, ");
+        assert!(said.contains(&shown), "{said}");
+        // It may be a filter whose pins are out of sight.
+        for words in [&["status"][..], &["list"], &["down"]] {
+            let output = limited(words).output()?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let warning = format!("eth0: runs an XDP program (id {id}) that may be a filter");
+            assert!(said.contains(&warning), "{words:?}: {said}");
+        }
+        let said = limited(&["up", "eth0", "--replace"]).fails(4);
+        assert!(said.contains(&format!("id {id}")), "{said}");
+        assert!(said.contains("takes CAP_SYS_ADMIN to take off"), "{said}");
+        assert_eq!(xdp(host, "eth0")?, before, "{how:?}");
+        lab.peer.xdpfw(["down"]).ok();
     }
     Ok(())
 }

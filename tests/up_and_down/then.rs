@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result};
 use aya_obj::generated::bpf_attach_type;
 use serde_json::{Value, json};
 use xdpfw_common::abi::ABI_VERSION;
-use xdpfw_tests::{Host, Lab, assert_is_one_error, assert_nothing_is_left, is_dropped, state};
+use xdpfw_tests::{
+    CAPABILITIES, Host, Lab, assert_is_one_error, assert_nothing_is_left, is_dropped, state,
+};
 
 use crate::{
     egress::empty_slot,
@@ -47,6 +49,34 @@ fn assert_goes_on(lab: &Lab, program: &Program, case: &str) -> Result<()> {
     assert!(!is_dropped(lab, 443)?, "{case}");
     assert_eq!(program.packets()?, before + 1, "{case}: not handed on");
     Ok(())
+}
+
+/// Every change puts it into an array of its own generation, by its pin: by its number, it takes
+/// CAP_SYS_ADMIN to open.
+#[test]
+fn three_capabilities_hand_on_what_passes() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    let pins = Pins::mount(host)?;
+    let pin = pins.path("guard");
+    let guard = Program::pinned(GUARD, &pin)?;
+    lab.peer.xdpfw(["up", "eth0"]).ok();
+    let limited = |words: &[&str]| host.xdpfw(words).with_capabilities(&CAPABILITIES);
+    host.xdpfw(["allow", "tcp", "443"]).ok();
+    limited(&["up", "eth0"]).ok();
+    let path = pin.to_str().context("a path")?;
+    limited(&["up", "--then", path]).ok();
+    assert_goes_on(&lab, &guard, "up")?;
+    limited(&["up", "--then", "none"]).ok();
+    // What was behind it is behind it again.
+    limited(&["up", "--then", path, "--confirm", "60s"]).ok();
+    limited(&["rollback"]).ok();
+    limited(&["up", "--then", path]).ok();
+    limited(&["deny", "tcp", "25"]).ok();
+    assert_goes_on(&lab, &guard, "deny")?;
+    limited(&["down"]).ok();
+    lab.peer.xdpfw(["down"]).ok();
+    assert_nothing_is_left(host, &["eth0"])
 }
 
 #[test]

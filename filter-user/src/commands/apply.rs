@@ -14,8 +14,9 @@ use super::{
     Context, Exit, Failure,
     confirming::{Confirming, wait},
     edit::{Edit, current},
+    privilege::{require_to_change, require_to_read},
     replaced::report,
-    require_root, shadow, warn, warn_of_interfaces,
+    shadow, warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
@@ -58,7 +59,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         let text = Text::read(source, printer)?;
         return check(&policy(text, context)?, context, printer);
     }
-    require_root()?;
+    require_to_change()?;
     // Before the lock is taken: a pipe may be read for as long as its writer likes.
     let text = Text::read(source, printer)?;
     if args.shadow {
@@ -131,7 +132,10 @@ fn policy(text: Option<Text<'_>>, context: &Context) -> Result<PolicyFile> {
 
 fn cannot_read(source: &Path, error: io::Error) -> anyhow::Error {
     let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied => Exit::Privilege,
+        // It is said what is missing.
+        io::ErrorKind::PermissionDenied => {
+            return anyhow::Error::new(error).context(format!("cannot read {}", source.display()));
+        }
         io::ErrorKind::NotFound => Exit::Failed,
         _ => Exit::Policy,
     };
@@ -139,7 +143,7 @@ fn cannot_read(source: &Path, error: io::Error) -> anyhow::Error {
 }
 
 fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_read()?;
     let engine = Engine::shared()?;
     let (base, name) = current(&engine, context)?;
     drop(engine);

@@ -4,8 +4,8 @@ use anyhow::{Error, Result};
 
 use super::{
     Context, Exit, Failure,
+    privilege::require_to_change,
     recording::{Recorded, Recording},
-    require_root,
     up::{report, report_applied, report_upgrade},
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) fn run(names: &[String], context: &Context, printer: &mut Printer) ->
 
 /// Filters what is there.
 fn all(context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_change()?;
     let engine = upgraded(printer)?;
     engine.refuse_while_temporary()?;
     match engine.live() {
@@ -158,7 +158,7 @@ fn came(name: &str, context: &Context, printer: &mut Printer) -> Result<Exit> {
         // Nothing is to be filtered on this host, or not yet.
         return Ok(Exit::Done);
     }
-    require_root()?;
+    require_to_change()?;
     let concern = Concern::of(name, &Engine::shared()?, context)?;
     if concern == Concern::None {
         // Most interfaces come for containers: nobody waits for those.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, Failure, require_root};
+use super::{Context, Exit, Failure, privilege::require_to_change};
 use crate::{
     datapath::Purpose, duration::Seconds, engine::Engine, output::Printer, text::clock_time,
 };
@@ -24,7 +24,7 @@ pub struct Args {
 ///
 /// Nothing is filtered, something else is temporary, or the kernel refuses.
 pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_change()?;
     let mut engine = Engine::exclusive()?;
     let Some(lasts) = args.lasts else {
         return end(&mut engine, Purpose::Bypass, "bypass", printer);

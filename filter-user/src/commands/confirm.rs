@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, recording::Recorded, require_root};
+use super::{Context, Exit, privilege::require_to_change, recording::Recorded};
 use crate::{
     datapath::Generation,
     engine::{Engine, History},
@@ -19,7 +19,7 @@ pub struct Args {}
 ///
 /// None is pending, it went back already, or it cannot be saved.
 pub fn run(_args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_change()?;
     let confirmed = confirm(printer)?;
     let record = confirmed.record();
     let file = record.origin.as_deref();

@@ -5,7 +5,7 @@ mod facts;
 use anyhow::Result;
 
 use self::facts::gather;
-use super::{Context, Exit, require_root};
+use super::{Context, Exit, privilege::require_to_read};
 use crate::{
     analysis::doctor::{Finding, Repair, command, examine},
     output::{Doctor, Printer},
@@ -26,7 +26,7 @@ pub struct Args {
 ///
 /// The interfaces cannot be listed, or another command holds the lock.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_read()?;
     let mut facts = gather(context)?;
     let mut findings = examine(&facts);
     let mut done = Vec::new();

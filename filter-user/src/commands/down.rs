@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, Failure, candidates::Values, require_root};
+use super::{Context, Exit, Failure, candidates::Values, privilege::require_to_detach};
 use crate::{engine::Engine, output::Printer};
 
 /// Arguments of `down`.
@@ -20,7 +20,7 @@ pub struct Args {
 /// A named interface is not filtered, and nothing changes; or a pin cannot be removed, and
 /// all others are.
 pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_detach()?;
     let (engine, was_older) = match args.interfaces.as_slice() {
         [] => Engine::without_older()?,
         _ => (Engine::exclusive()?, false),

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
 use super::{
-    Context, Exit, Failure, confirming::warn_of_doubt, recording::Recording, require_root,
+    Context, Exit, Failure, confirming::warn_of_doubt, privilege::require_to_change,
+    recording::Recording,
 };
 use crate::{
     datapath::Unsaved,
@@ -61,7 +62,7 @@ impl Edit {
         read: impl FnOnce(&Engine) -> Result<PolicyFile>,
         force: bool,
     ) -> Result<Self> {
-        require_root()?;
+        require_to_change()?;
         let engine = Engine::exclusive()?;
         engine.refuse_while_temporary()?;
         Ok(Self {

@@ -2,9 +2,11 @@
 
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 use crate::{
     datapath,
-    engine::{self, FileError},
+    engine::{self, FileError, HistoryError},
     system::PlaceError,
 };
 
@@ -105,23 +107,39 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<datapath::Error>() {
         return Some(match error {
-            datapath::Error::NotPermitted => Exit::Privilege,
+            datapath::Error::NotPermitted
+            | datapath::Error::TakesAdmin { .. }
+            | datapath::Error::MountTakesAdmin { .. } => Exit::Privilege,
             datapath::Error::Busy { .. } => Exit::Failed,
             _ => Exit::Kernel,
         });
     }
-    if let Some(error) = cause.downcast_ref::<FileError>() {
-        return Some(match error {
-            FileError::Place(PlaceError::Unreadable { error, .. })
-                if error.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                Exit::Privilege
-            }
-            FileError::Place(_) | FileError::Invalid { .. } => Exit::Policy,
-        });
+    if let Some(PlaceError::Unreadable { error, .. }) = place_error(cause)
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        return Some(Exit::Privilege);
     }
-    let io: &io::Error = cause.downcast_ref()?;
-    (io.kind() == io::ErrorKind::PermissionDenied).then_some(Exit::Privilege)
+    if let Some(FileError::Place(_) | FileError::Invalid { .. }) = cause.downcast_ref() {
+        return Some(Exit::Policy);
+    }
+    let kind = match cause.downcast_ref::<Errno>() {
+        Some(errno) => errno.kind(),
+        None => cause.downcast_ref::<io::Error>()?.kind(),
+    };
+    (kind == io::ErrorKind::PermissionDenied).then_some(Exit::Privilege)
+}
+
+/// Why a file is not to be had, if that is what an error says.
+pub(super) fn place_error<'a>(
+    cause: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a PlaceError> {
+    if let Some(FileError::Place(place)) = cause.downcast_ref() {
+        return Some(place);
+    }
+    match cause.downcast_ref() {
+        Some(HistoryError::Place(place)) => Some(place),
+        _ => cause.downcast_ref(),
+    }
 }
 
 /// Whether the error is that whoever read our output has seen enough.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, require_root};
+use super::{Context, Exit, privilege::require_to_read};
 use crate::{
     datapath::{Flow, Generation, flow_memory},
     engine::Engine,
@@ -26,7 +26,7 @@ pub struct Args {
 ///
 /// The filter is not up, or the kernel cannot be read.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_read()?;
     let engine = Engine::shared()?;
     let generation = &engine.must_be_up()?.generation;
     let (fill, flows) = read(generation)?;

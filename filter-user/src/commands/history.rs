@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, candidates::Values, edit::current, require_root};
+use super::{Context, Exit, candidates::Values, edit::current, privilege::require_to_read};
 use crate::{
     engine::{Engine, Entry, FileError, History},
     output::{Difference, HistoryTable, Printer},
@@ -23,7 +23,7 @@ pub struct Args {
 ///
 /// There is no policy of that number, or the history cannot be read.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_read()?;
     let history = context.history();
     if let Some((&base, next)) = args.diff.split_first() {
         return differ(&history, base, next.first().copied(), context, printer);

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{Context, Exit, require_root, warn};
+use super::{Context, Exit, privilege::require_to_read, warn};
 use crate::{
     analysis::{self, unreachable},
     datapath::{Generation, Live, Purpose, Record, Snapshot},
@@ -26,7 +26,7 @@ pub struct Args {}
 ///
 /// The kernel or the policy file cannot be read.
 pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_read()?;
     let engine = Engine::shared()?;
     let now = Timestamp::now();
     let mut warnings = Vec::new();

@@ -21,6 +21,7 @@ pub mod list;
 pub mod man;
 mod matching;
 pub mod panic;
+mod privilege;
 mod recording;
 mod replaced;
 pub mod rollback;
@@ -175,6 +176,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Completions(args) => completions::run(&args, context, printer),
         Command::Man(args) => man::run(&args, context, printer),
     };
+    let result = result.map_err(privilege::named);
     if let Err(error) = &result
         && let Some(engine::Error::LockedOut { peer, lock_out }) = error.downcast_ref()
     {
@@ -184,18 +186,6 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         ));
     }
     result
-}
-
-/// Refuses whoever may not talk to the kernel's filter.
-///
-/// # Errors
-///
-/// Not root.
-fn require_root() -> Result<()> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::Privilege, "this needs root; say `sudo xdpfw …`").into())
 }
 
 /// Warns of rules that ask of interfaces what these do not have: packets of their own, or MAC

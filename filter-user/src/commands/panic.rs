@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, bypass::end, require_root};
+use super::{Context, Exit, bypass::end, privilege::require_to_change};
 use crate::{
     datapath::Purpose,
     duration::Seconds,
@@ -31,7 +31,7 @@ pub struct Args {
 ///
 /// Nothing is filtered, it would cut the operator, or the kernel refuses.
 pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_change()?;
     let mut engine = Engine::exclusive()?;
     if args.off {
         return end(&mut engine, Purpose::Panic, "panic", printer);

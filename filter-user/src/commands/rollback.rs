@@ -8,8 +8,8 @@ use super::{
     candidates::Values,
     edit::{Edit, current},
     history::origin,
+    privilege::require_to_change,
     replaced::report,
-    require_root,
 };
 use crate::{
     engine::{Engine, Entry, PolicyFile},
@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// There is no such policy, or the change cannot be made; nothing changes then.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_change()?;
     if args.number.is_none() && !args.dry_run && take_back(printer)? {
         return Ok(Exit::Done);
     }

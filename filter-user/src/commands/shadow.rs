@@ -2,7 +2,13 @@
 
 use anyhow::Result;
 
-use super::{Context, Exit, confirming::Confirming, edit::Edit, replaced::report, require_root};
+use super::{
+    Context, Exit,
+    confirming::Confirming,
+    edit::Edit,
+    privilege::{require_to_change, require_to_read},
+    replaced::report,
+};
 use crate::{
     engine::{Begun, Engine, Error, PolicyFile},
     netlink::interfaces,
@@ -31,7 +37,10 @@ pub struct Args {
 ///
 /// Nothing is rehearsed, or the change cannot be made; then the rehearsal goes on.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    match args.accept || args.drop {
+        true => require_to_change()?,
+        false => require_to_read()?,
+    }
     if args.accept {
         return accept(args, context, printer);
     }

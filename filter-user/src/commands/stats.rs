@@ -7,7 +7,8 @@ use tokio::time::MissedTickBehavior;
 use xdpfw_common::Transport;
 
 use super::{
-    Context, Exit, Failure, require_root,
+    Context, Exit, Failure,
+    privilege::{require_to_change, require_to_read},
     watching::{End, Ends, finish, runtime},
 };
 use crate::{
@@ -63,7 +64,10 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         }
         seconds => seconds.map(Duration::from_secs_f64),
     };
-    require_root()?;
+    match args.reset {
+        true => require_to_change()?,
+        false => require_to_read()?,
+    }
     match interval {
         Some(interval) => watch(interval, &query, context, printer)?,
         None if args.reset => {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{
     Context, Exit, flows,
     list::{temporary, thawed, unapplied},
-    require_root,
+    privilege::require_to_read,
 };
 use crate::{
     datapath::{Attached, Egress, Generation, Store},
@@ -28,7 +28,7 @@ pub struct Args {}
 ///
 /// The kernel cannot be read.
 pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
-    require_root()?;
+    require_to_read()?;
     let engine = Engine::shared()?;
     let store = engine.store();
     let mut memory = None;

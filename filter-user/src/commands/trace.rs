@@ -12,11 +12,11 @@ use tokio::{
 
 use self::filter::{Filter, FilterArgs};
 use super::{
-    Context, Exit, require_root,
+    Context, Exit,
+    privilege::require_to_change,
     watching::{End, Ends, finish, is_unread, runtime, say_last},
 };
 use crate::{
-    datapath::follow_diagnostics,
     engine::{Trace, program_in_force},
     netlink::{Interface, interfaces},
     output::{Background, Columns, Lost, Printer, Seen},
@@ -53,7 +53,7 @@ enum Item {
 /// The filter is not up, somebody else traces, or the kernel refuses.
 pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
     let filter = Filter::of(&args.filter)?;
-    require_root()?;
+    require_to_change()?;
     let runtime = runtime()?;
     let _context = runtime.enter();
     // Before the first traced packet: whatever ends the command from here on
@@ -120,9 +120,10 @@ struct Show<'a> {
 
 impl Show<'_> {
     async fn run(mut self, trace: &mut Trace, ends: &mut Ends) -> Result<(End, Self)> {
-        let program = trace.generation().program_id();
+        let generation = trace.generation().clone();
+        let program = generation.program_id();
         let (lines, mut diagnostics) = unbounded_channel();
-        let mut follower = pin!(follow_diagnostics(program, Lines(lines)));
+        let mut follower = pin!(generation.follow_log(Lines(lines)));
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.write(Item::Note(

@@ -11,8 +11,9 @@ use super::{
     candidates::Values,
     confirming::{Confirming, note_deadline, warn_of_doubt},
     edit::{beyond, refusal_of_more, refuse_other_file, remove_ended, report_ended, report_more},
+    privilege::require_to_change,
     recording::Recording,
-    require_root, warn, warn_of_interfaces,
+    warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
@@ -75,7 +76,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     if args.boot {
         return boot::run(&args.interfaces, context, printer);
     }
-    require_root()?;
+    require_to_change()?;
     if let Some(name) = args.interfaces.iter().find(|name| !is_interface_name(name)) {
         let name = name.escape_debug();
         let message = format!("`{name}` is no name for a policy (rename the interface)");

@@ -7,8 +7,11 @@ use rustix::io::Errno;
 /// Why the filter cannot be changed. Its `Display` is one line that ends with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A capability is missing.
-    #[error("the kernel does not permit BPF here; it takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    /// The kernel refuses in spite of all that it takes; else a command says what is missing.
+    #[error(
+        "the kernel does not permit BPF here, in spite of CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: \
+         in a user namespace, or by a security module"
+    )]
     NotPermitted,
     /// The verifier or an older kernel refuses the program; with what it says last.
     #[error("the kernel refused the program: {0} (needs Linux 5.15 with BPF and XDP)")]
@@ -34,6 +37,16 @@ pub enum Error {
         path: PathBuf,
         /// What the kernel says.
         errno: Errno,
+    },
+    /// Our bpffs is not mounted, and this process may not mount it.
+    #[error(
+        "no bpffs is mounted at {}, and to mount it takes CAP_SYS_ADMIN; say `mount -t bpf -o \
+         mode=0700 bpf {0}` first",
+        path.display()
+    )]
+    MountTakesAdmin {
+        /// Where it belongs.
+        path: PathBuf,
     },
     /// Our bpffs is not mounted, and this command has no place to mount it where it lasts.
     #[error(
@@ -109,6 +122,14 @@ pub enum Error {
          dev {interface} xdp off`"
     )]
     Stuck {
+        /// The interface's name.
+        interface: String,
+        /// The program.
+        program: String,
+    },
+    /// To take a program of others off an interface, it must be opened by its number.
+    #[error("{interface}: {program} takes CAP_SYS_ADMIN to take off; say `sudo xdpfw …`")]
+    TakesAdmin {
         /// The interface's name.
         interface: String,
         /// The program.

@@ -1,8 +1,9 @@
 //! Filters of other versions of xdpfw, or of other containers, which must not be taken for
 //! none.
 
+use std::io;
+
 use anyhow::Result;
-use aya::programs::loaded_programs;
 use xdpfw_common::abi::{ABI_VERSION, names};
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     pins::PinDirectory,
     runtime,
     strays::{has_attached, is_mounted_over},
+    syscall,
 };
 use crate::netlink::interfaces;
 
@@ -103,7 +105,8 @@ fn other_versions(namespace: &PinDirectory) -> Result<Vec<(String, PinDirectory)
     Ok(others)
 }
 
-/// Refuses to take a filter for none whose pins are elsewhere. `found` are those that were.
+/// Refuses to take a filter for none whose pins are elsewhere; warns where that cannot be told.
+/// `found` are those that were.
 ///
 /// # Errors
 ///
@@ -117,12 +120,21 @@ pub(super) fn refuse_hidden_filter(found: &[Stray]) -> Result<()> {
         let Some((id, _)) = interface.xdp else {
             continue;
         };
-        let ours = loaded_programs().filter_map(Result::ok).any(|program| {
-            let name = program.name_as_str();
-            program.id() == id && name.is_some_and(|name| name.starts_with(names::DISPATCHER))
-        });
+        let interface = interface.name;
+        let ours = match syscall::program_name(id) {
+            Ok(name) => name.starts_with(names::DISPATCHER),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                log::warn!(
+                    "{}: runs an XDP program (id {id}) that may be a filter of xdpfw's which is out \
+                     of sight here; its name takes CAP_SYS_ADMIN to read",
+                    interface.escape_debug()
+                );
+                false
+            }
+            // It is gone.
+            Err(_) => false,
+        };
         if ours {
-            let interface = interface.name;
             let path = runtime::pins_path();
             if is_mounted_over(&path) {
                 return Err(Error::MountedOver { interface, path }.into());

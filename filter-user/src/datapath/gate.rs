@@ -108,8 +108,8 @@ impl Gate {
     /// The programs of a gate.
     pub(super) fn entry(directory: &PinDirectory) -> Result<Entry> {
         Ok(Entry {
-            program: ProgramInfo::from_pin(directory.pin(GATE))?.fd()?,
-            recorder: Some(ProgramInfo::from_pin(directory.pin(GATE_EGRESS))?.fd()?),
+            program: object::pinned_program(&directory.pin(GATE))?,
+            recorder: Some(object::pinned_classifier(&directory.pin(GATE_EGRESS))?),
         })
     }
 

@@ -15,7 +15,7 @@ use super::{
     record::{Purpose, Record},
     rehearsal::{Differences, Rehearsal},
     then,
-    trace::Events,
+    trace::{self, Events},
 };
 use crate::compiler::Tables;
 
@@ -106,6 +106,9 @@ impl Generation {
             true => Some(object.pin_classifier(recorder, &directory.pin(RECORDER))?),
             false => candidate.and_then(|candidate| candidate.recorder),
         };
+        if record.traced {
+            trace::pin(&object, &directory)?;
+        }
         record.pin(&directory.pin(RECORD))?;
         object.pin_program(name, &directory.pin(PROGRAM))?;
         if let Some(next) = &record.then {
@@ -296,14 +299,14 @@ impl Generation {
     /// The same without its gate.
     pub(super) fn own_entry(&self) -> Result<Entry> {
         let recorder = match self.directory.has(RECORDER) {
-            true => Some(ProgramInfo::from_pin(self.directory.pin(RECORDER))?.fd()?),
+            true => Some(object::pinned_classifier(&self.directory.pin(RECORDER))?),
             false => match self.shadow()? {
                 Some(candidate) => candidate.own_entry()?.recorder,
                 None => None,
             },
         };
         Ok(Entry {
-            program: ProgramInfo::from_pin(self.directory.pin(PROGRAM))?.fd()?,
+            program: object::pinned_program(&self.directory.pin(PROGRAM))?,
             recorder,
         })
     }
@@ -320,8 +323,16 @@ impl Generation {
     /// Somebody reads its events already, it was removed meanwhile, or the kernel refuses.
     pub fn events(&self, wanted: &Wanted) -> Result<Events> {
         let mark = self.directory.mark()?.context("it is being read already")?;
-        let program = ProgramInfo::from_pin(self.directory.pin(PROGRAM))?;
-        Events::of(&program, wanted, mark)
+        Events::of(&self.directory, wanted, mark)
+    }
+
+    /// Hands each line that it writes about itself to `logger`, if it is traced, until dropped.
+    ///
+    /// # Errors
+    ///
+    /// It is not traced, it was removed meanwhile, or the kernel refuses.
+    pub async fn follow_log(&self, logger: impl log::Log + 'static) -> Result<()> {
+        trace::follow_log(&self.directory, logger).await
     }
 
     /// Whether somebody reads its events. Who was killed does not.

@@ -16,6 +16,7 @@
 //!                          `next`: what passes goes on to the program in it;
 //!                          of one with a deadline: gate, gate_egress, deadline, ways,
 //!                          ways_egress; until the policy file says the same: unsaved;
+//!                          of a traced one: events, unreported, wanted, log;
 //!                          of one in front of a candidate: candidate, candidate_egress, sentence
 //!     generations/<n>/shadow/  the candidate: program, recorder, record, its own flows,
 //!                          differences, crowded_out, unsaved
@@ -74,7 +75,7 @@ pub use self::{
     store::{Candidate, Live, Older, Store},
     strays::Stray,
     then::{NextProgram, Then},
-    trace::{Events, follow_diagnostics},
+    trace::Events,
     unsaved::Unsaved,
 };
 

@@ -12,6 +12,7 @@ use aya::{
     maps::{Array, Map, MapData, MapError, ProgramArray},
     programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
+use aya_obj::programs::XdpAttachType;
 use bytemuck::NoUninit;
 use xdpfw_common::abi::{
     DIFFERENCES, MAX_DIFFERENCES, REHEARSAL_MAPS, SHARED_MAPS, SharedMap, flow_table, names,
@@ -24,7 +25,7 @@ use crate::compiler::{Prefix, Tables};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpfw-filter"));
 
 /// Map of aya-log's records; defined by that crate.
-const LOG_RECORDS: &str = "AYA_LOGS";
+pub(super) const LOG_RECORDS: &str = "AYA_LOGS";
 /// Bytes of the smallest ring buffer. aya rounds them up to a page.
 const SMALLEST_RING: u32 = 1;
 
@@ -213,6 +214,28 @@ fn shrink_rings(loader: &mut EbpfLoader<'_>) {
     for ring in [LOG_RECORDS, names::EVENTS] {
         loader.map_max_entries(ring, SMALLEST_RING);
     }
+}
+
+/// The program pinned at a path. Not by its number: that takes CAP_SYS_ADMIN.
+pub(super) fn pinned_program(pin: &Path) -> Result<ProgramFd> {
+    let program = Xdp::from_pin(pin, XdpAttachType::Interface)?;
+    Ok(program.fd()?.try_clone()?)
+}
+
+/// The program for what leaves that is pinned at a path.
+pub(super) fn pinned_classifier(pin: &Path) -> Result<ProgramFd> {
+    let program = SchedClassifier::from_pin(pin)?;
+    Ok(program.fd()?.try_clone()?)
+}
+
+/// The object, loaded as small as can be, with the log that is pinned at a path: the one way to
+/// have aya-log read that one. By the number of its program, it would take CAP_SYS_ADMIN.
+pub(super) fn with_log(pin: &Path) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries(names::EVENTS, SMALLEST_RING)
+        .map_pin_path(LOG_RECORDS, pin);
+    loader.load(OBJECT).map_err(refused)
 }
 
 /// The object, loaded only to learn what the kernel is like.

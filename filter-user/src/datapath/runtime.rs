@@ -21,7 +21,9 @@ use rustix::{
     fs::{AtFlags, Mode, OFlags, fstat, fstatfs, openat, unlinkat},
     io::Errno,
     mount::{MountFlags, UnmountFlags, mount, unmount},
-    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
+    thread::{
+        CapabilitySet, LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe,
+    },
 };
 
 use super::{
@@ -29,7 +31,10 @@ use super::{
     own_directory::{DIRECTORY, is_own, own_directory},
     pins::PinDirectory,
 };
-use crate::{own_thread::in_own_thread, system};
+use crate::{
+    own_thread::in_own_thread,
+    system::{self, Lacking},
+};
 
 /// Where the runtime directory is made. Only root may write here, or it is sticky.
 const PARENT: &str = "/run";
@@ -133,8 +138,11 @@ pub(super) fn mounted_pins() -> Result<PinDirectory> {
         if let Some(pins) = mounted(&runtime)? {
             return Ok(pins);
         }
+        let path = shown(PINS).into();
+        if !Lacking::of(CapabilitySet::SYS_ADMIN).is_nothing() {
+            return Err(Error::MountTakesAdmin { path }.into());
+        }
         if !lasts {
-            let path = shown(PINS).into();
             return Err(Error::MountWouldEnd { path }.into());
         }
         mount_over(&runtime)
@@ -241,12 +249,15 @@ fn in_lasting_mounts<T: Send>(work: impl FnOnce(bool) -> Result<T> + Send) -> Re
     let inside = || {
         // SAFETY: what this thread no longer shares with the others is its working
         // directory and its like, which nobody here relies on.
-        unsafe { unshare_unsafe(UnshareFlags::FS) }
-            .and_then(|()| {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
-            })
-            .context("cannot enter init's mount namespace")?;
-        work(true)
+        let entered = unsafe { unshare_unsafe(UnshareFlags::FS) }.and_then(|()| {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+        });
+        match entered {
+            Ok(()) => work(true),
+            // It takes CAP_SYS_ADMIN; what is mounted in init's may well be seen from here.
+            Err(Errno::PERM) => work(false),
+            Err(error) => Err(error).context("cannot enter init's mount namespace"),
+        }
     };
     in_own_thread(inside)
 }

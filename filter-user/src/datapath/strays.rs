@@ -24,7 +24,7 @@ use crate::{
 pub struct Stray {
     /// The interface.
     pub interface: Interface,
-    /// Whether no process and no name is known to keep the namespace that it came up in.
+    /// Whether no process and no name keeps the namespace that it came up in, as far as is known.
     pub is_orphan: bool,
     /// The directory of the version that attached it.
     home: PinDirectory,
@@ -46,14 +46,14 @@ pub(super) fn strays(
         return Ok(Vec::new());
     }
     let mut strays = Vec::new();
-    let alive = system::network_namespaces();
+    let alive = Alive(system::network_namespaces());
     for (namespace, home) in homes(root, own)? {
         let ids = dispatchers.ids(&home)?;
         for interface in &running {
             if interface.xdp.is_some_and(|(id, _)| ids.contains(&id)) {
                 strays.push(Stray {
                     interface: interface.clone(),
-                    is_orphan: !is_alive(&namespace, &alive),
+                    is_orphan: !alive.has(&namespace),
                     home: home.clone(),
                 });
             }
@@ -117,9 +117,9 @@ pub(super) fn sweep(root: &PinDirectory, own: &str, links: &str) -> Result<()> {
     if others.is_empty() {
         return Ok(());
     }
-    let alive = system::network_namespaces();
+    let alive = Alive(system::network_namespaces());
     for name in others {
-        if is_alive(&name, &alive) {
+        if alive.has(&name) {
             continue;
         }
         let Some(namespace) = root.directory(&name)? else {
@@ -167,8 +167,17 @@ pub(super) fn attached_pins(links: &PinDirectory) -> Result<Vec<String>> {
     Ok(pins)
 }
 
-fn is_alive(name: &str, alive: &HashSet<u64>) -> bool {
-    name.parse().is_ok_and(|number| alive.contains(&number))
+/// The network namespaces that are there; `None` if that is not known.
+struct Alive(Option<HashSet<u64>>);
+
+impl Alive {
+    /// Whether the one with a directory of this name may be there.
+    fn has(&self, name: &str) -> bool {
+        let Some(numbers) = &self.0 else {
+            return true;
+        };
+        name.parse().is_ok_and(|number| numbers.contains(&number))
+    }
 }
 
 /// The directories of all versions in all namespaces but this one.

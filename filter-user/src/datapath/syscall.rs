@@ -106,6 +106,24 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
 
 /// The kernel's number for an open program.
 pub(super) fn program_id(program: &OwnedFd) -> io::Result<u32> {
+    Ok(program_info(program)?.id)
+}
+
+/// The name of the program that the kernel has under this number, as far as the kernel keeps it
+/// (15 bytes). By number, only CAP_SYS_ADMIN opens a program.
+pub(super) fn program_name(id: u32) -> io::Result<String> {
+    name_of_program(&program_by_id(id)?)
+}
+
+/// The name of an open program; empty if it has none.
+pub(super) fn name_of_program(program: &OwnedFd) -> io::Result<String> {
+    let name = program_info(program)?.name;
+    let bytes = name.iter().map(|byte| byte.cast_unsigned());
+    let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn program_info(program: &OwnedFd) -> io::Result<bpf_prog_info> {
     // SAFETY: a struct of plain integers, all of which may be zero.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut get = attributes();
@@ -113,7 +131,7 @@ pub(super) fn program_id(program: &OwnedFd) -> io::Result<u32> {
     get.info.info_len = size_of::<bpf_prog_info>() as u32;
     get.info.info = std::ptr::from_mut(&mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut get)?;
-    Ok(info.id)
+    Ok(info)
 }
 
 /// The link with the next number behind this one.

@@ -102,11 +102,18 @@ pub(super) fn fill(then: &Then, array: &Path, frags: bool, is_taken_over: bool) 
     if object::program_in(array)? == Some(then.id) {
         return Ok(());
     }
-    let program = match syscall::program_by_id(then.id) {
+    let program = match open(then) {
         Ok(program) => program,
         Err(_) if is_taken_over => return Ok(()),
         Err(error) => {
-            return Err(error).with_context(|| format!("program {} is gone", then.id));
+            let why = match error.raw_os_error() {
+                Some(libc::EPERM) => "it takes CAP_SYS_ADMIN to open it by that number",
+                _ => "it is gone",
+            };
+            let Then { id, pin, .. } = then;
+            let why = format!("program {id} is not pinned here any more, and {why}");
+            let pin = pin.clone();
+            return Err(Error::NotNext { pin, why }.into());
         }
     };
     let array = syscall::open_pin(array)?;
@@ -119,6 +126,16 @@ pub(super) fn fill(then: &Then, array: &Path, frags: bool, is_taken_over: bool) 
         };
         error.into()
     })
+}
+
+/// Opens the program where it was pinned, else by its number, which takes CAP_SYS_ADMIN.
+fn open(then: &Then) -> io::Result<OwnedFd> {
+    let pinned = syscall::open_pin(&then.pin);
+    match pinned.and_then(|program| Ok((syscall::program_id(&program)?, program))) {
+        // No other has the number as long as this one is loaded.
+        Ok((id, program)) if id == then.id => Ok(program),
+        _ => syscall::program_by_id(then.id),
+    }
 }
 
 /// Why the kernel does not call a program from a filter of this flavour

@@ -10,13 +10,22 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result};
-use aya::{
-    maps::{Array, Map, MapData, MapInfo, PerCpuArray, RingBuf},
-    programs::ProgramInfo,
-};
+use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::io::{Interest, unix::AsyncFd};
 use xdpfw_common::abi::{Event, Wanted, names};
+
+use super::{
+    object::{self, LOG_RECORDS, Object},
+    pins::PinDirectory,
+};
+
+/// Pins of what the program reports with, and what it writes about itself; only in the directory
+/// of a traced generation.
+const EVENTS: &str = "events";
+const UNREPORTED: &str = "unreported";
+const WANTED: &str = "wanted";
+const LOG: &str = "log";
 
 /// The events of a traced generation, oldest first.
 pub struct Events {
@@ -27,27 +36,15 @@ pub struct Events {
 }
 
 impl Events {
-    /// Has a program report what is wanted.
-    pub(super) fn of(program: &ProgramInfo, wanted: &Wanted, mark: OwnedFd) -> Result<Self> {
-        let maps = program.map_ids()?.context("the kernel shows no maps")?;
-        let maps: Vec<MapInfo> = maps
-            .into_iter()
-            .filter_map(|id| MapInfo::from_id(id).ok())
-            .collect();
-        let map = |name| {
-            let mut maps = maps.iter();
-            let map = maps.find(|map| map.name_as_str() == Some(name));
-            Ok::<_, anyhow::Error>(MapData::from_id(
-                map.context("the program reports no events")?.id(),
-            )?)
-        };
-        let ring = RingBuf::try_from(Map::RingBuf(map(names::EVENTS)?))?;
+    /// Has the generation of a directory report what is wanted.
+    pub(super) fn of(directory: &PinDirectory, wanted: &Wanted, mark: OwnedFd) -> Result<Self> {
+        let map = |pin| MapData::from_pin(directory.pin(pin)).context("nothing reports events");
+        let ring = RingBuf::try_from(Map::RingBuf(map(EVENTS)?))?;
         // SAFETY: the ring buffer owns its descriptor and never changes it.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }?;
-        let unreported = Map::PerCpuArray(map(names::UNREPORTED)?).try_into()?;
+        let unreported = Map::PerCpuArray(map(UNREPORTED)?).try_into()?;
         // Last: from now on it reports.
-        let mut filter =
-            Array::<_, [u8; size_of::<Wanted>()]>::try_from(Map::Array(map(names::WANTED)?))?;
+        let mut filter = Array::<_, [u8; size_of::<Wanted>()]>::try_from(Map::Array(map(WANTED)?))?;
         filter.set(
             0,
             bytemuck::cast::<Wanted, [u8; size_of::<Wanted>()]>(*wanted),
@@ -85,14 +82,27 @@ impl Events {
     }
 }
 
-/// Hands each line that the program writes about itself to `logger`, until dropped.
-///
-/// # Errors
-///
-/// The program is not a traced one, or is gone.
-pub async fn follow_diagnostics(program_id: u32, logger: impl log::Log + 'static) -> Result<()> {
-    let records = EbpfLogger::init_from_id_with_logger(program_id, logger)
+/// Pins what a traced generation reports with.
+pub(super) fn pin(object: &Object, directory: &PinDirectory) -> Result<()> {
+    [
+        (names::EVENTS, EVENTS),
+        (names::UNREPORTED, UNREPORTED),
+        (names::WANTED, WANTED),
+        (LOG_RECORDS, LOG),
+    ]
+    .into_iter()
+    .try_for_each(|(map, pin)| object.pin_map(map, &directory.pin(pin)))
+}
+
+/// Hands each line that a traced program writes about itself to `logger`, until dropped.
+pub(super) async fn follow_log(
+    directory: &PinDirectory,
+    logger: impl log::Log + 'static,
+) -> Result<()> {
+    let mut object = object::with_log(&directory.pin(LOG))?;
+    let records = EbpfLogger::init_with_logger(&mut object, logger)
         .context("cannot follow the program's log")?;
+    drop(object);
     // SAFETY: the logger owns its ring buffer's descriptor and never changes it.
     let mut records = unsafe { AsyncFd::register_with_interest(records, Interest::READABLE) }?;
     loop {

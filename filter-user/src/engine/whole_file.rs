@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, Stat, fsync, openat, renameat, unlinkat},
+    fs::{AtFlags, Mode, OFlags, Stat, fstat, fsync, openat, renameat, unlinkat},
     io::Errno,
 };
 
@@ -84,6 +84,24 @@ pub(super) fn remove(place: Place) -> io::Result<()> {
     Ok(unlinkat(place.directory()?, name, AtFlags::empty())?)
 }
 
+/// Gives a file the owner and the group of an old one, if it has others.
+fn keep_owner(file: &File, old: &Stat) -> io::Result<()> {
+    let new = fstat(file)?;
+    if (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid) {
+        return Ok(());
+    }
+    fchown(file, Some(old.st_uid), Some(old.st_gid)).map_err(|error| {
+        let Stat { st_uid, st_gid, .. } = old;
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => io::Error::new(
+                error.kind(),
+                format!("to keep its owner {st_uid} and group {st_gid} takes CAP_CHOWN"),
+            ),
+            _ => error,
+        }
+    })
+}
+
 /// Writes a file that must not exist, to the disk.
 fn write_new(
     directory: &OwnedFd,
@@ -102,7 +120,7 @@ fn write_new(
     let mode = match old {
         Some(old) => {
             // Whose it is, and who may read it, is the administrator's decision.
-            fchown(&file, Some(old.st_uid), Some(old.st_gid))?;
+            keep_owner(&file, &old)?;
             old.st_mode & 0o777 & !WRITTEN_BY_OTHERS
         }
         None => mode,

@@ -2,48 +2,7 @@
 
 use std::fs;
 
-/// A privilege that the filter needs (capabilities(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capability {
-    /// To attach programs to interfaces.
-    NetAdmin,
-    /// To load programs that work with pointers.
-    Perfmon,
-    /// To load programs and make maps.
-    Bpf,
-}
-
-impl Capability {
-    /// All that the filter needs.
-    pub const ALL: [Self; 3] = [Self::Bpf, Self::NetAdmin, Self::Perfmon];
-
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NetAdmin => "CAP_NET_ADMIN",
-            Self::Perfmon => "CAP_PERFMON",
-            Self::Bpf => "CAP_BPF",
-        }
-    }
-
-    /// What cannot be done without it.
-    pub const fn purpose(self) -> &'static str {
-        match self {
-            Self::NetAdmin => "no program can be attached to an interface",
-            Self::Perfmon => "the kernel refuses programs that work with pointers",
-            Self::Bpf => "no program can be loaded, and no map be made",
-        }
-    }
-
-    /// Its bit (linux/capability.h).
-    const fn bit(self) -> u64 {
-        1 << match self {
-            Self::NetAdmin => 12,
-            Self::Perfmon => 38,
-            Self::Bpf => 39,
-        }
-    }
-}
+use super::Capability;
 
 /// What the kernel keeps from everybody, root included (kernel_lockdown(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,9 +55,7 @@ impl Kernel {
             available: fs::read_to_string("/proc/meminfo")
                 .ok()
                 .and_then(|text| available(&text)),
-            missing: fs::read_to_string("/proc/self/status")
-                .map(|text| missing(&text))
-                .unwrap_or_default(),
+            missing: Capability::missing().collect(),
         }
     }
 
@@ -135,20 +92,6 @@ fn available(text: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
-}
-
-/// The capabilities that are not in force, by `/proc/self/status`.
-fn missing(status: &str) -> Vec<Capability> {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
-    // What cannot be read is not reproached.
-    let Some(effective) = effective else {
-        return Vec::new();
-    };
-    let is_missing = |one: &Capability| effective & one.bit() == 0;
-    Capability::ALL.into_iter().filter(is_missing).collect()
 }
 
 /// Whether the kernel's clock is kept right, as it was last told (adjtimex(2)).
@@ -198,16 +141,5 @@ mod tests {
         let memory = "MemTotal:  8 kB\nMemAvailable:     4 kB\n";
         assert_eq!(available(memory), Some(4096));
         assert_eq!(available("MemTotal: 8 kB"), None);
-    }
-
-    #[test]
-    fn each_capability_is_missed_alone() {
-        let status = |bits: u64| format!("Name:\txdpfw\nCapEff:\t{bits:016x}\nCapBnd:\t0\n");
-        assert_eq!(missing(&status(u64::MAX)), []);
-        assert_eq!(missing(&status(0)), Capability::ALL);
-        for one in Capability::ALL {
-            assert_eq!(missing(&status(!one.bit())), [one]);
-        }
-        assert_eq!(missing("Name:\txdpfw\n"), []);
     }
 }

@@ -2,6 +2,7 @@
 //! runs in, who runs it; and asks other packet filters which ports they publish.
 
 mod bpffs;
+mod capabilities;
 mod firewalls;
 mod forwarding;
 mod kernel;
@@ -17,8 +18,9 @@ mod wireguard;
 use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
@@ -26,9 +28,10 @@ use procfs::process::Process;
 
 pub use self::{
     bpffs::{Bpffs, bpffs_mounts},
+    capabilities::{Capability, Lacking},
     firewalls::{Chain, Condition, Program, TheirRule, Verdict, firewalls},
     forwarding::{Forwarding, forwarding},
-    kernel::{Capability, Kernel, Lockdown},
+    kernel::{Kernel, Lockdown},
     listing::run,
     operator::{Operator, UNKNOWN},
     place::{Fault, Place, PlaceError, directory},
@@ -46,6 +49,10 @@ const EPHEMERAL: PortRange = PortRange {
     first: 32768,
     last: 60999,
 };
+
+/// In the directory of a process, a file that each network namespace has of its own. Everybody may
+/// look at that; at the namespace itself, only who may trace the process.
+const OWN_FILE: &str = "net/dev";
 
 /// The ports that this network namespace hands out to clients.
 pub fn ephemeral_ports() -> PortRange {
@@ -72,21 +79,44 @@ pub fn network_namespace() -> Result<u64> {
 }
 
 /// The numbers of the network namespaces that processes are in or that `ip netns` keeps. There
-/// may be others, which something else keeps.
-pub fn network_namespaces() -> HashSet<u64> {
-    let in_directory = |path: &str, below: &str| -> Vec<u64> {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        let paths = entries.map(|entry| match below {
-            "" => entry.path(),
-            below => entry.path().join(below),
-        });
-        paths
-            .filter_map(|path| Some(fs::metadata(path).ok()?.ino()))
-            .collect()
+/// may be others, which something else keeps. `None` if this process may not know those of all
+/// processes, which takes CAP_SYS_PTRACE.
+pub fn network_namespaces() -> Option<HashSet<u64>> {
+    if hides_processes() {
+        return None;
+    }
+    let entries = |path: &str| fs::read_dir(path).into_iter().flatten().flatten();
+    let number = |path: PathBuf| fs::metadata(path).map(|metadata| metadata.ino());
+    let (mut numbers, mut known, mut denied) = (HashSet::new(), Vec::new(), Vec::new());
+    for process in entries("/proc") {
+        let process = process.path();
+        match number(process.join("ns/net")) {
+            Ok(namespace) => {
+                // One process of each will do.
+                if numbers.insert(namespace) {
+                    known.push(process);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied.push(process),
+            // Not a process, or one that has ended meanwhile.
+            Err(_) => {}
+        }
+    }
+    // Those may be in the namespace of another one.
+    let files = |processes: Vec<PathBuf>| -> HashSet<u64> {
+        let files = processes.into_iter().map(|process| process.join(OWN_FILE));
+        files.filter_map(|file| number(file).ok()).collect()
     };
-    let mut numbers: HashSet<u64> = in_directory("/proc", "ns/net").into_iter().collect();
-    numbers.extend(in_directory("/run/netns", ""));
-    numbers
+    if !files(denied).is_subset(&files(known)) {
+        return None;
+    }
+    numbers.extend(entries("/run/netns").filter_map(|name| number(name.path()).ok()));
+    Some(numbers)
+}
+
+/// Whether `/proc` shows only some of the processes (`hidepid` in proc(5)).
+fn hides_processes() -> bool {
+    !Path::new("/proc/1").exists()
 }
 
 /// The name that `ip netns` has for this process's network namespace; `None` in that of init,
@@ -96,10 +126,10 @@ pub fn network_namespace_name() -> Option<OsString> {
         let metadata = fs::metadata(path).ok()?;
         Some((metadata.dev(), metadata.ino()))
     };
-    let own = number("/proc/self/ns/net")?;
-    if number("/proc/1/ns/net") == Some(own) {
+    if number(&format!("/proc/1/{OWN_FILE}")) == number(&format!("/proc/self/{OWN_FILE}")) {
         return None;
     }
+    let own = number("/proc/self/ns/net")?;
     let names = fs::read_dir("/run/netns").ok()?.flatten();
     let named = names.filter(|entry| {
         // Not the entry's own metadata: that is of what the namespace is mounted over.

@@ -1,16 +1,19 @@
 //! The SSH session that a command runs in, or those that it may run in.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
+    fs, io,
     net::{IpAddr, SocketAddr},
 };
 
 use anyhow::Result;
-use procfs::process::{FDTarget, Process};
+use procfs::process::{Process, Stat};
 use xdpfw_common::Transport;
 
-use super::{Socket, SocketState, namespace_of, network_namespace, parent_of, sockets};
+use super::{
+    Socket, SocketState, hides_processes, namespace_of, network_namespace, parent_of, sockets,
+};
 
 /// An SSH session, from the host's point of view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct Sessions {
     pub known: Vec<SshSession>,
     /// What says that this command runs in a session, but not in which one.
     pub unreadable: Option<String>,
+    /// Whether there are some among `known` that may be other connections than sessions.
+    pub is_guess: bool,
 }
 
 impl Sessions {
@@ -56,15 +61,17 @@ impl Sessions {
         if known.as_ref().is_some_and(|known| known.is_open(&sockets)) {
             return Ok(Self {
                 known: known.into_iter().collect(),
-                unreadable: None,
+                ..Self::default()
             });
         }
         let mut all: Vec<SshSession> = known.into_iter().collect();
-        all.extend(of_all_servers(&sockets)?);
+        let servers = of_all_servers(&sockets)?;
+        all.extend(servers.known);
         all.dedup();
         Ok(Self {
             unreadable: unreadable.filter(|_| all.is_empty()),
             known: all,
+            is_guess: servers.is_guess,
         })
     }
 }
@@ -89,8 +96,9 @@ fn of_this_command() -> Option<String> {
     None
 }
 
-/// The connections that programs have open which serve SSH.
-fn of_all_servers(sockets: &[Socket]) -> Result<Vec<SshSession>> {
+/// The connections that programs have open which serve SSH. Whose descriptors this process may not
+/// read, which takes CAP_SYS_PTRACE, may have any of its user's.
+fn of_all_servers(sockets: &[Socket]) -> Result<Sessions> {
     let listening: Vec<u16> = sockets
         .iter()
         .filter(|socket| {
@@ -98,7 +106,7 @@ fn of_all_servers(sockets: &[Socket]) -> Result<Vec<SshSession>> {
         })
         .map(|socket| socket.local.port())
         .collect();
-    let mut accepted: Vec<&Socket> = sockets
+    let accepted: Vec<&Socket> = sockets
         .iter()
         .filter(|socket| {
             socket.transport == Transport::Tcp
@@ -108,44 +116,104 @@ fn of_all_servers(sockets: &[Socket]) -> Result<Vec<SshSession>> {
         .collect();
     if accepted.is_empty() {
         // Most hosts without a session need not look through all processes.
-        return Ok(Vec::new());
+        return Ok(Sessions::default());
     }
-    let mut inodes = HashSet::new();
-    for process in procfs::process::all_processes()? {
-        // Processes come and go meanwhile.
-        let Some(files) = process
-            .ok()
-            .filter(is_ssh_server)
-            .and_then(|process| process.fd().ok())
-        else {
+    let servers = Servers::find()?;
+    let mut found = Sessions::default();
+    for socket in accepted {
+        let is_guess = !servers.inodes.contains(&socket.inode);
+        let Some(remote) = socket.remote else {
             continue;
         };
-        inodes.extend(files.flatten().filter_map(|file| match file.target {
-            FDTarget::Socket(inode) => Some(inode),
-            _ => None,
-        }));
-    }
-    accepted.retain(|socket| inodes.contains(&socket.inode));
-    let sessions = accepted.into_iter().filter_map(|socket| {
-        let remote = socket.remote?;
-        Some(SshSession {
+        if is_guess && !servers.may_have(socket) {
+            continue;
+        }
+        found.is_guess |= is_guess;
+        found.known.push(SshSession {
             peer: remote.ip(),
             server: socket.local.ip(),
             zone: None,
             remote: remote.port(),
             local: socket.local.port(),
-        })
-    });
-    Ok(sessions.collect())
+        });
+    }
+    Ok(found)
+}
+
+/// What the programs that serve SSH have open.
+#[derive(Default)]
+struct Servers {
+    /// Their sockets.
+    inodes: HashSet<u64>,
+    /// The users of those whose sockets this process may not know.
+    closed: HashSet<u32>,
+}
+
+impl Servers {
+    fn find() -> Result<Self> {
+        let mut found = Self::default();
+        if hides_processes() {
+            found.closed.insert(ROOT);
+        }
+        // Processes come and go meanwhile.
+        let processes = procfs::process::all_processes()?.flatten();
+        let servers: HashMap<i32, (Process, Stat)> = processes
+            .filter_map(|process| {
+                let stat = process.stat().ok().filter(is_ssh_server)?;
+                Some((process.pid, (process, stat)))
+            })
+            .collect();
+        for (process, stat) in servers.values() {
+            match sockets_of(process.pid) {
+                Ok(inodes) => found.inodes.extend(inodes),
+                // The sockets of a session are those of the server that it comes from.
+                Err(error)
+                    if error.kind() == io::ErrorKind::PermissionDenied
+                        && !servers.contains_key(&stat.ppid) =>
+                {
+                    found.closed.extend(process.uid().ok());
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a connection may be of one whose sockets are not known. Of those within this host
+    /// there are many; a session that another program hands on goes to SSH's own port.
+    fn may_have(&self, socket: &Socket) -> bool {
+        let is_local = socket
+            .remote
+            .is_some_and(|remote| remote.ip().is_loopback());
+        self.closed.contains(&socket.uid) && (!is_local || socket.local.port() == SSH)
+    }
+}
+
+/// The sockets that a process has open. procfs leaves out those that it may not look at.
+fn sockets_of(process: i32) -> io::Result<Vec<u64>> {
+    let mut inodes = Vec::new();
+    for file in fs::read_dir(format!("/proc/{process}/fd"))?.flatten() {
+        match fs::read_link(file.path()) {
+            Ok(target) => inodes.extend(target.to_str().and_then(socket)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // It was closed meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok(inodes)
+}
+
+/// The number of a socket, as links to descriptors have it: `socket:[12345]`.
+fn socket(target: &str) -> Option<u64> {
+    let number = target.strip_prefix("socket:[")?.strip_suffix(']')?;
+    number.parse().ok()
 }
 
 /// Whether a process is one of OpenSSH's (`sshd`, `sshd-session`) or dropbear's.
-fn is_ssh_server(process: &Process) -> bool {
-    process.stat().is_ok_and(|stat| {
-        ["sshd", "dropbear"]
-            .iter()
-            .any(|name| stat.comm.starts_with(name))
-    })
+fn is_ssh_server(stat: &Stat) -> bool {
+    ["sshd", "dropbear"]
+        .iter()
+        .any(|name| stat.comm.starts_with(name))
 }
 
 impl SshSession {
@@ -194,6 +262,10 @@ fn address(text: &str) -> Option<(IpAddr, Option<String>)> {
 
 /// Set by sshd for the session's processes.
 const VARIABLE: &str = "SSH_CONNECTION";
+/// The user who runs most servers.
+const ROOT: u32 = 0;
+/// The port of SSH (RFC 4253).
+const SSH: u16 = 22;
 
 #[cfg(test)]
 mod tests {

@@ -206,6 +206,7 @@ mod tests {
         },
         *,
     };
+    use crate::policy::InterfaceList;
     use crate::{analysis::test_policy::policy, netlink::Mode, system::Capability};
 
     #[test]

@@ -101,6 +101,7 @@ mod tests {
         tests::{UP, assert_finds, device, healthy},
     };
     use crate::netlink::{Master, MasterKind, Mode};
+    use crate::policy::InterfaceList;
 
     #[test]
     fn interfaces_of_the_policy_are_there_and_filtered() {

@@ -2,13 +2,12 @@
 //! taken off and put back.
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
-use aya::programs::loaded_programs;
 
 use crate::{
     datapath::{Error, syscall},
@@ -28,39 +27,49 @@ const LINK: &str = "anon_inode:bpf_link";
 pub struct Foreign {
     /// The kernel's number for it.
     pub id: u32,
-    /// Its name, as far as the kernel keeps it; empty if it has none.
-    pub name: String,
+    /// Its name, as far as the kernel keeps it, empty if it has none; `None` if this process may
+    /// not know it.
+    pub name: Option<String>,
     /// Where it runs.
     pub mode: Mode,
     /// Where it is pinned, if it is.
     pub pin: Option<PathBuf>,
-    /// The kernel's number for the link that attaches it; `None` if it was attached without,
-    /// as `ip` does it.
-    link: Option<u32>,
+    attached: By,
     /// Who holds the link: processes and pins.
     holders: Vec<String>,
+}
+
+/// What attaches a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A link of this number.
+    Link(u32),
+    /// No link, as `ip` does it.
+    Nothing,
+    /// This process may not know.
+    Unknown,
 }
 
 impl Foreign {
     /// The program of an interface, if it has one. What cannot be found out is left out.
     pub fn of(interface: &Interface) -> Option<Self> {
         let (id, mode) = interface.xdp?;
-        let name = loaded_programs()
-            .filter_map(Result::ok)
-            .find(|program| program.id() == id)
-            .map(|program| String::from_utf8_lossy(program.name()).into_owned())
-            .unwrap_or_default();
-        let links = links_of(interface.index, id);
-        let link = links.first().map(|(link, _)| *link);
+        let attached = match links_of(interface.index, id).as_deref() {
+            Ok([]) => By::Nothing,
+            Ok([(link, _), ..]) => By::Link(*link),
+            Err(_) => By::Unknown,
+        };
         let mut foreign = Self {
             id,
-            name,
+            name: syscall::program_name(id).ok(),
             mode,
             pin: None,
-            link,
-            holders: link.map_or_else(Vec::new, processes_with),
+            attached,
+            holders: match attached {
+                By::Link(link) => processes_with(link),
+                By::Nothing | By::Unknown => Vec::new(),
+            },
         };
-        drop(links);
         foreign.find_pins();
         Some(foreign)
     }
@@ -95,10 +104,11 @@ impl Foreign {
         };
         if kind == Path::new(PROGRAM) {
             if syscall::program_id(&opened).is_ok_and(|id| id == self.id) {
+                self.name = syscall::name_of_program(&opened).ok();
                 self.pin.get_or_insert(path);
             }
         } else if kind == Path::new(LINK)
-            && syscall::link_info(&opened).is_ok_and(|info| Some(info.id) == self.link)
+            && syscall::link_info(&opened).is_ok_and(|info| By::Link(info.id) == self.attached)
         {
             self.holders.push(path.display().to_string());
         }
@@ -107,20 +117,22 @@ impl Foreign {
 
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name.as_str() {
-            "" => f.write_str("one without a name")?,
-            name => write!(f, "{}", name.escape_debug())?,
+        match self.name.as_deref() {
+            None => f.write_str("one whose name takes CAP_SYS_ADMIN to read")?,
+            Some("") => f.write_str("one without a name")?,
+            Some(name) => write!(f, "{}", name.escape_debug())?,
         }
-        write!(f, " (id {}, {}, ", self.id, self.mode)?;
-        match (self.link, self.holders.as_slice()) {
-            (None, _) => f.write_str("attached without a link")?,
-            (Some(_), []) => f.write_str("attached by a link")?,
-            (Some(_), holders) => {
+        write!(f, " (id {}, {}", self.id, self.mode)?;
+        match (self.attached, self.holders.as_slice()) {
+            (By::Unknown, _) => {}
+            (By::Nothing, _) => f.write_str(", attached without a link")?,
+            (By::Link(_), []) => f.write_str(", attached by a link")?,
+            (By::Link(_), holders) => {
                 let holders: Vec<String> = holders
                     .iter()
                     .map(|holder| holder.escape_debug().to_string())
                     .collect();
-                write!(f, "attached by a link of {}", sentence_list(&holders, 3))?;
+                write!(f, ", attached by a link of {}", sentence_list(&holders, 3))?;
             }
         }
         f.write_str(")")
@@ -148,13 +160,22 @@ impl Replaced {
     /// kernel refuses.
     pub(super) fn take_off(interface: &Interface) -> Result<Self> {
         let foreign = Foreign::of(interface).context("no program is attached")?;
-        let program = syscall::program_by_id(foreign.id)
-            .with_context(|| format!("{}: cannot open {foreign}", interface.name))?;
-        let stuck = || Error::Stuck {
-            interface: interface.name.clone(),
-            program: foreign.to_string(),
+        let shown = || (interface.name.clone(), foreign.to_string());
+        let stuck = || {
+            let (interface, program) = shown();
+            Error::Stuck { interface, program }
         };
-        match links_of(interface.index, foreign.id).as_slice() {
+        let (program, links) = syscall::program_by_id(foreign.id)
+            .and_then(|program| Ok((program, links_of(interface.index, foreign.id)?)))
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    let (interface, program) = shown();
+                    Error::TakesAdmin { interface, program }.into()
+                }
+                _ => anyhow::Error::new(error)
+                    .context(format!("{}: cannot open {foreign}", interface.name)),
+            })?;
+        match links.as_slice() {
             // Only what is expected there: who attached another one meanwhile keeps it.
             [] => take_xdp_off(interface.index, foreign.mode, Some(program.as_fd()))
                 .with_context(stuck)?,
@@ -182,11 +203,16 @@ impl Replaced {
 }
 
 /// The links that attach a program to an interface of this number, in whatever namespace.
-fn links_of(index: u32, program: u32) -> Vec<(u32, OwnedFd)> {
+fn links_of(index: u32, program: u32) -> io::Result<Vec<(u32, OwnedFd)>> {
     let mut found = Vec::new();
     let mut last = 0;
-    while let Ok(id) = syscall::next_link(last) {
-        last = id;
+    loop {
+        last = match syscall::next_link(last) {
+            Ok(id) => id,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(error) => return Err(error),
+        };
+        let id = last;
         if let Ok(link) = syscall::link_by_id(id)
             && let Ok(Some(of)) = syscall::xdp_link(&link)
             && of == (index, program)
@@ -194,7 +220,6 @@ fn links_of(index: u32, program: u32) -> Vec<(u32, OwnedFd)> {
             found.push((id, link));
         }
     }
-    found
 }
 
 /// The processes that have a link open.

@@ -33,9 +33,15 @@ pub(super) struct Guard {
     ways: Vec<Way>,
     /// Why a way in is not known.
     doubts: Vec<String>,
+    /// Whether a way may be that of another connection than an operator's.
+    is_guess: bool,
     /// Where the filter is to run.
     filtered: Vec<u32>,
 }
+
+/// Why another connection may have been taken for an operator's.
+const GUESS: &str = "; which connections are SSH's takes CAP_SYS_PTRACE to tell, so any of the \
+                     server's user counts";
 
 /// What must get in for an operator, and where.
 #[derive(Debug)]
@@ -58,9 +64,11 @@ impl Guard {
         let mut guard = Self {
             ways: Vec::new(),
             doubts: Vec::new(),
+            is_guess: false,
             filtered: filtered.to_vec(),
         };
         let sessions = Sessions::current()?;
+        guard.is_guess = sessions.is_guess;
         if let Some(text) = sessions.unreadable {
             guard.doubts.push(format!(
                 "SSH_CONNECTION is `{}`, which names no session",
@@ -198,6 +206,9 @@ impl Guard {
                     if served {
                         lock_out.why +=
                             &format!(" on {name}, and which interface it uses is not known");
+                    }
+                    if self.is_guess {
+                        lock_out.why += GUESS;
                     }
                     let peer = way.peer;
                     return Err(Error::LockedOut { peer, lock_out }.into());

@@ -138,6 +138,7 @@ mod tests {
         *,
     };
     use crate::netlink::{NativeXdp, Queues};
+    use crate::policy::InterfaceList;
 
     #[test]
     fn a_large_mtu_is_a_fault_unless_it_is_filtered_natively() {

@@ -95,6 +95,7 @@ mod tests {
         *,
     };
     use crate::netlink::{Master, Mode, Unseen};
+    use crate::policy::InterfaceList;
 
     /// A host with a port of a master.
     fn port(kind: MasterKind, driver: &str) -> Facts {

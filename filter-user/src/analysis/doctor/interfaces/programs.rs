@@ -53,6 +53,7 @@ mod tests {
         examine,
         tests::{assert_finds, healthy},
     };
+    use crate::policy::InterfaceList;
 
     #[test]
     fn a_program_of_others_is_named_with_both_ways_out() {
