@@ -8,12 +8,8 @@ use xdpfw_tests::{CAPABILITIES, Lab, Xdpfw};
 
 use crate::steps::{STEPS, call, made};
 
-/// The system calls that a service may make (systemd.exec(5)).
-const UNIT: &str = "
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources @keyring
-SystemCallFilter=bpf
-";
+/// The service, with the system calls that it may make (systemd.exec(5)).
+const UNIT: &str = include_str!("../../filter-user/package/systemd/xdpfw.service");
 /// What `systemd-analyze syscall-filter` of systemd 252 lists, without comments and `@known`.
 const GROUPS: &str = include_str!("system-calls.txt");
 /// Families of sockets (`RestrictAddressFamilies=`); xdpfw has its own of the first alone.
@@ -49,7 +45,8 @@ fn no_system_call_is_outside_of_the_filter() -> Result<()> {
     lab.peer.xdpfw(["up", "eth0"]).ok();
     let allowed = allowed_by(UNIT);
     let mut made_by_all = BTreeSet::new();
-    for &step in STEPS {
+    // No unit asks `doctor`, to whom a filter only refuses what the clock is kept right by.
+    for &step in STEPS.iter().filter(|step| step[0] != "doctor") {
         let log = host.directory().join("strace");
         let path = log.to_str().context("an odd path")?;
         let call = call(host, step)?

@@ -10,6 +10,7 @@ mod fuzz;
 mod kernels;
 mod linker;
 mod lint;
+mod package;
 mod packages;
 mod program;
 mod services;
@@ -27,7 +28,7 @@ use self::program::{BENCH, DEMO, VERIFIER};
 /// A task: how it is called, and what it does.
 type Task = (fn() -> Command, fn(&ArgMatches) -> Result<()>);
 
-const TASKS: [Task; 12] = [
+const TASKS: [Task; 13] = [
     (setup::cli, |_| setup::run()),
     (build::cli, |_| build::run().map(drop)),
     (lint::cli, |_| lint::run()),
@@ -37,6 +38,7 @@ const TASKS: [Task; 12] = [
     (fuzz::cli, fuzz::run),
     (chaos::cli, chaos::run),
     (upgrade::cli, upgrade::run),
+    (package::cli, package::run),
     (|| VERIFIER.cli(), |matches| VERIFIER.exec(matches)),
     (ci::cli, |_| ci::run()),
     (services::cli, services::run),

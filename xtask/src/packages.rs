@@ -85,6 +85,16 @@ const MACHINES: [(&str, &str); 3] = [
     ("dpkg-deb", "dpkg"),
 ];
 
+/// What makes a Debian package.
+const PACKAGING: [(&str, &str); 3] = [
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("dpkg-deb", "dpkg"),
+    ("gzip", "gzip"),
+];
+
+/// What tries a Debian package, and where.
+const PACKAGE_CHECKS: [(&str, &str); 2] = [("lintian", "lintian"), ("debootstrap", "debootstrap")];
+
 /// The LLVM that bpf-linker links with.
 pub(crate) fn llvm(major: u32) -> String {
     format!("llvm-{major}-dev")
@@ -119,6 +129,17 @@ pub(crate) fn install_peers() {
 /// Installs the C++ compiler if there is none: libFuzzer is written in C++.
 pub(crate) fn install_compiler_of_cpp() -> Result<()> {
     install_missing(&[("c++", "g++")])
+}
+
+/// Installs what makes a Debian package and is not there.
+pub(crate) fn install_packaging() -> Result<()> {
+    install_missing(&PACKAGING)
+}
+
+/// Installs what tries a Debian package and is not there.
+pub(crate) fn install_package_checks() -> Result<()> {
+    install_tools()?;
+    install_missing(&PACKAGE_CHECKS)
 }
 
 /// Installs what booting other kernels takes and is not there.

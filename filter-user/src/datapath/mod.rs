@@ -67,7 +67,7 @@ pub use self::{
     generation::Generation,
     lock::Lock,
     memory::{cpus, memory},
-    object::Probe,
+    object::{Probe, maker},
     probe::PacketProbe,
     record::{Change, Purpose, Record},
     rehearsal::{Differences, Rehearsal},

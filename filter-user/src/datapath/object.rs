@@ -24,6 +24,15 @@ use crate::compiler::{Prefix, Tables};
 /// The object, built for the kernel's virtual machine.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpfw-filter"));
 
+/// Tells this program from others that build generations differently: its version, and a checksum of
+/// the object (FNV-1a).
+pub fn maker() -> String {
+    let checksum = OBJECT.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("xdpfw {} {checksum:016x}", env!("CARGO_PKG_VERSION"))
+}
+
 /// Map of aya-log's records; defined by that crate.
 pub(super) const LOG_RECORDS: &str = "AYA_LOGS";
 /// Bytes of the smallest ring buffer. aya rounds them up to a page.

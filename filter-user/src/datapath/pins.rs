@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, flock, openat, openat2,
-        statat, unlinkat,
+        AtFlags, Dir, FileType, FlockOperation, Mode, StatxFlags, flock, openat, statat, statx,
+        unlinkat,
     },
     io::Errno,
 };
@@ -180,15 +180,16 @@ impl PinDirectory {
         }
     }
 
-    /// Opens a directory that is here, not where a link leads, nor another file system's.
+    /// Opens a directory that is here, not where a link leads, nor what is mounted over it.
+    ///
+    /// Not by `openat2`, which services have to do without that may not set the set-user-ID bit
+    /// (`RestrictSUIDSGID=` of systemd), those of udev among them.
     fn open(&self, name: &str) -> rustix::io::Result<OwnedFd> {
-        openat2(
-            &*self.directory,
-            name,
-            OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::BENEATH,
-        )
+        let directory = openat(&*self.directory, name, DIRECTORY, Mode::empty())?;
+        match mount_of(&directory)? == mount_of(&self.directory)? {
+            true => Ok(directory),
+            false => Err(Errno::XDEV),
+        }
     }
 
     fn unlink(&self, name: &str, flags: AtFlags) -> Result<()> {
@@ -201,4 +202,9 @@ impl PinDirectory {
     fn not_removed(&self, name: &str, error: Errno) -> Result<()> {
         Err(error).with_context(|| format!("cannot remove {}", self.shown(name).display()))
     }
+}
+
+/// The number of the mount that a file was opened in; two mounts of a file system have two.
+fn mount_of(file: &OwnedFd) -> rustix::io::Result<u64> {
+    Ok(statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }

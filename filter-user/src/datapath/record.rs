@@ -24,6 +24,9 @@ const CHUNK: usize = 4096;
 /// What a generation was made from.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// The program that built it, as [`maker`](super::maker) says; empty until it is built, or if the
+    /// version that built it did not say.
+    pub maker: String,
     /// Counts up from 1 with every change since the filter was brought up.
     pub generation: u64,
     /// When the counters were zero.
@@ -100,6 +103,8 @@ impl Purpose {
 
 #[derive(Serialize, Deserialize)]
 struct Written {
+    #[serde(default)]
+    maker: String,
     generation: u64,
     counting_since: Timestamp,
     traced: bool,
@@ -143,6 +148,7 @@ impl Record {
             comment: None,
         };
         Self {
+            maker: String::new(),
             generation: 1,
             counting_since: Timestamp::UNIX_EPOCH,
             traced: false,
@@ -179,6 +185,7 @@ impl Record {
     /// Writes the record into a new map and pins it.
     pub(super) fn pin(&self, path: &Path) -> Result<()> {
         let written = Written {
+            maker: self.maker.clone(),
             generation: self.generation,
             counting_since: self.counting_since,
             traced: self.traced,
@@ -222,6 +229,7 @@ impl Written {
             "rules without counters"
         );
         Ok(Record {
+            maker: written.maker,
             generation: written.generation,
             counting_since: written.counting_since,
             traced: written.traced,

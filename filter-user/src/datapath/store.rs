@@ -15,6 +15,7 @@ use super::{
     attach::{self, Dispatchers},
     foreign::{Layout, refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version},
     frags::delivers_frags,
+    object::maker,
     pins::PinDirectory,
     runtime,
     strays::{self, Stray},
@@ -185,6 +186,10 @@ impl Store {
         term: Option<Term<'_>>,
         rehearsal: Option<&Rehearsal<'_>>,
     ) -> Result<Candidate<'_>> {
+        let record = Record {
+            maker: maker(),
+            ..record
+        };
         let generations = self.existing()?.make_directory(GENERATIONS)?;
         let name = record.generation.to_string();
         let directory = generations.make_directory(&name)?;

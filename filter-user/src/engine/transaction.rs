@@ -22,7 +22,7 @@ use super::{
     undo::Undo,
 };
 use crate::{
-    datapath::{Candidate, Change, Deadline, FlowMaps, Generation, Purpose, Record, Store},
+    datapath::{Candidate, Change, Deadline, FlowMaps, Generation, Purpose, Record, Store, maker},
     duration::Seconds,
     policy::Policy,
 };
@@ -206,6 +206,8 @@ impl<'a> Transaction<'a> {
         let record = live.generation.record();
         let policy = self.source.policy();
         Ok(self.counting == Counting::Anew
+            // After an upgrade.
+            || record.maker != maker()
             || self.purpose != record.purpose
             || self.rehearse.is_change(&live.generation)?
             || self.traced != record.traced

@@ -118,6 +118,7 @@ impl Transaction<'_> {
         };
         let policy = Policy::default();
         Ok(Record {
+            maker: String::new(),
             generation: store.next_number()?,
             counting_since: sharing.map_or_else(Timestamp::now, |old| old.record().counting_since),
             traced: self.traced,
