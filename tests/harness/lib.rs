@@ -51,7 +51,7 @@ pub use link::{End, Lab, Link, add_ipv6, link};
 pub use output::{assert_is_one_error, text};
 pub use probe::{is_dropped, is_dropped_on};
 pub use process::{Process, capture};
-pub use sender::Sender;
+pub use sender::{Sender, packet_socket};
 pub use state::{State, generation, interfaces_up, policy_mode, policy_text, state};
 pub use tally::Tally;
 pub use tun::Tun;

@@ -60,15 +60,8 @@ impl Sender {
     /// Where IPv6 is on, the kernel's own packets count as arrived, too: the last of
     /// ours may still be on the way when this says that all have arrived.
     pub fn of_frames(host: &Host, end: &End) -> Result<Self> {
-        let address = packet_address(kernel::ifindex(host, &end.interface)?.try_into()?)?;
-        let socket = host.enter(|| {
-            // No protocol: it receives nothing.
-            let socket = Socket::new(Domain::PACKET, Type::RAW, None)
-                .context("cannot open a packet socket")?;
-            socket.set_send_buffer_size(1 << 20)?;
-            socket.bind(&address)?;
-            Ok(socket)
-        })?;
+        // No protocol: it receives nothing.
+        let socket = packet_socket(host, &end.interface, 0)?;
         Self::over(socket, true, host, end)
     }
 
@@ -140,11 +133,24 @@ impl Sender {
     }
 }
 
+/// A socket that sends the frames that are written to it through an interface, and receives those
+/// with this ethertype: none (0), or every one (`ETH_P_ALL`), those that are sent included.
+pub fn packet_socket(host: &Host, interface: &str, ethertype: u16) -> Result<Socket> {
+    let address = packet_address(kernel::ifindex(host, interface)?.try_into()?, ethertype)?;
+    host.enter(|| {
+        let socket =
+            Socket::new(Domain::PACKET, Type::RAW, None).context("cannot open a packet socket")?;
+        socket.set_send_buffer_size(1 << 20)?;
+        socket.bind(&address)?;
+        Ok(socket)
+    })
+}
+
 /// An interface as the address of a packet socket.
-fn packet_address(ifindex: i32) -> Result<SockAddr> {
+fn packet_address(ifindex: i32, ethertype: u16) -> Result<SockAddr> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: 0,
+        sll_protocol: ethertype.to_be(),
         sll_ifindex: ifindex,
         sll_hatype: 0,
         sll_pkttype: 0,

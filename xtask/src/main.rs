@@ -23,18 +23,19 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{ArgMatches, Command};
 
-use self::program::{BENCH, DEMO, VERIFIER};
+use self::program::{BENCH, BOOT_TEST, DEMO, VERIFIER};
 
 /// A task: how it is called, and what it does.
 type Task = (fn() -> Command, fn(&ArgMatches) -> Result<()>);
 
-const TASKS: [Task; 13] = [
+const TASKS: [Task; 14] = [
     (setup::cli, |_| setup::run()),
     (build::cli, |_| build::run().map(drop)),
     (lint::cli, |_| lint::run()),
     (test::cli, |matches| test::run(&test::Args::from(matches))),
     (|| DEMO.cli(), |matches| DEMO.exec(matches)),
     (|| BENCH.cli(), |matches| BENCH.exec(matches)),
+    (|| BOOT_TEST.cli(), |matches| BOOT_TEST.exec(matches)),
     (fuzz::cli, fuzz::run),
     (chaos::cli, chaos::run),
     (upgrade::cli, upgrade::run),

@@ -95,6 +95,14 @@ const PACKAGING: [(&str, &str); 3] = [
 /// What tries a Debian package, and where.
 const PACKAGE_CHECKS: [(&str, &str); 2] = [("lintian", "lintian"), ("debootstrap", "debootstrap")];
 
+/// What makes a Debian in an image, and what its guest is reached with.
+const DEBIAN: [(&str, &str); 4] = [
+    ("debootstrap", "debootstrap"),
+    ("mke2fs", "e2fsprogs"),
+    ("ssh", "openssh-client"),
+    ("dpkg-deb", "dpkg"),
+];
+
 /// The LLVM that bpf-linker links with.
 pub(crate) fn llvm(major: u32) -> String {
     format!("llvm-{major}-dev")
@@ -145,6 +153,16 @@ pub(crate) fn install_package_checks() -> Result<()> {
 /// Installs what booting other kernels takes and is not there.
 pub(crate) fn install_machines() -> Result<()> {
     install_missing(&MACHINES)?;
+    install_emulator()
+}
+
+/// Installs what booting a whole Debian takes and is not there.
+pub(crate) fn install_debian() -> Result<()> {
+    install_missing(&DEBIAN)?;
+    install_emulator()
+}
+
+fn install_emulator() -> Result<()> {
     install_missing(&[EMULATOR]).or_else(|error| {
         // Other parts of QEMU may be here from backports, and then want all of it from there.
         say(format_args!("packages: trying backports, since {error:#}"));

@@ -1,4 +1,4 @@
-//! Builds xdpfw, then runs a program that measures or shows it: bench, demo, verifier. Each
+//! Builds xdpfw, then runs a program that measures or shows it: bench, boot-test, demo, verifier. Each
 //! is a crate below `tests`, so that this one stays small.
 
 use std::{
@@ -14,7 +14,7 @@ use clap::{Arg, ArgMatches, value_parser};
 use crate::{
     build,
     command::{cargo, is_root, root_dir, run as run_command},
-    packages,
+    package, packages,
 };
 
 /// A program below `tests`.
@@ -25,27 +25,39 @@ pub(crate) struct Program {
     /// Whether it takes arguments, `--help` among them.
     has_arguments: bool,
     /// What it needs from the system beside the tools.
-    prepare: fn(),
+    prepare: fn() -> Result<()>,
 }
 
 pub(crate) const BENCH: Program = Program {
     task: "bench",
     about: "Measure what the filter costs, and what others cost (needs root)",
     has_arguments: true,
-    prepare: packages::install_peers,
+    prepare: || {
+        packages::install_peers();
+        Ok(())
+    },
+};
+pub(crate) const BOOT_TEST: Program = Program {
+    task: "boot-test",
+    about: "Boot a Debian under xdpfw while a peer hammers it (needs root)",
+    has_arguments: true,
+    prepare: || {
+        packages::install_debian()?;
+        package::build().map(drop)
+    },
 };
 pub(crate) const DEMO: Program = Program {
     task: "demo",
     about: "Show the filter at work on a veth pair of its own (needs root)",
     has_arguments: false,
-    prepare: || {},
+    prepare: || Ok(()),
 };
 pub(crate) const VERIFIER: Program = Program {
     task: "verifier",
     about: "Show what the kernel's verifier makes of each program, and hold it to bounds \
             (needs root)",
     has_arguments: true,
-    prepare: || {},
+    prepare: || Ok(()),
 };
 
 impl Program {
@@ -98,7 +110,7 @@ impl Program {
             task = self.task
         );
         packages::install_tools()?;
-        (self.prepare)();
+        (self.prepare)()?;
         build::run()?.export(&mut command);
         Ok(command)
     }
