@@ -242,3 +242,22 @@ fn without_a_history_nothing_but_the_operators_way_in_is_open() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_restart_does_not_lock_its_operator_out() -> Result<()> {
+    let lab = Lab::new()?.filtered("rule = [{ allow = 'tcp 22' }]");
+    let host = &lab.host;
+    let (near, far) = (lab.link().near().address, lab.link().far().address);
+    fs::write(
+        host.policy(),
+        "version = 1\ninterfaces = ['eth0']\nrule = [{ allow = 'tcp 80' }]\n",
+    )?;
+    let session = format!("{far} 50000 {near} 22");
+    let command = || host.xdpfw(["up", "--boot"]);
+    let said = command().env("SSH_CONNECTION", &session).fails(6);
+    assert!(said.contains("what is in force stays"), "{said}");
+    assert!(!is_dropped(&lab, 22)? && is_dropped(&lab, 80)?);
+    command().ok();
+    assert!(is_dropped(&lab, 22)? && !is_dropped(&lab, 80)?);
+    Ok(())
+}

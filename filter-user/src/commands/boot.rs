@@ -4,9 +4,9 @@ use anyhow::{Error, Result};
 
 use super::{
     Context, Exit, Failure,
+    joining::{begin, report, report_applied},
     privilege::require_to_change,
     recording::{Recorded, Recording},
-    up::{report, report_applied, report_upgrade},
 };
 use crate::{
     datapath::{Store, is_mounted},
@@ -34,20 +34,12 @@ pub(super) fn run(names: &[String], context: &Context, printer: &mut Printer) ->
 /// Filters what is there.
 fn all(context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_to_change()?;
-    let engine = upgraded(printer)?;
+    let engine = begin(printer)?;
     engine.refuse_while_temporary()?;
     match engine.live() {
         Some(_) => again(&engine, context, printer),
         None => first(&engine, context, printer),
     }
-}
-
-fn upgraded(printer: &mut Printer) -> Result<Engine> {
-    let (engine, upgraded) = Engine::upgraded()?;
-    if let Some(upgraded) = &upgraded {
-        report_upgrade(upgraded, printer);
-    }
-    Ok(engine)
 }
 
 /// Brings the filter up, by the policy file or by what there is instead.
@@ -141,7 +133,10 @@ fn in_force(engine: &Engine, source: &dyn PolicySource) -> Result<Option<Applied
         Store::create()?;
         return Ok(None);
     }
-    engine.change(source).join(join).commit().map(Some)
+    // At boot nobody is there to be locked out, and the filter matters more.
+    let change = engine.change(source).join(join);
+    let change = change.guarded(engine.live().is_some());
+    change.commit().map(Some)
 }
 
 /// A restart: the filter is up. It stays as it is if the policy file cannot be put in force.
@@ -164,7 +159,7 @@ fn came(name: &str, context: &Context, printer: &mut Printer) -> Result<Exit> {
         // Most interfaces come for containers: nobody waits for those.
         return Ok(Exit::Done);
     }
-    let mut engine = upgraded(printer)?;
+    let mut engine = begin(printer)?;
     match Concern::of(name, &engine, context)? {
         Concern::None => Ok(Exit::Done),
         Concern::All => first(&engine, context, printer),

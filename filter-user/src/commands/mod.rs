@@ -17,6 +17,7 @@ mod exit;
 pub mod flows;
 mod foreign;
 pub mod history;
+mod joining;
 pub mod list;
 pub mod man;
 mod matching;

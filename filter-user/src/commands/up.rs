@@ -11,16 +11,17 @@ use super::{
     candidates::Values,
     confirming::{Confirming, note_deadline, warn_of_doubt},
     edit::{beyond, refusal_of_more, refuse_other_file, remove_ended, report_ended, report_more},
+    joining::{begin, report_applied},
     privilege::require_to_change,
     recording::Recording,
     warn, warn_of_interfaces,
 };
 use crate::{
     analysis,
-    datapath::{Attached, NextProgram},
-    engine::{Applied, Engine, Facts, Following, Join, Joined, ModeWish, PolicyFile, Upgraded},
+    datapath::NextProgram,
+    engine::{Facts, Following, Join, Joined, ModeWish, PolicyFile},
     netlink::{Interface, default_route_interfaces, interfaces},
-    output::{Printer, closed_line, shown_then},
+    output::{Printer, closed_line},
     policy::{DefaultAction, Policy, Replies, is_interface_name},
     system::{ephemeral_ports, forwarding, published_ports, sockets},
 };
@@ -83,10 +84,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         return Err(Failure::usage(message).into());
     }
     let following = following(args.then.as_deref())?;
-    let (engine, upgraded) = Engine::upgraded()?;
-    if let Some(upgraded) = &upgraded {
-        report_upgrade(upgraded, printer);
-    }
+    let engine = begin(printer)?;
     engine.refuse_while_temporary()?;
     let mut file = context.policy_file()?;
     if !args.force {
@@ -139,54 +137,6 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     note_deadline(&applied, printer);
     applied.joined.check()?;
     reported.map(|()| Exit::Done)
-}
-
-/// Says which interfaces are filtered, how, and what came of it.
-pub(super) fn report_applied(
-    applied: &Applied,
-    policy: &Policy,
-    printer: &mut Printer,
-) -> Result<()> {
-    let joined = &applied.joined;
-    for replaced in &joined.replaced {
-        printer.note(&format!(
-            "{}: took off {}",
-            replaced.interface, replaced.foreign
-        ));
-    }
-    for downgraded in &joined.downgraded {
-        printer.warning(downgraded);
-    }
-    let mut filtered = joined.filtered.iter();
-    let reported = filtered.try_for_each(|one| report(one, policy, printer));
-    if let Some(ending) = &applied.ending {
-        printer.warning(&ending.to_string());
-    }
-    if let Some(generation) = &applied.generation
-        && let Some(then) = &generation.record().then
-        && reported.is_ok()
-    {
-        printer.note(&format!("what passes goes on to {}", shown_then(then)));
-    }
-    for unrecorded in &applied.unrecorded {
-        printer.warning(unrecorded);
-    }
-    reported
-}
-
-/// Says what was carried over from an older version, which is done whatever comes of the rest.
-pub(super) fn report_upgrade(upgraded: &Upgraded, printer: &mut Printer) {
-    let kept = match upgraded.dropped.is_empty() {
-        true => "its rules, counters and flows go on",
-        false => "its rules go on",
-    };
-    printer.note(&format!(
-        "took the place of an older version (state {}): {kept}",
-        upgraded.from
-    ));
-    for dropped in &upgraded.dropped {
-        printer.warning(dropped);
-    }
 }
 
 /// Says what a new user of this policy may not expect: what becomes of forwarded packets,
@@ -294,21 +244,4 @@ fn remember<'a>(
         file.add_interface(name.to_owned())?;
     }
     Ok(())
-}
-
-pub(super) fn report(attached: &Attached, policy: &Policy, printer: &mut Printer) -> Result<()> {
-    let Attached {
-        interface, mode, ..
-    } = attached;
-    let rules = policy.rules.len();
-    let driver = interface
-        .driver
-        .as_ref()
-        .map_or_else(String::new, |driver| format!(" ({driver})"));
-    printer.line(&format!(
-        "{}: {mode} XDP{driver}, default {}, {rules} rule{}",
-        interface.name,
-        policy.default,
-        if rules == 1 { "" } else { "s" }
-    ))
 }
