@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "up",
     "down",
     "allow",
@@ -36,6 +36,7 @@ const COMMANDS: [&str; 21] = [
     "panic",
     "trace",
     "doctor",
+    "explain",
     "completions",
     "man",
 ];

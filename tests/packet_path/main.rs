@@ -2,6 +2,7 @@
 //! and that each packet is counted once.
 
 mod decisions;
+mod explain;
 mod flood;
 mod jumbo;
 mod neighbour;

@@ -23,6 +23,7 @@ pub(crate) const STEPS: &[Step] = &[
     &["up", "--boot"],
     &["status"],
     &["doctor"],
+    &["explain", "tcp", "203.0.113.7", "22", "--to", "192.0.2.1"],
     &["allow", "tcp", "80"],
     &["deny", "tcp", "25", "--first"],
     &["allow", "udp", "53", "--for", "1h"],

@@ -13,7 +13,10 @@ use xdpfw_tests::{
     json::{number, rows, word},
 };
 
-use crate::table::{Case, Expected, Verdict};
+use crate::{
+    explained,
+    table::{Case, Expected, Verdict},
+};
 
 /// By which way the frames come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,7 @@ fn metadata() -> [Vec<u8>; 3] {
 pub(crate) struct Filter {
     lab: Lab,
     entries: Vec<Entry>,
+    programs: Programs,
     /// What has been counted so far.
     counted: RefCell<Counted>,
 }
@@ -83,6 +87,7 @@ impl Filter {
         }
         Ok(Self {
             entries,
+            programs,
             counted: RefCell::new(counters(&lab.host)?),
             lab,
         })
@@ -91,7 +96,7 @@ impl Filter {
     /// Claims the same verdict on each of these frames, and all that is counted
     /// of them.
     #[track_caller]
-    pub(crate) fn judge(&self, case: &Case) -> Result<()> {
+    fn judge(&self, case: &Case) -> Result<()> {
         let Case {
             name,
             frames,
@@ -118,6 +123,41 @@ impl Filter {
             bytes: frames.iter().map(|frame| frame.len() as u64).sum::<u64>() * times,
         };
         assert_eq!(changes, changes_by(expected, amount), "{name}: counters");
+        Ok(())
+    }
+
+    /// Claims the same verdicts on all of these frames, and all that is counted of them; and that
+    /// `explain` says the same, and counts nothing.
+    #[track_caller]
+    pub(crate) fn judge_all(&self, cases: &[Case]) -> Result<()> {
+        for case in cases {
+            self.judge(case)?;
+        }
+        if self.programs != Programs::Ethernet {
+            return Ok(());
+        }
+        let frames = cases.iter().flat_map(|case| {
+            let frames = case.frames.iter();
+            frames.map(move |frame| (case, frame.as_slice()))
+        });
+        let frames: Vec<(&Case, &[u8])> = frames
+            .filter(|(_, frame)| frame.len() <= explained::LONGEST)
+            .collect();
+        let interface = &self.lab.link().near().interface;
+        let said = explained::explain(
+            &self.lab.host,
+            interface,
+            frames.iter().map(|(_, frame)| *frame),
+        )?;
+        for ((case, _), said) in frames.iter().zip(said) {
+            let Case { name, expected, .. } = case;
+            assert_eq!(said["verdict"], expected.verdict.as_str(), "{name}: {said}");
+            assert_eq!(said["reason"], expected.reason, "{name}: {said}");
+            assert_eq!(said["rule"].as_str(), expected.rule, "{name}: {said}");
+            let detail = said["malformation"].as_str();
+            assert_eq!(detail, expected.detail, "{name}: {said}");
+        }
+        assert_eq!(*self.counted.borrow(), counters(&self.lab.host)?);
         Ok(())
     }
 

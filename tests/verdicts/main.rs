@@ -12,6 +12,7 @@
 
 mod cases;
 mod differential;
+mod explained;
 mod extension;
 mod filter;
 mod frame;

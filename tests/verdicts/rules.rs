@@ -246,7 +246,7 @@ fn packets_without_a_link_layer_come_from_no_station() -> Result<()> {
     let filter = Filter::with(STATIONS, Programs::Bare)?;
     for (port, expected) in [(22, closed("tcp/22")), (80, allowed("r4"))] {
         let packets = both(|version| tcp(version, port).bytes());
-        filter.judge(&case("bare", packets, expected))?;
+        filter.judge_all(&[case("bare", packets, expected)])?;
     }
     Ok(())
 }

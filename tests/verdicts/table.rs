@@ -148,9 +148,7 @@ impl Section {
         }
         for policy in self.policies {
             let filter = Filter::with(policy, self.programs)?;
-            for case in &self.cases {
-                filter.judge(case)?;
-            }
+            filter.judge_all(&self.cases)?;
         }
         Ok(())
     }
@@ -159,10 +157,7 @@ impl Section {
 /// Claims of a policy, line by line, what becomes of packets.
 pub(crate) fn prove(policy: &str, cases: &[Case]) -> Result<()> {
     let filter = Filter::with(policy, Programs::Ethernet)?;
-    for case in cases {
-        filter.judge(case)?;
-    }
-    Ok(())
+    filter.judge_all(cases)
 }
 
 /// A packet without a link-layer header.

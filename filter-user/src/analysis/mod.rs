@@ -4,6 +4,7 @@
 mod closed;
 pub mod doctor;
 mod evaluate;
+mod explain;
 mod neighbours;
 mod places;
 mod takes_away;
@@ -16,6 +17,7 @@ mod test_policy;
 
 pub use self::{
     closed::{Closed, listeners_closed},
+    explain::{Explanation, explain},
     places::{Place, in_vain, misplaced, unjudged_esp},
     takes_away::takes_away,
     unreachable::{Shadowed, unreachable},

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod down;
 mod edit;
 mod exit;
+pub mod explain;
 pub mod flows;
 mod foreign;
 pub mod history;
@@ -136,6 +137,11 @@ pub enum Command {
         after_help = "Examples:\n  xdpfw doctor\n  xdpfw doctor --fix          # the safe remedies, with what undoes them\n  xdpfw --json doctor"
     )]
     Doctor(doctor::Args),
+    /// Say what would become of a packet, and why
+    #[command(
+        after_help = "Examples:\n  xdpfw explain tcp 203.0.113.7 443\n  xdpfw explain udp 203.0.113.7:53 40000 --on eth0\n  xdpfw explain ping 2001:db8::7\n  xdpfw explain --pcap capture.pcapng"
+    )]
+    Explain(explain::Args),
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  xdpfw completions bash > /usr/share/bash-completion/completions/xdpfw"
@@ -174,6 +180,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Trace(args) => trace::run(&args, context, printer),
         Command::Doctor(args) => doctor::run(&args, context, printer),
+        Command::Explain(args) => explain::run(&args, context, printer),
         Command::Completions(args) => completions::run(&args, context, printer),
         Command::Man(args) => man::run(&args, context, printer),
     };

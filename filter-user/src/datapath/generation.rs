@@ -7,7 +7,7 @@ use xdpfw_common::abi::{
 };
 
 use super::{
-    Bridges, Deadline, Error, FlowMaps, Term, Unsaved,
+    Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, Unsaved,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     object::{self, Object},
@@ -151,6 +151,24 @@ impl Generation {
     /// The same, which another version made.
     pub(super) fn of_version(self, version: u32) -> Self {
         Self { version, ..self }
+    }
+
+    /// Loads what judges packets as it does, by the flows that it knows, and counts nothing.
+    /// `tables` are those of its policy.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn probe(&self, tables: &Tables) -> Result<PacketProbe> {
+        let flows = |map: SharedMap| match map.holds {
+            Holds::Flows if self.keeps(map) => Some(self.directory.pin(map.pin)),
+            _ => None,
+        };
+        let bridges = match self.record.policy.records_flows() {
+            true => Bridges::of_host()?,
+            false => Bridges::default(),
+        };
+        PacketProbe::of(&mut Object::load(tables, &self.record, &bridges, flows)?)
     }
 
     /// Whether a map of it can be used again.

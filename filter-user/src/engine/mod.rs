@@ -6,6 +6,7 @@ mod boot;
 mod egress;
 mod environment;
 mod error;
+mod explain;
 mod following;
 mod guard;
 mod history;
@@ -32,6 +33,7 @@ pub use self::{
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},
     error::Error,
+    explain::{Judge, Judgement},
     following::Following,
     history::{Change, Entry, History, HistoryError},
     join::{Join, Joined, ModeWish, Unfiltered, unfiltered},

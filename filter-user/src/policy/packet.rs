@@ -4,7 +4,10 @@
 use std::net::IpAddr;
 
 use super::{MacAddress, Match, Policy, Protocol, Rule};
-use crate::{names::icmp::Family, ports::PortRange};
+use crate::{
+    names::icmp::{Family, TypeSpec},
+    ports::{PortRange, PortSpec},
+};
 
 /// A packet on its way in, as far as rules can see it.
 ///
@@ -55,17 +58,89 @@ pub enum Carried {
     Other(u8),
 }
 
+/// A part of a rule that does not fit a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// What stands behind `allow` or `deny`.
+    Words,
+    /// The peer's port.
+    Remote,
+    /// Where it comes from.
+    From,
+    /// Where it goes to.
+    To,
+    /// The interface it comes in by.
+    On,
+    /// The Ethernet address it comes from.
+    Mac,
+}
+
 impl Match {
     /// Whether a packet is meant, on a host with these ephemeral ports.
     pub fn matches(&self, packet: &Packet<'_>, ephemeral: PortRange) -> bool {
-        self.matches_carried(packet.carries, ephemeral)
-            && (self.from.is_empty() || self.from.iter().any(|net| net.contains(&packet.source)))
-            && (self.to.is_empty() || self.to.iter().any(|net| net.contains(&packet.destination)))
-            && (self.on.is_empty()
-                || packet
-                    .interface
-                    .is_some_and(|name| self.on.iter().any(|on| on == name)))
-            && (self.mac.is_empty() || packet.mac.is_some_and(|mac| self.mac.contains(&mac)))
+        self.misfit(packet, ephemeral).is_none()
+    }
+
+    /// The first thing by which a packet is not meant, on a host with these ephemeral ports;
+    /// `None` if it is.
+    pub fn misfit(&self, packet: &Packet<'_>, ephemeral: PortRange) -> Option<Misfit> {
+        if !self.matches_words(packet.carries, ephemeral) {
+            return Some(Misfit::Words);
+        }
+        let fits = [
+            (
+                Misfit::Remote,
+                self.matches_remote(packet.carries, ephemeral),
+            ),
+            (
+                Misfit::From,
+                self.from.is_empty() || self.from.iter().any(|net| net.contains(&packet.source)),
+            ),
+            (
+                Misfit::To,
+                self.to.is_empty() || self.to.iter().any(|net| net.contains(&packet.destination)),
+            ),
+            (
+                Misfit::On,
+                self.on.is_empty()
+                    || packet
+                        .interface
+                        .is_some_and(|name| self.on.iter().any(|on| on == name)),
+            ),
+            (
+                Misfit::Mac,
+                self.mac.is_empty() || packet.mac.is_some_and(|mac| self.mac.contains(&mac)),
+            ),
+        ];
+        let mut misfits = fits.into_iter().filter(|(_, fits)| !fits);
+        misfits.next().map(|(misfit, _)| misfit)
+    }
+
+    /// What the words of a rule for nothing but such packets mean.
+    pub fn for_carried(carries: Carried) -> Self {
+        let everything = Self::everything();
+        let (protocol, word) = match carries {
+            Carried::Tcp { local, .. } => (Protocol::Tcp, local.to_string()),
+            Carried::Udp { local, .. } => (Protocol::Udp, local.to_string()),
+            Carried::Icmp(number) => (Protocol::Icmp, number.to_string()),
+            Carried::Icmp6(number) => (Protocol::Icmp6, number.to_string()),
+            Carried::Other(number) => (Protocol::Other(number), String::new()),
+        };
+        let types = |family| TypeSpec::parse(&word, family).unwrap_or_else(|_| TypeSpec::any());
+        Self {
+            protocol,
+            local: match protocol.transports() {
+                [] => PortSpec::any(),
+                transports => {
+                    PortSpec::parse(&word, transports).unwrap_or_else(|_| PortSpec::any())
+                }
+            },
+            types: match protocol.icmp() {
+                Some(family) => types(family),
+                None => TypeSpec::any(),
+            },
+            ..everything
+        }
     }
 
     /// Whether messages of this type of ICMP or ICMPv6 are meant.
@@ -80,20 +155,29 @@ impl Match {
         }
     }
 
-    fn matches_carried(&self, carries: Carried, ephemeral: PortRange) -> bool {
-        let ports = |local, remote| {
-            self.local.contains(local, ephemeral) && self.remote.contains(remote, ephemeral)
-        };
+    /// Whether what a packet carries is what stands behind `allow` or `deny`.
+    fn matches_words(&self, carries: Carried, ephemeral: PortRange) -> bool {
         match (self.protocol, carries) {
             (Protocol::Any, _) => true,
-            (Protocol::Tcp | Protocol::TcpUdp, Carried::Tcp { local, remote })
-            | (Protocol::Udp | Protocol::TcpUdp, Carried::Udp { local, remote }) => {
-                ports(local, remote)
+            (Protocol::Tcp | Protocol::TcpUdp, Carried::Tcp { local, .. })
+            | (Protocol::Udp | Protocol::TcpUdp, Carried::Udp { local, .. }) => {
+                self.local.contains(local, ephemeral)
             }
             (_, Carried::Icmp(number)) => self.matches_type(Family::Icmp, number),
             (_, Carried::Icmp6(number)) => self.matches_type(Family::Icmp6, number),
             (Protocol::Other(number), Carried::Other(other)) => number == other,
             _ => false,
+        }
+    }
+}
+
+impl Match {
+    fn matches_remote(&self, carries: Carried, ephemeral: PortRange) -> bool {
+        match carries {
+            Carried::Tcp { remote, .. } | Carried::Udp { remote, .. } => {
+                self.protocol == Protocol::Any || self.remote.contains(remote, ephemeral)
+            }
+            Carried::Icmp(_) | Carried::Icmp6(_) | Carried::Other(_) => true,
         }
     }
 }

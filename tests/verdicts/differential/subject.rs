@@ -10,6 +10,7 @@ use xdpfw_model::Random;
 use xdpfw_tests::{Lab, ifindex};
 
 use super::filter::{Filter, SHORTEST, can_split};
+use crate::explained;
 
 /// The part of a frame in which headers are read, wherever its first buffer ends, in
 /// bytes.
@@ -146,6 +147,15 @@ impl Subject {
         let generation = generations.next().context("no generation")??.path();
         ensure!(generations.next().is_none(), "more than one generation");
         Filter::open(&self.pins, &generation)
+    }
+
+    /// What `explain` says of frames that come in by an interface.
+    pub(crate) fn explain<'a>(
+        &self,
+        interface: &str,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<Value>> {
+        explained::explain(&self.lab.host, interface, frames)
     }
 
     /// Packets that each rule has decided, as users are told.

@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use xdpfw_common::Reason;
 use xdpfw_model::{Opinion, PacketSource, Policy, Random, Verdict, judge, random};
 
+use crate::explained;
+
 use super::{
     counts::reason_of,
     filter::{Arrival, Entry, Filter},
@@ -20,6 +22,8 @@ use super::{
 /// Packets between two looks at all counters; those that a packet is expected to
 /// change are looked at after each.
 const BATCH: usize = 1000;
+/// Packets that are explained, too.
+const EXPLAINED: usize = 100;
 /// Differences after which nobody wants to see more.
 const ENOUGH: usize = 5;
 
@@ -110,7 +114,46 @@ impl<'a> Trial<'a> {
                 );
             }
         }
+        self.explain()?;
         Ok(findings)
+    }
+
+    /// Claims that `explain` says of other packets what the model does.
+    fn explain(&mut self) -> Result<()> {
+        let has_time = self.policy.ends().next().is_some_and(|end| end <= SOON);
+        if has_time {
+            // It would depend on when it is asked.
+            return Ok(());
+        }
+        let arrivals: Vec<Arrival> = (0..EXPLAINED)
+            .map(|_| arrival(self.subject, &mut self.source, &mut self.random))
+            .collect();
+        for interface in self.subject.interfaces() {
+            let here = arrivals.iter().filter(|one| {
+                one.interface.index == interface.index
+                    && one.entry.has_ethernet()
+                    && one.frame.len() <= explained::LONGEST
+            });
+            let here: Vec<&Arrival> = here.collect();
+            let frames = here.iter().map(|one| one.frame.as_slice());
+            let said = self.subject.explain(&interface.name, frames)?;
+            for (arrival, said) in here.iter().zip(said) {
+                let opinion = self.judge(arrival, 0);
+                let rule = opinion.rule.map(|rule| self.policy.rules[rule].id.as_str());
+                let verdict = match opinion.verdict {
+                    Verdict::Pass => "pass",
+                    Verdict::Drop => "drop",
+                };
+                ensure!(
+                    said["verdict"] == verdict
+                        && said["reason"] == opinion.reason
+                        && said["rule"].as_str() == rule,
+                    "explain says {said}\n{}",
+                    self.difference(arrival, opinion.verdict, Vec::new())
+                );
+            }
+        }
+        Ok(())
     }
 
     fn compare_packets(&mut self, hits: &mut [u64]) -> Result<Findings> {
