@@ -4,7 +4,7 @@ use anyhow::{Error, Result};
 
 use super::{
     Context, Exit, Failure,
-    joining::{begin, report, report_applied},
+    joining::{begin, report, report_applied, report_changes},
     privilege::require_to_change,
     recording::{Recorded, Recording},
 };
@@ -172,9 +172,7 @@ fn came(name: &str, context: &Context, printer: &mut Printer) -> Result<Exit> {
             printer.change_is_made();
             let mut filtered = joined.filtered.iter();
             let reported = filtered.try_for_each(|one| report(one, policy, printer));
-            for downgraded in &joined.downgraded {
-                printer.warning(downgraded);
-            }
+            report_changes(&joined, printer);
             joined.check()?;
             reported.map(|()| Exit::Done)
         }

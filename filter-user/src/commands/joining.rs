@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     datapath::Attached,
-    engine::{Applied, Engine, Upgraded},
+    engine::{Applied, Engine, Joined, Upgraded},
     output::{Printer, shown_then},
     policy::Policy,
 };
@@ -16,15 +16,7 @@ pub(super) fn report_applied(
     printer: &mut Printer,
 ) -> Result<()> {
     let joined = &applied.joined;
-    for replaced in &joined.replaced {
-        printer.note(&format!(
-            "{}: took off {}",
-            replaced.interface, replaced.foreign
-        ));
-    }
-    for downgraded in &joined.downgraded {
-        printer.warning(downgraded);
-    }
+    report_changes(joined, printer);
     let mut filtered = joined.filtered.iter();
     let reported = filtered.try_for_each(|one| report(one, policy, printer));
     if let Some(ending) = &applied.ending {
@@ -40,6 +32,22 @@ pub(super) fn report_applied(
         printer.warning(unrecorded);
     }
     reported
+}
+
+/// Says what else became of interfaces that are filtered now.
+pub(super) fn report_changes(joined: &Joined, printer: &mut Printer) {
+    for changes in &joined.changes {
+        if let Some(replaced) = &changes.replaced {
+            let text = format!("{}: took off {}", replaced.interface, replaced.foreign);
+            printer.note(&text);
+        }
+        if let Some(queues) = &changes.queues {
+            printer.note(&queues.to_string());
+        }
+    }
+    for downgraded in &joined.downgraded {
+        printer.warning(downgraded);
+    }
 }
 
 /// Takes the lock; first, this version takes the place of an older one, which is said whatever

@@ -55,7 +55,7 @@ mod trace;
 mod unsaved;
 
 pub use self::{
-    attach::{Attached, Egress, EgressRefusal, Foreign, Refusal, Replaced},
+    attach::{Attached, Changes, Egress, EgressRefusal, Foreign, Refusal},
     bridges::Bridges,
     clock::{Clock, clocks},
     counters::{CounterMaps, Snapshot},

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use self::egress::egress_hook;
 pub use self::{candidate::Candidate, older::Older};
 use super::{
-    Attached, Generation, Probe, Record, Refusal, Rehearsal, Replaced, Term,
+    Attached, Changes, Generation, Probe, Record, Refusal, Rehearsal, Term,
     attach::{self, Dispatchers},
     foreign::{Layout, refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version},
     frags::delivers_frags,
@@ -207,8 +207,8 @@ impl Store {
     }
 
     /// Attaches the filter to an interface: first to what leaves, if `egress` says so, then
-    /// to what comes in. A generation must be in force. A program of others is replaced, and
-    /// returned, if `replace` says so.
+    /// to what comes in. A generation must be in force. A program of others is replaced if
+    /// `replace` says so. Returns what else was changed for it.
     ///
     /// # Errors
     ///
@@ -220,7 +220,7 @@ impl Store {
         mode: Mode,
         egress: bool,
         replace: bool,
-    ) -> Result<(Attached, Option<Replaced>)> {
+    ) -> Result<(Attached, Changes)> {
         let index = interface.index;
         let had_egress = self.egress_on(index)?.is_some();
         if egress {
@@ -240,14 +240,14 @@ impl Store {
         interface: &Interface,
         mode: Mode,
         replace: bool,
-    ) -> Result<(Attached, Option<Replaced>)> {
+    ) -> Result<(Attached, Changes)> {
         let directory = self.existing()?;
         let links = directory.make_directory(LINKS)?;
         if let Some(stray) = self.stray_on(interface)? {
             return Err(stray.into());
         }
         let joined_late = || self.is_joined_late(interface);
-        let replaced = attach::attach(
+        let changes = attach::attach(
             DISPATCHERS,
             directory,
             &links,
@@ -257,12 +257,10 @@ impl Store {
             joined_late,
         )?;
         match self.shown(interface, mode) {
-            Ok(attached) => Ok((attached, replaced)),
+            Ok(attached) => Ok((attached, changes)),
             Err(error) => {
                 drop(attach::detach(&links, &interface.index.to_string()));
-                if let Some(replaced) = replaced {
-                    drop(replaced.put_back());
-                }
+                drop(changes.put_back());
                 Err(error)
             }
         }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Error, undo::Undo};
 use crate::{
-    datapath::{Attached, EgressRefusal, Refusal, Replaced, Store},
+    datapath::{Attached, Changes, EgressRefusal, Refusal, Store},
     netlink::{Interface, Mode, interfaces},
     policy::Policy,
 };
@@ -46,8 +46,8 @@ pub struct Joined {
     pub filtered: Vec<Attached>,
     /// Why native mode could not be had, where another one was taken instead.
     pub downgraded: Vec<String>,
-    /// The programs of others that were taken off.
-    pub replaced: Vec<Rc<Replaced>>,
+    /// What was changed at them.
+    pub changes: Vec<Rc<Changes>>,
     failures: Vec<String>,
     fresh: bool,
 }
@@ -238,18 +238,18 @@ impl Join {
             match attach(store, &interface, self.mode, egress, self.replace) {
                 Ok(New {
                     attached,
-                    replaced,
+                    changes,
                     downgraded,
                 }) => {
-                    let replaced = replaced.map(Rc::new);
-                    let before = replaced.clone();
+                    let changes = Rc::new(changes);
+                    let before = Rc::clone(&changes);
                     undo.push(move || {
                         store.detach(index)?;
-                        before.map_or(Ok(()), |before| before.put_back())
+                        before.put_back()
                     });
                     joined.filtered.push(attached);
                     joined.downgraded.extend(downgraded);
-                    joined.replaced.extend(replaced);
+                    joined.changes.push(changes);
                     joined.fresh = true;
                 }
                 Err(error) if self.named => return Err(refused(error)),
@@ -382,8 +382,8 @@ fn refused(error: anyhow::Error) -> anyhow::Error {
 /// An interface that was just attached.
 struct New {
     attached: Attached,
-    /// The program of others that was taken off.
-    replaced: Option<Replaced>,
+    /// What was changed for it.
+    changes: Changes,
     /// Why native mode could not be had, where `Auto` asked for it.
     downgraded: Option<String>,
 }
@@ -401,10 +401,10 @@ fn attach(
         ModeWish::Generic => Mode::Generic,
     };
     let error = match store.attach(interface, mode, egress, replace) {
-        Ok((attached, replaced)) => {
+        Ok((attached, changes)) => {
             return Ok(New {
                 attached,
-                replaced,
+                changes,
                 downgraded: None,
             });
         }
@@ -416,7 +416,7 @@ fn attach(
         return Err(Error::Refused(refusal).into());
     }
     let generic = store.attach(interface, Mode::Generic, egress, replace);
-    let Ok((attached, replaced)) = generic else {
+    let Ok((attached, changes)) = generic else {
         return Err(Error::Refused(refusal).into());
     };
     let remedy = refusal
@@ -428,7 +428,7 @@ fn attach(
     );
     Ok(New {
         attached,
-        replaced,
+        changes,
         downgraded: Some(downgraded),
     })
 }

@@ -1,4 +1,4 @@
-//! Asks a driver for its settings, by the ioctl that ethtool(8) uses as well.
+//! Asks a driver for its settings and changes them, by the ioctl that ethtool(8) uses as well.
 
 use std::{
     ffi::c_int,
@@ -10,6 +10,8 @@ use std::{
 const GET_FLAGS: u32 = 0x25;
 /// `ETHTOOL_GCHANNELS` there.
 const GET_CHANNELS: u32 = 0x3c;
+/// `ETHTOOL_SCHANNELS` there.
+const SET_CHANNELS: u32 = 0x3d;
 /// `ETH_FLAG_RXVLAN`.
 const RX_VLAN: u32 = 1 << 8;
 /// `ETH_FLAG_LRO`.
@@ -54,19 +56,39 @@ pub fn settings(interface: &str) -> io::Result<Settings> {
         },
     )?;
     let flags = flags.map_or(0, |value| value.data);
-    let channels = ask(
-        &asking,
-        interface,
-        Channels {
-            command: GET_CHANNELS,
-            ..Channels::default()
-        },
-    )?;
+    let channels = channels(&asking, interface)?;
     Ok(Settings {
         lro: flags & LRO != 0,
         rx_vlan: flags & RX_VLAN != 0,
         queues: channels.and_then(Channels::queues),
     })
+}
+
+/// Has an interface, by its name, use this many of its combined queues.
+///
+/// # Errors
+///
+/// It has none such, the driver refuses, or this process may not (CAP_NET_ADMIN).
+pub fn set_queues(interface: &str, count: u32) -> io::Result<()> {
+    let asking = UnixDatagram::unbound()?;
+    let channels = channels(&asking, interface)?.ok_or(io::ErrorKind::Unsupported)?;
+    let wanted = Channels {
+        command: SET_CHANNELS,
+        combined: count,
+        ..channels
+    };
+    match ask(&asking, interface, wanted)? {
+        Some(_) => Ok(()),
+        None => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+fn channels(asking: &UnixDatagram, interface: &str) -> io::Result<Option<Channels>> {
+    let question = Channels {
+        command: GET_CHANNELS,
+        ..Channels::default()
+    };
+    ask(asking, interface, question)
 }
 
 /// `struct ethtool_value` in linux/ethtool.h.

@@ -18,7 +18,7 @@ use rtnetlink::Handle;
 pub use self::{
     addresses::{interface_with, own_addresses},
     conntrack::{Tracked, tracked_connections, tracks_connections},
-    ethtool::{Queues, Settings, settings},
+    ethtool::{Queues, Settings, set_queues, settings},
     interfaces::{Interface, LinkLayer, Mode, interfaces, put_xdp, take_xdp_off},
     layers::{Master, MasterKind, Unseen, carriers, with_all_below},
     native::{NativeXdp, native_xdp},

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use aya::programs::{Xdp, XdpMode, links::FdLink, xdp::XdpLink};
 use aya_obj::programs::XdpAttachType;
 
-use super::{Attached, Dispatchers, Refusal, Replaced, link};
+use super::{Attached, Changes, Dispatchers, Refusal, Replaced, TakenQueues, link};
 use crate::{
     datapath::{Error, pins::PinDirectory},
     netlink::{Interface, Mode, interfaces, take_xdp_off},
@@ -40,7 +40,7 @@ pub(in crate::datapath) fn attached(
 
 /// Attaches a dispatcher to an interface and pins the link. `joined_late` tells whether the
 /// filter would have been fit for the interface, had it been brought up with it. A program of
-/// others is replaced, and returned, if `replace` says so.
+/// others is replaced if `replace` says so.
 ///
 /// # Errors
 ///
@@ -54,12 +54,15 @@ pub(in crate::datapath) fn attach(
     mode: Mode,
     replace: bool,
     joined_late: impl Fn() -> bool,
-) -> Result<Option<Replaced>> {
+) -> Result<Changes> {
     let dispatcher = directory.pin(dispatchers.of(interface)?);
     let dispatcher = Xdp::from_pin(dispatcher, XdpAttachType::Interface)?;
     if !replace || interface.xdp.is_none() {
-        attach_program(dispatcher, links, interface, mode, joined_late)?;
-        return Ok(None);
+        let queues = attach_program(dispatcher, links, interface, mode, joined_late)?;
+        return Ok(Changes {
+            replaced: None,
+            queues,
+        });
     }
     let replaced = Replaced::take_off(interface)?;
     let free = &Interface {
@@ -67,7 +70,10 @@ pub(in crate::datapath) fn attach(
         ..interface.clone()
     };
     match attach_program(dispatcher, links, free, mode, joined_late) {
-        Ok(()) => Ok(Some(replaced)),
+        Ok(queues) => Ok(Changes {
+            replaced: Some(replaced),
+            queues,
+        }),
         Err(error) => Err(match replaced.put_back() {
             Ok(()) => error,
             Err(failed) => failed.context(format!("{error:#}")),
@@ -75,7 +81,31 @@ pub(in crate::datapath) fn attach(
     }
 }
 
+/// Attaches the program, and returns the queues that were put in use for it.
 fn attach_program(
+    dispatcher: Xdp,
+    links: &PinDirectory,
+    interface: &Interface,
+    mode: Mode,
+    joined_late: impl Fn() -> bool,
+) -> Result<Option<TakenQueues>> {
+    let queues = match mode {
+        // Without it, the interface is filtered all the same.
+        Mode::Native => TakenQueues::take(interface).unwrap_or_default(),
+        Mode::Generic | Mode::Offloaded => None,
+    };
+    match attach_and_pin(dispatcher, links, interface, mode, joined_late) {
+        Ok(()) => Ok(queues),
+        Err(error) => {
+            if let Some(queues) = queues {
+                drop(queues.put_back());
+            }
+            Err(error)
+        }
+    }
+}
+
+fn attach_and_pin(
     mut dispatcher: Xdp,
     links: &PinDirectory,
     interface: &Interface,
