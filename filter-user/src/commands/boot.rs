@@ -76,11 +76,11 @@ fn usable(context: &Context, history: &History) -> Result<PolicyFile> {
     let file = context.policy_file()?;
     if was_emptied(&file, history) {
         let is = match file.exists() {
-            true => "names no interface",
-            false => "is gone",
+            true => "names no interface, and nobody applied that",
+            false => "is not there",
         };
         let path = context.policy_path().display();
-        let message = format!("{path} {is}, and nobody applied that");
+        let message = format!("{path} {is}");
         return Err(Failure::new(Exit::Policy, message).into());
     }
     Ok(file)

@@ -85,10 +85,10 @@ impl PolicySource for Fallback {
     }
 }
 
-/// Whether a policy that is for no interface may not be what the operator wants: the last one of
-/// the history was for some.
+/// Whether a policy that is for no interface may not be what the operator wants: there is no file,
+/// which every installation has, or the last policy of the history was for some.
 pub fn was_emptied(file: &PolicyFile, history: &History) -> bool {
-    file.policy().interfaces.is_empty() && last_policy(history).is_some()
+    file.policy().interfaces.is_empty() && (!file.exists() || last_policy(history).is_some())
 }
 
 /// The last policy of the history with its number, if it can be read and is for some interfaces.

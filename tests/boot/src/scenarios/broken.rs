@@ -35,7 +35,7 @@ pub fn unreadable(stage: &Stage<'_>) -> Result<String> {
 
 /// None at all.
 pub fn missing(stage: &Stage<'_>) -> Result<String> {
-    broken(stage, "missing", "rm /etc/xdpfw/policy.toml")
+    broken(stage, "missing", "rm -f /etc/xdpfw/policy.toml")
 }
 
 /// A good one, and no room for anything.
