@@ -35,7 +35,7 @@ pub fn networkd(stage: &Stage<'_>) -> Result<String> {
 pub fn network_manager(stage: &Stage<'_>) -> Result<String> {
     let scene = stage.filtered("network-manager")?;
     let guest = &scene.guest;
-    guest.run("apt-get install -y /opt/network-manager/*.deb")?;
+    guest.run("apt-get install -y --no-install-recommends /opt/network-manager/*.deb")?;
     guest.write("/etc/network/interfaces", LOOPBACK)?;
     let connection = "/etc/NetworkManager/system-connections/wire.nmconnection";
     guest.write(connection, NETWORK_MANAGER)?;
@@ -47,7 +47,7 @@ pub fn network_manager(stage: &Stage<'_>) -> Result<String> {
 pub fn netplan(stage: &Stage<'_>) -> Result<String> {
     let scene = stage.filtered("netplan")?;
     let guest = &scene.guest;
-    guest.run("apt-get install -y /opt/netplan/*.deb")?;
+    guest.run("apt-get install -y --no-install-recommends /opt/netplan/*.deb")?;
     guest.write("/etc/network/interfaces", LOOPBACK)?;
     guest.write("/etc/netplan/wire.yaml", NETPLAN)?;
     guest.run("chmod 600 /etc/netplan/wire.yaml && systemctl enable systemd-networkd")?;
