@@ -49,8 +49,20 @@ pub struct Scene<'a> {
 impl<'a> Stage<'a> {
     /// Boots a guest without the filter.
     pub fn open(&self, name: &str) -> Result<Scene<'a>> {
-        let parameters = "net.ifnames=0";
-        let scene = self.boot(name, Options { parameters })?;
+        self.open_with(name, false)
+    }
+
+    /// The same of one whose network device can be unplugged.
+    pub fn open_to_unplug(&self, name: &str) -> Result<Scene<'a>> {
+        self.open_with(name, true)
+    }
+
+    fn open_with(&self, name: &str, is_unplugged: bool) -> Result<Scene<'a>> {
+        let options = Options {
+            parameters: "net.ifnames=0",
+            is_unplugged,
+        };
+        let scene = self.boot(name, options)?;
         scene.answers_from_closed_ports(name)?;
         Ok(scene)
     }

@@ -28,14 +28,14 @@ const GONE: &str =
 
 /// The device unplugged and plugged in; ifupdown.
 pub fn ifupdown(stage: &Stage<'_>) -> Result<String> {
-    let scene = stage.open("hotplug")?;
+    let scene = stage.open_to_unplug("hotplug")?;
     scene.guest.run(ALLOW_HOTPLUG)?;
     unplugged(&scene, "hotplug")
 }
 
 /// The same with systemd-networkd.
 pub fn networkd(stage: &Stage<'_>) -> Result<String> {
-    let scene = stage.open("hotplug-networkd")?;
+    let scene = stage.open_to_unplug("hotplug-networkd")?;
     use_networkd(&scene.guest)?;
     scene.guest.run("systemctl start systemd-networkd")?;
     unplugged(&scene, "hotplug-networkd")
@@ -73,7 +73,8 @@ pub fn wants(stage: &Stage<'_>) -> Result<String> {
          ENV{SYSTEMD_WANTS}+=\"xdpfw@$name.service\"\n";
     const UNIT: &str = "[Unit]\nDefaultDependencies=no\n\
          [Service]\nType=oneshot\nExecStart=/usr/bin/xdpfw up --boot %i\n";
-    let scene = stage.filtered("udev-wants")?;
+    let scene = stage.open_to_unplug("udev-wants")?;
+    scene.install("eth0")?;
     let guest = &scene.guest;
     guest.write("/etc/udev/rules.d/79-xdpfw.rules", RULE)?;
     guest.write("/etc/systemd/system/xdpfw@.service", UNIT)?;

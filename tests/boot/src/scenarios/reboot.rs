@@ -56,7 +56,7 @@ pub fn netplan(stage: &Stage<'_>) -> Result<String> {
 
 /// With the name that udev gives it, `enp0s3` for example.
 pub fn renamed(stage: &Stage<'_>) -> Result<String> {
-    let scene = stage.boot("renamed", Options { parameters: "" })?;
+    let scene = stage.boot("renamed", Options::default())?;
     let guest = &scene.guest;
     let names = guest.run("ls /sys/class/net")?;
     let name = names
@@ -75,7 +75,13 @@ pub fn renamed(stage: &Stage<'_>) -> Result<String> {
 /// With a driver that is loaded long after the boot is over.
 pub fn late_driver(stage: &Stage<'_>) -> Result<String> {
     let parameters = "net.ifnames=0 modprobe.blacklist=virtio_net";
-    let scene = stage.boot("late-driver", Options { parameters })?;
+    let scene = stage.boot(
+        "late-driver",
+        Options {
+            parameters,
+            ..Options::default()
+        },
+    )?;
     let guest = &scene.guest;
     guest.run("sed -i 's/auto eth0/allow-hotplug eth0/' /etc/network/interfaces")?;
     let come = || -> Result<()> {
