@@ -1,14 +1,14 @@
 //! TCP and UDP servers in threads that stop on drop, and clients, with ordinary sockets.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -66,7 +66,8 @@ impl TcpServer {
         after: &'static str,
     ) -> Result<Self> {
         let listener = Arc::new(host.enter(|| {
-            TcpListener::bind(address).with_context(|| format!("cannot listen on tcp {address}"))
+            once_free(|| TcpListener::bind(address))
+                .with_context(|| format!("cannot listen on tcp {address}"))
         })?);
         let state = Arc::new(Shared::default());
         let thread = thread::spawn({
@@ -132,7 +133,8 @@ impl UdpEcho {
     /// Starts one on an address; `[::]` is all addresses of both families.
     pub fn start_at(host: &Host, address: SocketAddr) -> Result<Self> {
         let socket = host.enter(|| {
-            UdpSocket::bind(address).with_context(|| format!("cannot bind udp {address}"))
+            once_free(|| UdpSocket::bind(address))
+                .with_context(|| format!("cannot bind udp {address}"))
         })?;
         socket.set_read_timeout(Some(NOTICE))?;
         let state = Arc::new(Shared::default());
@@ -238,8 +240,9 @@ pub fn assert_alive(client: TcpStream, server: TcpStream) -> Result<()> {
 /// A UDP socket of `host`, which waits some time for what is to come.
 pub fn bind(host: &Host, address: impl Into<SocketAddr>) -> Result<UdpSocket> {
     let address = address.into();
-    let socket = host
-        .enter(|| UdpSocket::bind(address).with_context(|| format!("cannot bind udp {address}")))?;
+    let socket = host.enter(|| {
+        once_free(|| UdpSocket::bind(address)).with_context(|| format!("cannot bind udp {address}"))
+    })?;
     socket.set_read_timeout(Some(PATIENCE))?;
     Ok(socket)
 }
@@ -276,7 +279,7 @@ pub fn exchange(
 ) -> Result<String> {
     let server = server.into();
     host.enter(|| {
-        let socket = UdpSocket::bind((any_address(server), port))
+        let socket = once_free(|| UdpSocket::bind((any_address(server), port)))
             .with_context(|| format!("cannot bind udp {port}"))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(timeout))?;
@@ -287,6 +290,20 @@ pub fn exchange(
             .with_context(|| format!("no answer from {server}"))?;
         Ok(String::from_utf8_lossy(&datagram[..len]).into_owned())
     })
+}
+
+/// Binds a socket, once nobody has its address any more. What was closed here a moment ago may be
+/// open still, in a program that another test has just forked and that is not executed yet.
+fn once_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let begin = Instant::now();
+    loop {
+        match bind() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begin.elapsed() < PATIENCE => {
+                thread::sleep(NOTICE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// Any address of the server's family.
