@@ -264,5 +264,9 @@ fn a_restart_does_not_lock_its_operator_out() -> Result<()> {
     assert!(!is_dropped(&lab, 22)? && is_dropped(&lab, 80)?);
     command().ok();
     assert!(is_dropped(&lab, 22)? && !is_dropped(&lab, 80)?);
-    Ok(())
+    // Nor does a start by hand: nothing is filtered then, as before.
+    host.xdpfw(["down"]).ok();
+    let said = command().env("SSH_CONNECTION", &session).fails(6);
+    assert!(said.contains("would cut your SSH session"), "{said}");
+    assert_nothing_is_left(host, &["eth0"])
 }

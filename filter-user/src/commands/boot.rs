@@ -3,7 +3,7 @@
 use anyhow::{Error, Result};
 
 use super::{
-    Context, Exit, Failure,
+    Context, Exit, Failure, code_of,
     joining::{begin, report, report_applied, report_changes},
     privilege::require_to_change,
     recording::{Recorded, Recording},
@@ -16,6 +16,7 @@ use crate::{
     },
     output::Printer,
     policy::{Policy, Rule},
+    system::Sessions,
 };
 
 /// Filters the interfaces of the policy that are there, or the one that came.
@@ -38,16 +39,41 @@ fn all(context: &Context, printer: &mut Printer) -> Result<Exit> {
     engine.refuse_while_temporary()?;
     match engine.live() {
         Some(_) => again(&engine, context, printer),
-        None => first(&engine, context, printer),
+        None => first(&engine, context, Guarded::of_sessions(), printer),
+    }
+}
+
+/// Whether what would cut an SSH session is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guarded {
+    Yes,
+    /// Whatever may be wrong with finding sessions, no interface must stay open for that.
+    No,
+}
+
+impl Guarded {
+    /// At boot there is no session; whoever starts the service later may have one.
+    fn of_sessions() -> Self {
+        match Sessions::current() {
+            Ok(sessions) if !sessions.known.is_empty() => Self::Yes,
+            _ => Self::No,
+        }
     }
 }
 
 /// Brings the filter up, by the policy file or by what there is instead.
-fn first(engine: &Engine, context: &Context, printer: &mut Printer) -> Result<Exit> {
+fn first(
+    engine: &Engine,
+    context: &Context,
+    guarded: Guarded,
+    printer: &mut Printer,
+) -> Result<Exit> {
     let history = context.history();
     let (file, failed) = match usable(context, &history) {
-        Ok(file) => match file_in_force(engine, &file, context) {
+        Ok(file) => match file_in_force(engine, &file, context, guarded) {
             Ok(in_force) => return report_in_force(in_force, file.policy(), printer),
+            // The operator is there, and wants to know.
+            Err(error) if code_of(&error) == Exit::Lockout => return Err(error),
             Err(error) => (Some(file), error),
         },
         Err(error) => (None, error),
@@ -55,7 +81,7 @@ fn first(engine: &Engine, context: &Context, printer: &mut Printer) -> Result<Ex
     // Whatever it is that failed, the host must not stay open for that.
     let why = format!("{failed:#}");
     for fallback in Fallback::of(&history, context.policy_path(), file.as_ref(), &why)? {
-        let applied = match in_force(engine, &fallback) {
+        let applied = match in_force(engine, &fallback, guarded) {
             Ok(Some(applied)) => applied,
             Ok(None) => return Err(failed),
             Err(error) => {
@@ -93,9 +119,14 @@ struct InForce {
 }
 
 /// Puts the policy file in force; `None` if none of its interfaces is there.
-fn file_in_force(engine: &Engine, file: &PolicyFile, context: &Context) -> Result<Option<InForce>> {
+fn file_in_force(
+    engine: &Engine,
+    file: &PolicyFile,
+    context: &Context,
+    guarded: Guarded,
+) -> Result<Option<InForce>> {
     let recording = Recording::begin(context.history(), engine, file);
-    let Some(applied) = in_force(engine, file)? else {
+    let Some(applied) = in_force(engine, file, guarded)? else {
         return Ok(None);
     };
     let recorded = recording.end(engine, file, &applied);
@@ -122,7 +153,11 @@ fn report_in_force(
 }
 
 /// Puts a policy in force on those of its interfaces that are there; `None` if none is.
-fn in_force(engine: &Engine, source: &dyn PolicySource) -> Result<Option<Applied>> {
+fn in_force(
+    engine: &Engine,
+    source: &dyn PolicySource,
+    guarded: Guarded,
+) -> Result<Option<Applied>> {
     if source.policy().interfaces.is_empty() {
         return Ok(None);
     }
@@ -133,9 +168,8 @@ fn in_force(engine: &Engine, source: &dyn PolicySource) -> Result<Option<Applied
         Store::create()?;
         return Ok(None);
     }
-    // At boot nobody is there to be locked out, and the filter matters more.
     let change = engine.change(source).join(join);
-    let change = change.guarded(engine.live().is_some());
+    let change = change.guarded(guarded == Guarded::Yes);
     change.commit().map(Some)
 }
 
@@ -143,7 +177,7 @@ fn in_force(engine: &Engine, source: &dyn PolicySource) -> Result<Option<Applied
 fn again(engine: &Engine, context: &Context, printer: &mut Printer) -> Result<Exit> {
     let kept = |error: Error| error.context("what is in force stays");
     let file = usable(context, &context.history()).map_err(kept)?;
-    let in_force = file_in_force(engine, &file, context).map_err(kept)?;
+    let in_force = file_in_force(engine, &file, context, Guarded::Yes).map_err(kept)?;
     report_in_force(in_force, file.policy(), printer)
 }
 
@@ -162,7 +196,7 @@ fn came(name: &str, context: &Context, printer: &mut Printer) -> Result<Exit> {
     let mut engine = begin(printer)?;
     match Concern::of(name, &engine, context)? {
         Concern::None => Ok(Exit::Done),
-        Concern::All => first(&engine, context, printer),
+        Concern::All => first(&engine, context, Guarded::No, printer),
         Concern::Rules => engine.follow_facts().map(|()| Exit::Done),
         Concern::Filtered => {
             let live = engine.must_be_up()?;
