@@ -70,7 +70,7 @@ const EXCLUDED: [Excluded; 8] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 51] = {
+const SKIPPED: [Excluded; 50] = {
     const PROGRAMS: &str = "needs programs that guests do not have";
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
@@ -93,8 +93,7 @@ const SKIPPED: [Excluded; 51] = {
         skipped("it_may_be_too_late", TIME),
         skipped("what_is_confirmed_stays", TIME),
         skipped("a_first_up_goes_back", TIME),
-        skipped("doctor::firewalls::", PROGRAMS),
-        skipped("doctor::host::a_unit_that_is_not_enabled", PROGRAMS),
+        skipped("doctor::", PROGRAMS),
         skipped("interrupted::", MANY),
         skipped("mapped::", SAME),
         skipped("link_local::", SAME),
