@@ -3,7 +3,7 @@
 use xdpfw_common::Reason;
 
 use crate::{
-    policy::{Action, Misfit, Packet, Policy, PrefixText, Rule},
+    policy::{Action, Packet, Part, Policy, PrefixText, Rule},
     ports::PortRange,
 };
 
@@ -94,7 +94,7 @@ fn near_misses(
 }
 
 /// Why a rule is not for a packet that it nearly fits; `None` if it has nothing to do with it.
-fn why(rule: &Rule, misfit: Misfit, packet: &Packet<'_>) -> Option<String> {
+fn why(rule: &Rule, misfit: Part, packet: &Packet<'_>) -> Option<String> {
     let matching = &rule.matches;
     let prefixes = |list: &[ipnet::IpNet]| {
         let shown = list
@@ -111,16 +111,16 @@ fn why(rule: &Rule, misfit: Misfit, packet: &Packet<'_>) -> Option<String> {
         some_of(shown.collect(), list.len())
     };
     Some(match misfit {
-        Misfit::Words => return None,
-        Misfit::Remote => format!("from port {} alone", matching.remote),
-        Misfit::From => format!("from {} alone", prefixes(&matching.from)),
-        Misfit::To => format!(
+        Part::Words => return None,
+        Part::Remote => format!("from port {} alone", matching.remote),
+        Part::From => format!("from {} alone", prefixes(&matching.from)),
+        Part::To => format!(
             "to {} alone, not to {}",
             prefixes(&matching.to),
             packet.destination
         ),
-        Misfit::On => format!("on {} alone", words(&matching.on)),
-        Misfit::Mac => {
+        Part::On => format!("on {} alone", words(&matching.on)),
+        Part::Mac => {
             let macs = matching.mac.iter().take(ITEMS).map(ToString::to_string);
             format!("from {} alone", some_of(macs.collect(), matching.mac.len()))
         }
@@ -157,7 +157,7 @@ fn remedy(
         (Reason::DefaultDrop, _) => {
             let is_near = |rule: &Rule| {
                 let misfit = rule.matches.misfit(packet, ephemeral);
-                rule.action == Action::Allow && misfit == Some(Misfit::From)
+                rule.action == Action::Allow && misfit == Some(Part::From)
             };
             Some(match policy.rules.iter().any(is_near) {
                 true => format!("xdpfw allow {what} --from {source}"),

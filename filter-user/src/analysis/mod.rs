@@ -22,5 +22,5 @@ pub use self::{
     takes_away::takes_away,
     unreachable::{Shadowed, unreachable},
     warnings::{Warning, of_policy, of_removal, of_rule, without_mac},
-    way_in::{Knock, Purpose, connection, tunnel},
+    way_in::{Knock, Purpose, between, connection, tunnel},
 };

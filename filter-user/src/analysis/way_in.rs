@@ -140,7 +140,16 @@ fn solicited(own: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low)
 }
 
-fn between(from: IpAddr, to: IpAddr, hops: u8) -> Result<PacketBuilderStep<etherparse::IpHeaders>> {
+/// The headers of a packet in front of what it carries, from Ethernet on.
+///
+/// # Errors
+///
+/// The addresses are of two families.
+pub fn between(
+    from: IpAddr,
+    to: IpAddr,
+    hops: u8,
+) -> Result<PacketBuilderStep<etherparse::IpHeaders>> {
     let builder = PacketBuilder::ethernet2([0; 6], [0; 6]);
     Ok(match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => builder.ipv4(from.octets(), to.octets(), hops),

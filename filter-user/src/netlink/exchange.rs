@@ -1,5 +1,5 @@
-//! Exchanges messages about traffic control with the kernel, over a socket of its own, and
-//! decodes no more of the answer than its header.
+//! Exchanges messages with the kernel, most of them about traffic control, over a socket of its
+//! own, and decodes no more of the answer than its header.
 //!
 //! rtnetlink decodes all of a message. One attribute of somebody else's filter that it cannot
 //! decode, and it drops what came with it, maybe the end of the answer, for which it then
@@ -60,39 +60,14 @@ impl Message {
     }
 
     fn exchange(self, flags: u16) -> io::Result<Vec<Self>> {
-        let socket = Socket::new(NETLINK_ROUTE)?;
-        socket.send(&self.request(flags), 0)?;
-        let mut messages = Vec::new();
-        loop {
-            let (datagram, _) = socket.recv_from_full()?;
-            let mut rest = &datagram[..];
-            while !rest.is_empty() {
-                let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
-                let payload = message.payload();
-                match message.message_type() {
-                    NLMSG_DONE => return Ok(messages),
-                    NLMSG_ERROR => return outcome(payload).map(|()| messages),
-                    kind => messages.push(Self::read(kind, payload)?),
-                }
-                let length = message.length() as usize;
-                rest = rest
-                    .get(length.next_multiple_of(ALIGNMENT)..)
-                    .unwrap_or_default();
-            }
-        }
-    }
-
-    fn request(&self, flags: u16) -> Vec<u8> {
-        let begin = MESSAGE_HEADER + self.header.buffer_len();
-        let mut bytes = vec![0; begin];
-        bytes.extend_from_slice(&self.attributes);
-        let length = bytes.len() as u32;
-        let mut message = NetlinkBuffer::new(&mut bytes);
-        message.set_length(length);
-        message.set_message_type(self.kind);
-        message.set_flags(NLM_F_REQUEST | flags);
-        self.header.emit(&mut bytes[MESSAGE_HEADER..begin]);
-        bytes
+        let mut payload = vec![0; self.header.buffer_len()];
+        self.header.emit(&mut payload);
+        payload.extend_from_slice(&self.attributes);
+        let answers = exchange(NETLINK_ROUTE, self.kind, flags, &payload)?;
+        let answers = answers.iter();
+        answers
+            .map(|(kind, payload)| Self::read(*kind, payload))
+            .collect()
     }
 
     fn read(kind: u16, payload: &[u8]) -> io::Result<Self> {
@@ -103,6 +78,48 @@ impl Message {
             header,
             attributes: attributes.to_vec(),
         })
+    }
+}
+
+/// Sends a message of this kind to a part of the kernel, and returns what it answers, to the end:
+/// the kind of each message, and what is behind its header.
+///
+/// # Errors
+///
+/// What the kernel answers.
+pub(super) fn exchange(
+    protocol: isize,
+    kind: u16,
+    flags: u16,
+    payload: &[u8],
+) -> io::Result<Vec<(u16, Vec<u8>)>> {
+    let mut request = vec![0; MESSAGE_HEADER];
+    request.extend_from_slice(payload);
+    let length = request.len() as u32;
+    let mut message = NetlinkBuffer::new(&mut request);
+    message.set_length(length);
+    message.set_message_type(kind);
+    message.set_flags(NLM_F_REQUEST | flags);
+
+    let socket = Socket::new(protocol)?;
+    socket.send(&request, 0)?;
+    let mut answers = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut rest = &datagram[..];
+        while !rest.is_empty() {
+            let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+            let payload = message.payload();
+            match message.message_type() {
+                NLMSG_DONE => return Ok(answers),
+                NLMSG_ERROR => return outcome(payload).map(|()| answers),
+                kind => answers.push((kind, payload.to_vec())),
+            }
+            let length = message.length() as usize;
+            rest = rest
+                .get(length.next_multiple_of(ALIGNMENT)..)
+                .unwrap_or_default();
+        }
     }
 }
 

@@ -3,12 +3,11 @@
 use std::{collections::HashMap, io};
 
 use rtnetlink::{
-    packet_core::{
-        DefaultNla, Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-        NetlinkBuffer, NlasIterator,
-    },
-    sys::{Socket, protocols::NETLINK_GENERIC},
+    packet_core::{DefaultNla, NLM_F_ACK, NLM_F_DUMP, NlasIterator},
+    sys::protocols::NETLINK_GENERIC,
 };
+
+use super::exchange::{Message, exchange};
 
 /// `GENL_ID_CTRL`, and its command and attributes, in linux/genetlink.h.
 const CONTROL: u16 = 0x10;
@@ -23,12 +22,6 @@ const FEATURES: u16 = 3;
 const BASIC: u64 = 1 << 0;
 /// `NETDEV_XDP_ACT_RX_SG`: packets in several buffers.
 const FRAGS: u64 = 1 << 5;
-
-/// Bytes of `struct nlmsghdr` in linux/netlink.h, and of `struct genlmsghdr` behind it.
-const MESSAGE_HEADER: usize = 16;
-const GENERIC_HEADER: usize = 4;
-/// Messages begin at multiples of this.
-const ALIGNMENT: usize = 4;
 
 /// What XDP a driver takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,13 +40,13 @@ pub fn native_xdp() -> HashMap<u32, NativeXdp> {
 
 fn devices() -> io::Result<HashMap<u32, NativeXdp>> {
     let name = DefaultNla::new(FAMILY_NAME, b"netdev\0".to_vec());
-    let answers = exchange(CONTROL, GET_FAMILY, NLM_F_ACK, &[name])?;
+    let answers = ask(CONTROL, GET_FAMILY, NLM_F_ACK, &[name])?;
     let family = answers
         .iter()
         .find_map(|answer| attribute(answer, FAMILY_ID))
         .and_then(|id| Some(u16::from_ne_bytes(id.try_into().ok()?)))
         .ok_or(io::ErrorKind::NotFound)?;
-    let devices = exchange(family, GET_DEVICE, NLM_F_DUMP, &[])?;
+    let devices = ask(family, GET_DEVICE, NLM_F_DUMP, &[])?;
     Ok(devices.iter().filter_map(|device| read(device)).collect())
 }
 
@@ -67,52 +60,21 @@ fn read(attributes: &[u8]) -> Option<(u32, NativeXdp)> {
     Some((index, native))
 }
 
-/// Asks, and returns the attributes of each answer.
-fn exchange(
+/// Asks a family of generic netlink, and returns the attributes of each answer.
+fn ask(
     family: u16,
     command: u8,
     flags: u16,
     attributes: &[DefaultNla],
 ) -> io::Result<Vec<Vec<u8>>> {
+    // `struct genlmsghdr` in linux/genetlink.h: command, version, and two bytes of nothing.
+    const HEADER: usize = 4;
     const VERSION: u8 = 1;
-    let begin = MESSAGE_HEADER + GENERIC_HEADER;
-    let mut bytes = vec![0; begin + attributes.buffer_len()];
-    let length = bytes.len() as u32;
-    attributes.emit(&mut bytes[begin..]);
-    bytes[MESSAGE_HEADER] = command;
-    bytes[MESSAGE_HEADER + 1] = VERSION;
-    let mut message = NetlinkBuffer::new(&mut bytes);
-    message.set_length(length);
-    message.set_message_type(family);
-    message.set_flags(NLM_F_REQUEST | flags);
-
-    let socket = Socket::new(NETLINK_GENERIC)?;
-    socket.send(&bytes, 0)?;
-    let mut answers = Vec::new();
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        let mut rest = &datagram[..];
-        while !rest.is_empty() {
-            let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
-            let payload = message.payload();
-            match message.message_type() {
-                NLMSG_DONE => return Ok(answers),
-                NLMSG_ERROR => {
-                    let code = payload.first_chunk().map(|code| i32::from_ne_bytes(*code));
-                    return match code {
-                        Some(0) => Ok(answers),
-                        Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-                        None => Err(io::ErrorKind::UnexpectedEof.into()),
-                    };
-                }
-                _ => answers.push(payload.get(GENERIC_HEADER..).unwrap_or_default().to_vec()),
-            }
-            let length = message.length() as usize;
-            rest = rest
-                .get(length.next_multiple_of(ALIGNMENT)..)
-                .unwrap_or_default();
-        }
-    }
+    let mut payload = vec![command, VERSION, 0, 0];
+    payload.extend(Message::attributes(attributes));
+    let answers = exchange(NETLINK_GENERIC, family, flags, &payload)?.into_iter();
+    let answers = answers.map(|(_, payload)| payload.get(HEADER..).unwrap_or_default().to_vec());
+    Ok(answers.collect())
 }
 
 fn attribute(attributes: &[u8], kind: u16) -> Option<Vec<u8>> {
@@ -125,7 +87,6 @@ fn attribute(attributes: &[u8], kind: u16) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::exchange::Message;
 
     #[test]
     fn features_are_read_from_their_bits() {

@@ -22,7 +22,7 @@ pub use self::{
     interfaces::InterfaceList,
     mac::MacAddress,
     matching::{Families, Match, MatchError, MatchSpec, Part},
-    packet::{Carried, Misfit, Packet},
+    packet::{Carried, Packet},
     prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
     rule::{Action, Rule, RuleId, parse_comment},

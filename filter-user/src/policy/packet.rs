@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{MacAddress, Match, Policy, Protocol, Rule};
+use super::{MacAddress, Match, Part, Policy, Protocol, Rule};
 use crate::{
     names::icmp::{Family, TypeSpec},
     ports::{PortRange, PortSpec},
@@ -58,57 +58,37 @@ pub enum Carried {
     Other(u8),
 }
 
-/// A part of a rule that does not fit a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misfit {
-    /// What stands behind `allow` or `deny`.
-    Words,
-    /// The peer's port.
-    Remote,
-    /// Where it comes from.
-    From,
-    /// Where it goes to.
-    To,
-    /// The interface it comes in by.
-    On,
-    /// The Ethernet address it comes from.
-    Mac,
-}
-
 impl Match {
     /// Whether a packet is meant, on a host with these ephemeral ports.
     pub fn matches(&self, packet: &Packet<'_>, ephemeral: PortRange) -> bool {
         self.misfit(packet, ephemeral).is_none()
     }
 
-    /// The first thing by which a packet is not meant, on a host with these ephemeral ports;
-    /// `None` if it is.
-    pub fn misfit(&self, packet: &Packet<'_>, ephemeral: PortRange) -> Option<Misfit> {
+    /// The first part that does not fit a packet, on a host with these ephemeral ports; `None` if
+    /// the packet is meant.
+    pub fn misfit(&self, packet: &Packet<'_>, ephemeral: PortRange) -> Option<Part> {
         if !self.matches_words(packet.carries, ephemeral) {
-            return Some(Misfit::Words);
+            return Some(Part::Words);
         }
         let fits = [
+            (Part::Remote, self.matches_remote(packet.carries, ephemeral)),
             (
-                Misfit::Remote,
-                self.matches_remote(packet.carries, ephemeral),
-            ),
-            (
-                Misfit::From,
+                Part::From,
                 self.from.is_empty() || self.from.iter().any(|net| net.contains(&packet.source)),
             ),
             (
-                Misfit::To,
+                Part::To,
                 self.to.is_empty() || self.to.iter().any(|net| net.contains(&packet.destination)),
             ),
             (
-                Misfit::On,
+                Part::On,
                 self.on.is_empty()
                     || packet
                         .interface
                         .is_some_and(|name| self.on.iter().any(|on| on == name)),
             ),
             (
-                Misfit::Mac,
+                Part::Mac,
                 self.mac.is_empty() || packet.mac.is_some_and(|mac| self.mac.contains(&mac)),
             ),
         ];

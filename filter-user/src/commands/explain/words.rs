@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Result, bail};
-use etherparse::{PacketBuilder, PacketBuilderStep, TcpHeader};
+use anyhow::Result;
+use etherparse::TcpHeader;
 
 use super::super::Failure;
 use crate::{
+    analysis::between,
     names::icmp::Family,
     policy::{Carried, Match, MatchSpec, Protocol},
     ports::PortWord,
@@ -90,7 +91,9 @@ impl Asked {
 
     /// All of it, with an Ethernet header, on its way to an address of this host's.
     pub(super) fn frame(&self, to: IpAddr, flags: Option<&str>) -> Result<Vec<u8>> {
-        let builder = between(self.peer, to)?;
+        let builder = between(self.peer, to, HOPS).map_err(|error| {
+            Failure::usage(format!("{error} (say --to with an address of the other)"))
+        })?;
         let mut frame = Vec::new();
         match self.carries {
             Carried::Tcp { local, remote } => {
@@ -137,17 +140,6 @@ fn tcp(remote: u16, local: u16, letters: &str) -> Result<TcpHeader> {
         *flag = true;
     }
     Ok(header)
-}
-
-fn between(from: IpAddr, to: IpAddr) -> Result<PacketBuilderStep<etherparse::IpHeaders>> {
-    let builder = PacketBuilder::ethernet2([0; 6], [0; 6]);
-    Ok(match (from, to) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => builder.ipv4(from.octets(), to.octets(), HOPS),
-        (IpAddr::V6(from), IpAddr::V6(to)) => builder.ipv6(from.octets(), to.octets(), HOPS),
-        _ => bail!(Failure::usage(format!(
-            "{from} and {to} are of two families (say --to with an address of the other)"
-        ))),
-    })
 }
 
 /// An address, with or without a port.
