@@ -101,6 +101,24 @@ pub fn frame(from: &End, to: &End, packet: &[u8]) -> Vec<u8> {
     [&header.to_bytes()[..], packet].concat()
 }
 
+/// A capture in the oldest form there is (draft-ietf-opsawg-pcap): frames of a link type, each with
+/// the length that it had before it was cut, in bytes.
+pub fn pcap<'a>(link_type: u32, frames: impl IntoIterator<Item = (&'a [u8], usize)>) -> Vec<u8> {
+    /// Magic, version, two unused words, and the longest that a frame may be.
+    const HEADER: [u32; 5] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144];
+    let bytes = |words: &[u32]| -> Vec<u8> {
+        let words = words.iter();
+        words.flat_map(|word| word.to_ne_bytes()).collect()
+    };
+    let mut capture = bytes(&[&HEADER[..], &[link_type]].concat());
+    for (frame, original) in frames {
+        // Seconds, microseconds, lengths.
+        capture.extend(bytes(&[0, 0, frame.len() as u32, original as u32]));
+        capture.extend_from_slice(frame);
+    }
+    capture
+}
+
 /// A frame with VLAN tags of these kinds, the outermost first.
 pub fn tagged(frame: &[u8], tags: &[EtherType]) -> Vec<u8> {
     const VLAN: u16 = 100;

@@ -150,12 +150,7 @@ fn words_that_are_no_packet_are_refused_in_a_line() -> Result<()> {
 
 /// A capture of one frame of this link type.
 fn pcap(link_type: u32, frame: &[u8], original: usize) -> Vec<u8> {
-    let header = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, link_type];
-    let length = frame.len() as u32;
-    let record = [0, 0, length, original as u32];
-    let words = header.iter().chain(&record);
-    let bytes = words.flat_map(|word: &u32| word.to_ne_bytes());
-    bytes.chain(frame.iter().copied()).collect()
+    packets::pcap(link_type, [(frame, original)])
 }
 
 #[test]

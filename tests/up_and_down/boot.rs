@@ -87,14 +87,7 @@ fn one_that_is_deleted_and_comes_back_is_filtered_by_the_same_rules() -> Result<
     host.xdpfw(["up", "eth1"]).ok();
     assert!(!is_dropped_on(&lab, 1, 443)?);
     for _ in 0..3 {
-        host.run("ip", ["link", "del", "eth1"])?;
-        assert_eq!(interfaces_up(host), ["eth0"]);
-        host.run(
-            "ip",
-            [
-                "link", "add", "eth1", "type", "veth", "peer", "name", "other",
-            ],
-        )?;
+        made_anew(host)?;
         host.xdpfw(["up", "--boot", "eth1"]).ok();
         assert_eq!(interfaces_up(host), ["eth0", "eth1"]);
         // The rule is for the one that is there now.
@@ -112,19 +105,22 @@ fn an_interface_that_comes_while_something_temporary_is_in_force_is_filtered() -
     let host = &lab.host;
     host.xdpfw(["up", "eth1"]).ok();
     host.xdpfw(["allow", "tcp", "443", "--confirm", "1h"]).ok();
-    host.run("ip", ["link", "del", "eth1"])?;
-    host.run(
-        "ip",
-        [
-            "link", "add", "eth1", "type", "veth", "peer", "name", "other",
-        ],
-    )?;
+    made_anew(host)?;
     host.xdpfw(["up", "--boot", "eth1"]).ok();
     assert_eq!(interfaces_up(host), ["eth0", "eth1"]);
     assert!(!is_dropped(&lab, 443)?);
     host.xdpfw(["rollback"]).ok();
     assert!(is_dropped(&lab, 443)?);
     assert_eq!(interfaces_up(host), ["eth0", "eth1"]);
+    Ok(())
+}
+
+/// Deletes eth1, and makes another one of that name.
+fn made_anew(host: &Host) -> Result<()> {
+    host.run("ip", ["link", "del", "eth1"])?;
+    assert_eq!(interfaces_up(host), ["eth0"]);
+    let veth = "link add eth1 type veth peer name other";
+    host.run("ip", veth.split(' '))?;
     Ok(())
 }
 

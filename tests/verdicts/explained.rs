@@ -4,30 +4,13 @@ use std::{fs, iter, path::Path};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use xdpfw_tests::{Host, json::number, text};
+use xdpfw_tests::{Host, json::number, packets, text};
 
 /// Longest frame that it judges, in bytes.
 pub(crate) const LONGEST: usize = 3_400;
 
-/// A capture of frames, in the oldest form there is (draft-ietf-opsawg-pcap).
-pub(crate) fn pcap<'a>(frames: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    const ETHERNET: u32 = 1;
-    let header = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, ETHERNET];
-    let mut file: Vec<u8> = header
-        .iter()
-        .flat_map(|word: &u32| word.to_ne_bytes())
-        .collect();
-    for frame in frames {
-        let length = frame.len() as u32;
-        file.extend(
-            [0, 0, length, length]
-                .iter()
-                .flat_map(|word| word.to_ne_bytes()),
-        );
-        file.extend_from_slice(frame);
-    }
-    file
-}
+/// `LINKTYPE_ETHERNET` of captures.
+const ETHERNET: u32 = 1;
 
 /// What is said of each of these frames, coming in by an interface.
 pub(crate) fn explain<'a>(
@@ -37,7 +20,8 @@ pub(crate) fn explain<'a>(
 ) -> Result<Vec<Value>> {
     let frames: Vec<&[u8]> = frames.into_iter().collect();
     let file = host.directory().join(format!("{interface}.pcap"));
-    fs::write(&file, pcap(frames.iter().copied()))?;
+    let whole = frames.iter().map(|frame| (*frame, frame.len()));
+    fs::write(&file, packets::pcap(ETHERNET, whole))?;
     let said = explain_file(host, interface, &file)?;
     ensure!(
         said.len() == frames.len(),

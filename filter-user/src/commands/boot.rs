@@ -9,7 +9,7 @@ use super::{
     recording::{Recorded, Recording},
 };
 use crate::{
-    datapath::{Store, is_mounted},
+    datapath::is_mounted,
     engine::{
         Applied, Engine, Fallback, History, Join, ModeWish, PolicyFile, PolicySource, unfiltered,
         was_emptied,
@@ -164,8 +164,7 @@ fn in_force(
     let attached = engine.live().map_or(&[][..], |live| &live.attached);
     let join = Join::of_policy(source.policy(), ModeWish::Auto, attached)?.without_missing();
     if join.is_empty() && attached.is_empty() {
-        // Whoever comes later finds a place for its pins.
-        Store::create()?;
+        engine.await_interfaces()?;
         return Ok(None);
     }
     let change = engine.change(source).join(join);

@@ -9,6 +9,7 @@ use super::{
     egress::records_answers, source::Saving, undo::Undo,
 };
 use crate::{
+    datapath::Store,
     netlink::interfaces,
     policy::{Action, InterfaceList, Match, MatchSpec, Policy, Rule, RuleId},
     system::Place,
@@ -179,6 +180,15 @@ fn hardware() -> Result<InterfaceList> {
 }
 
 impl Engine {
+    /// Makes the place for pins, by which an interface that comes knows that it is to be filtered.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub fn await_interfaces(&self) -> Result<()> {
+        Store::create().map(drop)
+    }
+
     /// Filters interfaces that came while the filter is up, by what is in force, be that
     /// temporary or not; then has the rules go by the interfaces that are there now.
     ///
