@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use xdpfw_tests::{Host, Lab, assert_is_one_error, packets, servers, state, text};
 
 const POLICY: &str = "rule = [\
@@ -91,6 +91,30 @@ fn the_way_to_a_verdict_is_told_with_what_would_change_it() -> Result<()> {
     assert_eq!(json["path"][2], "default drop");
     assert_eq!(json["remedy"], "xdpfw allow tcp 80");
     assert_eq!(state(host, &["eth0"])?, before);
+    Ok(())
+}
+
+#[test]
+fn the_command_that_is_named_lets_the_packet_pass() -> Result<()> {
+    let lab = Lab::with_ipv6(1)?.filtered(POLICY);
+    let host = &lab.host;
+    for words in [
+        "tcp 203.0.113.7 22",
+        "tcp 203.0.113.7 80",
+        "udp 203.0.113.7 dns",
+        "udp 203.0.113.7:53 40000",
+        "ping 2001:db8::7",
+        "icmp 203.0.113.7 timestamp-request",
+        "proto gre 203.0.113.7",
+    ] {
+        let (code, said) = explain(host, words)?;
+        let (_, remedy) = said.split_once("say `xdpfw ").context(said.clone())?;
+        let (remedy, _) = remedy.split_once('`').context(said.clone())?;
+        assert_eq!(code, Some(8), "{words}: {said}");
+        host.xdpfw(remedy.split(' ')).ok();
+        let (code, said) = explain(host, words)?;
+        assert_eq!(code, Some(0), "{words}, {remedy}: {said}");
+    }
     Ok(())
 }
 
