@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use xdpfw_common::{
     Reason, Transport, Verdict,
     abi::{
-        BLOCKS, Block, Config, Counter, EdgeKey, Event, LocalKey, Node, PORTS, PORTS_PER_BLOCK,
-        PortBitmaps, ProtocolKind, SHARED_MAPS, Side, port_counter,
+        BLOCKS, Block, Config, Counter, EdgeKey, Event, INTERFACE_SLOTS, LocalKey, NO_KIND, Node,
+        PORTS, PORTS_PER_BLOCK, PortBitmaps, ProtocolKind, SHARED_MAPS, Side, port_counter,
     },
     wire::{Malformation, tcp::Flags},
 };
@@ -56,7 +56,7 @@ fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
 #[test]
 fn a_block_is_its_totals_and_then_its_drops() {
     let mut block: Block = bytemuck::Zeroable::zeroed();
-    block.totals[Reason::ALL.len() - 1] = Counter {
+    block.totals[1][Reason::ALL.len() - 1] = Counter {
         packets: 1,
         bytes: 2,
     };
@@ -65,14 +65,14 @@ fn a_block_is_its_totals_and_then_its_drops() {
     let halves: &[u16] = bytemuck::cast_slice(bytemuck::bytes_of(&block));
     // Counters are of 64 bits, four times as long; the numbers are in the low ones.
     let low = if cfg!(target_endian = "big") { 3 } else { 0 };
-    let total = 4 * 2 * (Reason::ALL.len() - 1) + low;
+    let total = 4 * 2 * (Reason::SLOTS + Reason::ALL.len() - 1) + low;
     let set: Vec<_> = halves
         .iter()
         .enumerate()
         .filter(|&(_, &half)| half != 0)
         .map(|(index, &half)| (index, half))
         .collect();
-    let drops = 4 * 2 * Reason::SLOTS;
+    let drops = 4 * 2 * Reason::SLOTS * INTERFACE_SLOTS;
     let expected = [
         (total, 1),
         (total + 4, 2),
@@ -138,9 +138,8 @@ fn an_event_says_nothing_that_it_does_not_know() {
     let addresses = event(0, 0, 6, 0).addresses();
     assert_eq!(addresses, Some((unspecified, unspecified)));
     assert_eq!(event(0, 0, 0, 0).malformation(), None);
-    // Nothing says that it is TCP.
     let tcp = ProtocolKind::Tcp as u8;
-    assert_eq!(event(0, tcp, 0, 0).flags(), None);
+    assert_eq!(event(0, NO_KIND, 4, 0).flags(), None);
     assert_eq!(event(0, tcp, 4, 0).flags(), Some(Flags::NONE));
     assert_eq!(event(0, 0, 0, 0).vlans().count(), 0);
 }

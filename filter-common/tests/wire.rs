@@ -15,7 +15,9 @@ use etherparse::{
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 use xdpfw_common::{
+    abi::ProtocolKind,
     flows::Conversation,
+    verdict,
     wire::{
         Frame, Malformation,
         ethernet::{self, Payload},
@@ -53,8 +55,29 @@ enum View {
     },
 }
 
-/// The view of this crate.
+/// The view of this crate; what it reads for reports is the same.
 fn view(frame: &[u8]) -> Result<View, Malformation> {
+    let view = view_of_headers(frame);
+    let read = verdict::read(frame);
+    let ports = |kind, [remote, local]: [u16; 2], flags| Some((kind, remote, local, flags));
+    let expected = match view {
+        Ok(View::Tcp { ports: both, flags, .. }) => ports(ProtocolKind::Tcp, both, flags),
+        Ok(View::Udp { ports: both, .. }) => ports(ProtocolKind::Udp, both, Flags::NONE),
+        _ => None,
+    };
+    let fields = read.fields().filter(|fields| fields.kind.transport().is_some());
+    let has_ports = !matches!(view, Ok(View::Ipv6));
+    if has_ports {
+        let seen = fields.map(|seen| (seen.kind, seen.remote, seen.local, seen.flags));
+        assert_eq!(seen, expected, "{frame:02x?}");
+    }
+    if let Err(malformation) = view {
+        assert_eq!(read.malformation(), Some(malformation), "{frame:02x?}");
+    }
+    view
+}
+
+fn view_of_headers(frame: &[u8]) -> Result<View, Malformation> {
     let offset = match ethernet::payload(frame)? {
         Payload::Ipv4(offset) => offset,
         Payload::Ipv6(_) => return Ok(View::Ipv6),

@@ -1,101 +1,289 @@
-//! Reports packets to whoever traces the filter: an event for each one that is wanted, and
-//! through aya-log what no event has room for.
+//! Reports packets to whoever listens: what each is, what became of it and why; and through
+//! aya-log what no report has room for.
 //!
-//! A generation that is not traced contains none of this: [`TRACED`] is 0 there, and the
-//! verifier removes what depends on it.
+//! While nobody listens, a packet pays one load and a comparison for it. What listens says so
+//! again and again ([`Listener::until`]), so that nothing is left on by one that was killed.
+//! Whatever comes in, a listener costs a CPU no more than so many reports in a second.
 
 use aya_ebpf::{
-    bindings::xdp_md,
-    helpers::bpf_get_prandom_u32,
+    bindings::{BPF_RB_NO_WAKEUP, xdp_md},
+    helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
     programs::XdpContext,
 };
 use aya_log_ebpf::debug;
 use xdpfw_common::{
-    abi::{Event, NO_RULE, ProtocolKind, Wanted},
-    verdict::Outcome,
+    Reason,
+    abi::{
+        Event, HEAD, LISTENERS, Listened, Listener, Missed, NO_KIND, NO_RULE,
+        REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD,
+        Wanted, lot,
+    },
+    flows::Memory as _,
+    verdict::{self, Outcome},
     wire::{
         Frame, Malformation,
-        ethernet::{self, VLAN_ID},
+        ethernet::{self, Payload, VLAN_ID},
         ip,
     },
 };
 use xdpfw_ebpf::packet::Packet;
 
-use crate::{frags::Copy, frame, ingress::Ingress as _};
+use crate::{frags::Copy, frame, ingress::Ingress as _, maps::flows::Known};
 
-/// Whether packets are reported. Written by the loader; the verifier sees a constant.
+// What the loader does not want to listen to, it makes as small as can be.
+#[map]
+static REPORTS_0: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+#[map]
+static REPORTS_1: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+#[map]
+static REPORTS_2: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+#[map]
+static REPORTS_3: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+#[map]
+static LISTENING: Array<Listener> = Array::with_max_entries(LISTENERS as u32, 0);
+
+#[map]
+static MISSED: PerCpuArray<Missed> = PerCpuArray::with_max_entries(LISTENERS as u32, 0);
+
+/// Whether anybody listens. Whoever does writes it; the program, once nobody does any more.
 #[unsafe(no_mangle)]
-static TRACED: u32 = 0;
+#[unsafe(link_section = ".bss.listened")]
+static mut LISTENED: Listened = Listened {
+    threshold: 0,
+    phase: 0,
+};
 
-/// Events that nobody has read yet, two thousand at most. The loader makes it as small as
-/// can be where none are written.
-#[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 17, 0);
-
-/// Which packets are reported. Whoever reads them says so; before, none are.
-#[map]
-static WANTED: Array<Wanted> = Array::with_max_entries(1, 0);
-
-/// How many packets are not reported, since too many events wait to be read.
-#[map]
-static UNREPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-/// Whether packets are reported.
-#[inline(always)]
-pub fn are_wanted() -> bool {
-    // SAFETY: a reference, so aligned and initialised.
-    unsafe { core::ptr::read_volatile(&TRACED) != 0 }
+/// What a CPU may report for a reason.
+#[repr(C)]
+struct Bucket {
+    /// Reports, times the ticks of a second.
+    tokens: u64,
+    /// When that was, in ticks.
+    at: u64,
 }
 
-/// The verdict on the packet to be reported. Nothing else runs on this CPU before the report.
+/// For each listener, a bucket for each reason.
 #[map]
-static OUTCOME: PerCpuArray<Outcome> = PerCpuArray::with_max_entries(1, 0);
+static BUCKETS: PerCpuArray<Bucket> =
+    PerCpuArray::with_max_entries((LISTENERS * Reason::SLOTS) as u32, 0);
 
-/// Reports a packet and the verdict on it.
+/// A report before it is in a ring: several may get it. Nothing else runs on this CPU before.
+#[map]
+static REPORT: PerCpuArray<Report> = PerCpuArray::with_max_entries(1, 0);
+
+/// In the number that [`listeners`] returns, below [`LISTENERS`]: those who want the report.
+const WHO: u32 = (1 << LISTENERS) - 1;
+/// What some of them want, too: [`Wanted::flags`], so many bits higher.
+const FLAGS_SHIFT: u32 = 8;
+
+/// Stands for a packet without ports.
+const NO_PORT: u32 = 0;
+/// With a port in network byte order below it.
+const HAS_PORT: u32 = 1 << 16;
+
+/// Reports a packet that is counted as this one for its reason, if anybody wants to know.
 #[inline(always)]
-pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome) {
-    if let Some(place) = OUTCOME.get_ptr_mut(0) {
-        // SAFETY: a map value of this type, this CPU's own.
-        unsafe { place.write(*outcome) };
+pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, count: u64) {
+    // SAFETY: aligned and initialised; others write it as one word.
+    let listened = unsafe { (&raw const LISTENED).cast::<u64>().read_volatile() };
+    if listened == 0 {
+        return;
+    }
+    let Listened { threshold, phase } = Listened::of(listened);
+    let lot = lot(count, phase);
+    if lot > threshold {
+        return;
+    }
+    let reason = outcome.reason().slot() as u32;
+    let slot = outcome.rule().unwrap_or(NO_RULE);
+    let port = match outcome.local_port() {
+        Some((_, port)) => HAS_PORT | u32::from(port.to_be()),
+        None => NO_PORT,
+    };
+    // Calls from here, and not from a function between: there are 512 bytes of stack for all.
+    let wanted = listeners(reason, slot, lot, port);
+    if wanted & WHO == 0 {
+        return;
     }
     if FRAGS {
-        report_frags(ctx.ctx);
+        vlans_frags(ctx.ctx);
+        fill_frags(ctx.ctx);
     } else {
-        report_plain(ctx.ctx);
+        vlans_plain(ctx.ctx);
+        fill_plain(ctx.ctx);
     }
+    if wanted >> FLAGS_SHIFT & u32::from(WANTS_HEAD) != 0 {
+        if FRAGS {
+            copy_frags(ctx.ctx);
+        } else {
+            copy_plain(ctx.ctx);
+        }
+    }
+    tell(ctx.ctx, wanted);
 }
 
-/// Functions of their own, for the reason that [`questions`](crate::questions) have.
+// Functions of their own, for the reason that `questions` have. They read the packet once more, so
+// that the paths of the verdict need not keep what they found.
+
+/// Who wants to know of a packet, as far as can be told without reading it, and what they want.
+/// Begins the report if anybody does. Once nobody listens any more, it says so to all packets.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn report_plain(ctx: *mut xdp_md) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    let packet = frame::<false>(&ctx);
-    write(&packet, &packet, vlans_plain(ctx.ctx))
+extern "C" fn listeners(reason: u32, slot: u32, lot: u32, port: u32) -> u32 {
+    // SAFETY: it has no arguments.
+    let now = unsafe { bpf_jiffies64() };
+    let mut is_listened = false;
+    let mut wanted = 0;
+    for number in 0..LISTENERS as u32 {
+        let Some(listener) = LISTENING.get_ptr(number) else {
+            continue;
+        };
+        // SAFETY: a map value of this type. Who writes it meanwhile means one or the other.
+        let Listener { until, wanted: by } = unsafe { &*listener };
+        // SAFETY: aligned and initialised.
+        if unsafe { core::ptr::read_volatile(until) } <= now {
+            continue;
+        }
+        is_listened = true;
+        let any_port = by.port == [0; 2];
+        let its_port = HAS_PORT | u32::from(u16::from_ne_bytes(by.port));
+        if lot <= by.threshold
+            && by.reasons >> (reason & 31) & 1 != 0
+            && (by.slot == NO_RULE || by.slot == slot)
+            && (any_port || its_port == port)
+        {
+            wanted |= 1 << number | u32::from(by.flags) << FLAGS_SHIFT;
+        }
+    }
+    if !is_listened {
+        // SAFETY: aligned; others write it as one word. Who begins to listen just now says so
+        // again soon.
+        unsafe { (&raw mut LISTENED).cast::<u64>().write_volatile(0) };
+    }
+    if wanted != 0
+        && let Some(report) = report_to_fill()
+    {
+        // SAFETY: it has no arguments.
+        report.at = unsafe { bpf_ktime_get_boot_ns() };
+        report.captured = 0;
+        report.event.reason = reason as u8;
+        report.event.slot = slot;
+    }
+    wanted
 }
 
-/// The same for packets in several buffers.
+/// The report before it is told.
+#[inline(always)]
+fn report_to_fill() -> Option<&'static mut Report> {
+    // SAFETY: a map value of this type, this CPU's own; all zero, it is one, too.
+    REPORT.get_ptr_mut(0).map(|report| unsafe { &mut *report })
+}
+
+/// Hands the report that is filled to those who want it, and counts for those who cannot have it.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn report_frags(ctx: *mut xdp_md) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    let packet = frame::<true>(&ctx);
-    match Copy::of(&packet) {
-        Some(copy) => write(&packet, &copy, vlans_frags(ctx.ctx)),
-        None => write(&packet, &packet, vlans_frags(ctx.ctx)),
+extern "C" fn tell(ctx: *mut xdp_md, wanted: u32) -> u32 {
+    let Some(report) = REPORT.get_ptr(0) else {
+        return 0;
+    };
+    // SAFETY: filled just before, and not again before the end.
+    let report = unsafe { &*report };
+    // SAFETY: it has no arguments.
+    let now = unsafe { bpf_jiffies64() };
+    let mut is_told = false;
+    for number in 0..LISTENERS as u32 {
+        if wanted >> number & 1 == 0 || !is_wanted_from(number, &report.event) {
+            continue;
+        }
+        let Some(missed) = MISSED.get_ptr_mut(number) else {
+            continue;
+        };
+        // SAFETY: a map value of this type, this CPU's own.
+        let missed = unsafe { &mut *missed };
+        if !take(number, report.event.reason.into(), now) {
+            missed.suppressed += 1;
+            continue;
+        }
+        let flags = u64::from(BPF_RB_NO_WAKEUP);
+        let written = match number {
+            0 => REPORTS_0.output::<Report>(report, flags),
+            1 => REPORTS_1.output::<Report>(report, flags),
+            2 => REPORTS_2.output::<Report>(report, flags),
+            _ => REPORTS_3.output::<Report>(report, flags),
+        };
+        if written.is_err() {
+            missed.lost += 1;
+        }
+        is_told = true;
     }
+    if is_told
+        && wanted >> FLAGS_SHIFT & u32::from(WANTS_DIAGNOSTICS) != 0
+        && report.event.malformation != 0
+    {
+        let ctx = XdpContext::new(ctx);
+        debug!(
+            &ctx,
+            "malformed: {} bytes, {} of them in the first buffer",
+            report.event.len,
+            (ctx.data_end() - ctx.data()) as u64
+        );
+    }
+    0
 }
 
-/// The VLANs of a packet in one number, since the verifier would go through all that follows
-/// once for each number of tags: the count in bits 24 and up, below it the identifiers of
-/// twelve bits, the inner one lowest.
+/// Whether a listener wants to know of packets from this one's source.
+#[inline(always)]
+fn is_wanted_from(number: u32, event: &Event) -> bool {
+    let Some(listener) = LISTENING.get_ptr(number) else {
+        return false;
+    };
+    // SAFETY: a map value of this type. Who writes it meanwhile means one or the other.
+    let Wanted { source, mask, .. } = unsafe { &(*listener).wanted };
+    if *mask == [0; 16] {
+        return true;
+    }
+    let [source, mask, from] =
+        [source, mask, &event.source].map(|bytes| u128::from_ne_bytes(*bytes));
+    event.family != 0 && from & mask == source
+}
+
+/// Takes what one report costs from a listener's bucket, if there is enough in it.
+#[inline(always)]
+fn take(number: u32, reason: u32, now: u64) -> bool {
+    let index = number * Reason::SLOTS as u32 + reason % Reason::SLOTS as u32;
+    let Some(bucket) = BUCKETS.get_ptr_mut(index) else {
+        return false;
+    };
+    // SAFETY: a map value of this type, this CPU's own.
+    let bucket = unsafe { &mut *bucket };
+    let second = Known.ticks_per_second();
+    let full = REPORTS_AT_ONCE * second;
+    let passed = now.wrapping_sub(bucket.at);
+    let tokens = if passed >= second {
+        full
+    } else {
+        let tokens = bucket.tokens + passed * REPORTS_PER_SECOND;
+        if tokens < full { tokens } else { full }
+    };
+    bucket.at = now;
+    let is_enough = tokens >= second;
+    bucket.tokens = if is_enough { tokens - second } else { tokens };
+    is_enough
+}
+
+/// Writes the VLANs of a packet into the report. Apart from the rest, which the verifier would go
+/// through once for each number of tags.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn vlans_plain(ctx: *mut xdp_md) -> u32 {
     let ctx = XdpContext::new(ctx);
-    vlans(&frame::<false>(&ctx))
+    fill_vlans(&frame::<false>(&ctx))
 }
 
 /// The same for packets in several buffers.
@@ -105,138 +293,151 @@ extern "C" fn vlans_frags(ctx: *mut xdp_md) -> u32 {
     let ctx = XdpContext::new(ctx);
     let packet = frame::<true>(&ctx);
     match Copy::of(&packet) {
-        Some(copy) => vlans(&copy),
-        None => vlans(&packet),
+        Some(copy) => fill_vlans(&copy),
+        None => fill_vlans(&packet),
     }
 }
 
 #[inline(always)]
-fn vlans<F: Frame>(frame: &F) -> u32 {
+fn fill_vlans<F: Frame>(frame: &F) -> u32 {
     let (tags, count) = ethernet::vlan_tags(frame);
-    let [outer, inner] = tags.map(|tag| u32::from(u16::from_be_bytes(tag) & VLAN_ID));
-    u32::from(count) << 24 | outer << 12 | inner
-}
-
-/// Writes the event if it is wanted. `frame` is where the packet's headers can be read. Returns
-/// 0, since the verifier takes no function that returns nothing.
-#[inline(always)]
-fn write<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F, vlans: u32) -> u32 {
-    let Some(outcome) = OUTCOME.get_ptr(0) else {
-        return 0;
-    };
-    // SAFETY: written just before, and not again before the end.
-    let outcome = unsafe { &*outcome };
-    if !WANTED
-        .get(0)
-        .is_some_and(|wanted| is_wanted(wanted, frame, outcome) && is_sampled(wanted))
-    {
-        return 0;
-    }
-    if let Some(malformation) = outcome.malformation() {
-        debug!(
-            packet.ctx,
-            "malformed: {}, {} bytes, {} of them in the first buffer",
-            malformation.as_str(),
-            packet.len() as u64,
-            packet.first_buffer() as u64
-        );
-    }
-    match EVENTS.reserve::<Event>(0) {
-        Some(mut entry) => {
-            // SAFETY: as large as an event, which any bytes are.
-            fill(
-                unsafe { &mut *entry.as_mut_ptr() },
-                packet,
-                frame,
-                vlans,
-                outcome,
-            );
-            entry.submit(0);
-        }
-        None => {
-            if let Some(unreported) = UNREPORTED.get_ptr_mut(0) {
-                // SAFETY: a map value of this type, this CPU's own.
-                unsafe { *unreported += 1 };
-            }
-        }
+    if let Some(report) = report_to_fill() {
+        let tags = tags.map(|tag| u16::from_be_bytes(tag) & VLAN_ID);
+        report.event.vlans = tags.map(u16::to_be_bytes);
+        report.event.vlan_count = count;
     }
     0
 }
 
-/// Whether the reader wants to know of a packet. What it does not want takes no room from what
-/// it does.
-#[inline(always)]
-fn is_wanted<F: Frame>(wanted: &Wanted, frame: &F, outcome: &Outcome) -> bool {
-    if wanted.reasons >> outcome.reason().slot() & 1 == 0 {
-        return false;
-    }
-    if wanted.slot != NO_RULE && outcome.rule() != Some(wanted.slot) {
-        return false;
-    }
-    let Some(fields) = outcome.fields() else {
-        return wanted.port == [0; 2] && wanted.mask == [0; 16];
-    };
-    if wanted.port != [0; 2] {
-        let has_ports = matches!(fields.kind, ProtocolKind::Tcp | ProtocolKind::Udp);
-        if !has_ports || fields.local.to_be_bytes() != wanted.port {
-            return false;
-        }
-    }
-    if wanted.mask == [0; 16] {
-        return true;
-    }
-    match ip::addresses(frame, frame.settle(fields.network)) {
-        Some((_, source, _)) => {
-            let [source, mask, network] =
-                [source.octets(), wanted.mask, wanted.source].map(u128::from_ne_bytes);
-            source & mask == network
-        }
-        None => false,
+/// Fills the report for a packet, but for VLANs and its first bytes.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn fill_plain(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let packet = frame::<false>(&ctx);
+    fill_report(&packet, &packet)
+}
+
+/// The same for packets in several buffers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn fill_frags(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let packet = frame::<true>(&ctx);
+    match Copy::of(&packet) {
+        Some(copy) => fill_report(&packet, &copy),
+        None => fill_report(&packet, &packet),
     }
 }
 
-/// Whether this packet is one of the sample.
 #[inline(always)]
-fn is_sampled(wanted: &Wanted) -> bool {
-    // SAFETY: the helper takes nothing and gives a number.
-    wanted.sample <= 1 || unsafe { bpf_get_prandom_u32() } % wanted.sample == 0
+fn fill_report<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
+    if let Some(report) = report_to_fill() {
+        fill(&mut report.event, packet, frame, &verdict::read(frame));
+    }
+    0
 }
 
-/// Writes the event for a packet and the verdict on it, in its place: the stack has no room
-/// for it.
+/// Writes what a packet is into the event for it, in its place: the stack has no room for it.
+/// Reason, rule and VLANs are the caller's.
 #[inline(always)]
 pub fn fill<const FRAGS: bool, F: Frame>(
     event: &mut Event,
     packet: &Packet<'_, FRAGS>,
     frame: &F,
-    vlans: u32,
     outcome: &Outcome,
 ) {
-    event.source = [0; 16];
-    event.destination = [0; 16];
-    event.slot = outcome.rule().unwrap_or(NO_RULE);
+    for address in [&mut event.source, &mut event.destination] {
+        zero(address);
+    }
     event.interface = packet.ctx.ingress_interface().unwrap_or(0);
     event.len = packet.len() as u32;
     event.remote = [0; 2];
     event.local = [0; 2];
-    event.reason = outcome.reason().slot() as u8;
-    event.kind = 0;
+    event.kind = NO_KIND;
     event.family = 0;
     event.malformation = outcome.malformation().map_or(0, Malformation::code);
-    event.vlans = [vlans >> 12, vlans].map(|vlan| (vlan as u16 & VLAN_ID).to_be_bytes());
-    event.vlan_count = (vlans >> 24) as u8;
     event.flags = 0;
     event.padding = [0; 2];
-    if let Some(fields) = outcome.fields()
-        && let Some((version, source, destination)) =
-            ip::addresses(frame, frame.settle(fields.network))
+    let network = match outcome.fields() {
+        Some(fields) => {
+            event.remote = fields.remote.to_be_bytes();
+            event.local = fields.local.to_be_bytes();
+            event.kind = fields.kind as u8;
+            event.flags = fields.flags.bits();
+            Some(fields.network)
+        }
+        None => network(frame),
+    };
+    if let Some(network) = network
+        && let Some((version, source, destination)) = ip::addresses(frame, frame.settle(network))
     {
         event.source = source.octets();
         event.destination = destination.octets();
-        event.remote = fields.remote.to_be_bytes();
-        event.local = fields.local.to_be_bytes();
-        event.kind = fields.kind as u8;
-        event.flags = fields.flags.bits();
         event.family = version;
     }
+}
+
+/// Fills an address with zeros. The compiler would call a function for that, which needs stack.
+#[inline(always)]
+fn zero(address: &mut [u8; 16]) {
+    let words: *mut [u8; 4] = address.as_mut_ptr().cast();
+    for word in 0..4 {
+        // SAFETY: four words of four bytes.
+        unsafe { words.add(word).write_volatile([0; 4]) };
+    }
+}
+
+/// Where the IP header of a packet is of which no more is known.
+#[inline(always)]
+fn network<F: Frame>(frame: &F) -> Option<usize> {
+    if !frame.has_ethernet() {
+        return Some(0);
+    }
+    match ethernet::payload(frame) {
+        Ok(Payload::Ipv4(offset) | Payload::Ipv6(offset)) => Some(offset),
+        _ => None,
+    }
+}
+
+/// Copies the first bytes of a packet to the report.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn copy_plain(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    copy(&frame::<false>(&ctx))
+}
+
+/// The same for packets in several buffers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn copy_frags(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let packet = frame::<true>(&ctx);
+    match Copy::of(&packet) {
+        Some(copied) => copy(&copied),
+        None => copy(&packet),
+    }
+}
+
+#[inline(always)]
+fn copy<F: Frame>(frame: &F) -> u32 {
+    let Some(report) = report_to_fill() else {
+        return 0;
+    };
+    let mut copied = 0;
+    while copied < HEAD
+        && let Some(two) = frame.read::<[u8; 2]>(frame.settle(copied))
+    {
+        [report.head[copied], report.head[copied + 1]] = *two;
+        copied += 2;
+    }
+    if copied < HEAD
+        && let Some([last]) = frame.read::<[u8; 1]>(frame.settle(copied))
+    {
+        report.head[copied] = *last;
+        copied += 1;
+    }
+    report.captured = copied as u32;
+    0
 }

@@ -33,7 +33,7 @@ use aya_ebpf::{
 };
 use xdpfw_common::{
     Verdict,
-    verdict::{self, Outcome},
+    verdict::{self, Conclude, Outcome},
     wire::Frame,
 };
 use xdpfw_ebpf::packet::Packet;
@@ -144,29 +144,24 @@ fn judge<const REHEARSED: bool, const FRAGS: bool, F: Frame>(
     packet: &Packet<'_, FRAGS>,
     frame: &F,
 ) -> u32 {
-    let kernel = Kernel::new(packet.ctx);
-    if events::are_wanted() {
-        // All paths meet again here, so that there is one report instead of one for each.
-        let outcome = verdict::judge(frame, &kernel);
-        events::report::<FRAGS>(packet.ctx, &outcome);
-        conclude::<REHEARSED, _>(packet, &outcome)
-    } else {
-        verdict::judge_then(frame, &kernel, |outcome| {
-            conclude::<REHEARSED, _>(packet, &outcome)
-        })
-    }
+    verdict::judge_then(frame, &Kernel::new(packet.ctx), Conclusion::<REHEARSED, _>(packet))
 }
 
-#[inline(always)]
-fn conclude<const REHEARSED: bool, const FRAGS: bool>(
-    packet: &Packet<'_, FRAGS>,
-    outcome: &Outcome,
-) -> u32 {
-    counters::count(packet, outcome);
-    if REHEARSED {
-        rehearsal::pronounce(outcome);
+/// Counts a packet, tells of it, and translates the verdict.
+struct Conclusion<'a, const REHEARSED: bool, const FRAGS: bool>(&'a Packet<'a, FRAGS>);
+
+impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32>
+    for Conclusion<'_, REHEARSED, FRAGS>
+{
+    #[inline(always)]
+    fn conclude(self, outcome: Outcome) -> u32 {
+        let count = counters::count(self.0, &outcome);
+        events::report::<FRAGS>(self.0.ctx, &outcome, count);
+        if REHEARSED {
+            rehearsal::pronounce(&outcome);
+        }
+        action(&outcome)
     }
-    action(outcome)
 }
 
 #[inline(always)]

@@ -128,7 +128,13 @@ impl<const FRAGS: bool, C: Context> Frame for Packet<'_, FRAGS, C> {
     #[inline(always)]
     fn read<T: Header>(&self, offset: usize) -> Option<&T> {
         let header = self.start + offset;
-        if header + size_of::<T>() > self.end {
+        let mut past = header + size_of::<T>();
+        if size_of::<T>() == 1 {
+            // Else it is compared before the addition, of which the verifier learns nothing
+            // (`find_good_pkt_pointers` in kernel/bpf/verifier.c).
+            past = opaque(past);
+        }
+        if past > self.end {
             return None;
         }
         // SAFETY: drivers start frames at even addresses, and all headers are of even

@@ -13,11 +13,7 @@ use aya_ebpf::{
 use xdpfw_common::{
     abi::{Difference, MAX_DIFFERENCES, NO_KIND, NO_RULE, Otherwise, Sentence},
     verdict::{self, Outcome},
-    wire::{
-        Frame,
-        ethernet::{self, Payload},
-        ip,
-    },
+    wire::Frame,
 };
 use xdpfw_ebpf::packet::Packet;
 
@@ -222,28 +218,10 @@ fn insert<const FRAGS: bool, F: Frame>(
     // SAFETY: a map value of this type, this CPU's own; all zero, it is one, too.
     let first = unsafe { &mut *place };
     first.packets = 1;
-    events::fill(&mut first.sample, packet, frame, 0, outcome);
-    if outcome.fields().is_none()
-        && let Some((version, source, destination)) = addresses(frame)
-    {
-        first.sample.source = source.octets();
-        first.sample.destination = destination.octets();
-        first.sample.family = version;
-    }
+    first.sample.reason = outcome.reason().slot() as u8;
+    first.sample.slot = outcome.rule().unwrap_or(NO_RULE);
+    events::fill(&mut first.sample, packet, frame, outcome);
     DIFFERENCES.insert(key, first, BPF_NOEXIST.into()).is_ok()
-}
-
-/// The addresses of a packet of which the verdict tells nothing else.
-#[inline(always)]
-fn addresses<F: Frame>(frame: &F) -> Option<(u8, core::net::Ipv6Addr, core::net::Ipv6Addr)> {
-    let offset = match frame.has_ethernet() {
-        false => 0,
-        true => match ethernet::payload(frame) {
-            Ok(Payload::Ipv4(offset) | Payload::Ipv6(offset)) => offset,
-            _ => return None,
-        },
-    };
-    ip::addresses(frame, frame.settle(offset))
 }
 
 #[inline(always)]

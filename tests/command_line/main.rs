@@ -3,6 +3,6 @@
 mod completion;
 mod json;
 mod running;
-mod trace;
+mod log;
 mod usage;
 mod watch;

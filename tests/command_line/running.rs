@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::io::ioctl_fionread;
 use xdpfw_tests::{Host, PATIENCE, Xdpfw};
 
-/// Whether a traced program is in force.
+/// Whether anybody listens.
 pub(crate) fn is_traced(host: &Host) -> bool {
     host.status()["traced"] == true
 }

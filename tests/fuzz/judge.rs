@@ -137,6 +137,7 @@ fn compare(input: &[u8]) {
         has_ethernet,
     };
     let outcome = verdict::judge(&frame, &Simple::new(&policy, has_socket, known));
+    read(&frame, &outcome);
     let answer = Opinion {
         verdict: match outcome.reason().verdict() {
             xdpfw_common::Verdict::Pass => Verdict::Pass,
@@ -159,6 +160,13 @@ fn compare(input: &[u8]) {
         arrival.packet(),
         policy.to_toml()
     );
+}
+
+/// Claims that what a frame is does not depend on what becomes of it.
+fn read(frame: &Bytes<'_>, outcome: &verdict::Outcome) {
+    let read = verdict::read(frame);
+    assert_eq!(read.malformation(), outcome.malformation());
+    assert_eq!(read.fields(), outcome.fields());
 }
 
 #[cfg(feature = "run")]

@@ -12,11 +12,57 @@ use super::{
 use crate::{reason::Reason, wire::Transport};
 
 /// Per-CPU array of [`Block`]s: totals, and drops per local port.
-pub const COUNTERS: SharedMap = SharedMap::of_counters("COUNTERS", "counters");
+pub const COUNTERS: SharedMap = SharedMap {
+    since: 9,
+    ..SharedMap::of_counters("COUNTERS", "counters")
+};
 /// Per-CPU array of [`Overflows`], one for each block.
 pub const OVERFLOWS: SharedMap = SharedMap::of_counters("OVERFLOWS", "overflows");
 /// Per-CPU array of [`Counter`]s, one for each rule slot.
 pub const RULE_HITS: SharedMap = SharedMap::of_counters("RULE_HITS", "rule_hits");
+
+/// The section of [`names::INTERFACES_COUNTED`], which is a map of one element.
+pub const INTERFACES_COUNTED: SharedMap = SharedMap {
+    since: 9,
+    ..SharedMap::of_counters(".bss.counted", "interfaces_counted")
+};
+
+/// Names of the globals.
+pub mod names {
+    /// Global, an [`InterfaceSlots`](super::InterfaceSlots), alone in the section that
+    /// [`INTERFACES_COUNTED`](super::INTERFACES_COUNTED) names.
+    pub const INTERFACES_COUNTED: &str = "INTERFACES_COUNTED";
+}
+
+/// Slots of the counters per interface: one for each of the first interfaces, and the first one,
+/// [`OTHER_INTERFACES`], for all others.
+pub const INTERFACE_SLOTS: usize = 16;
+/// The slot of interfaces that have none of their own.
+pub const OTHER_INTERFACES: usize = 0;
+/// Places by which interfaces find their slot: that of an interface is its index modulo this.
+pub const INTERFACE_PLACES: usize = 1024;
+/// Bytes of the name of an interface (`IFNAMSIZ` in linux/if.h).
+pub const INTERFACE_NAME: usize = 16;
+
+/// Where each interface is counted, and what is counted where. A name keeps its slot until the
+/// counters are set to zero, though the interface may come back with another index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct InterfaceSlots {
+    /// The slot of each place.
+    pub slots: [u8; INTERFACE_PLACES],
+    /// The name of the interface of each slot, with zeros behind it. The program does not read
+    /// them.
+    pub names: [[u8; INTERFACE_NAME]; INTERFACE_SLOTS],
+}
+
+impl InterfaceSlots {
+    /// No interface has a slot of its own.
+    pub const EMPTY: Self = Self {
+        slots: [OTHER_INTERFACES as u8; INTERFACE_PLACES],
+        names: [[0; INTERFACE_NAME]; INTERFACE_SLOTS],
+    };
+}
 
 /// Local ports counted in one [`Block`]: as many as an element of a per-CPU array can hold
 /// [`Overflows`] of, so that few look-ups read all.
@@ -79,8 +125,8 @@ impl AddAssign for Counter {
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Block {
-    /// Indexed by [`Reason::slot`].
-    pub totals: [Counter; Reason::SLOTS],
+    /// Indexed by the interface's slot and [`Reason::slot`].
+    pub totals: [[Counter; Reason::SLOTS]; INTERFACE_SLOTS],
     /// Packets dropped, by local port, as far as 16 bits hold them; see [`port_counter`].
     pub drops: [u16; PORTS_PER_BLOCK],
 }
@@ -107,7 +153,8 @@ pub const fn port_counter(transport: Transport, port: u16) -> (u32, usize) {
 
 const _: () = {
     assert!(size_of::<Counter>() == 16);
-    assert!(size_of::<Block>() == 512 + 16 * 1024);
+    assert!(size_of::<Block>() == 16 * 512 + 16 * 1024);
+    assert!(INTERFACE_SLOTS.is_power_of_two() && INTERFACE_PLACES.is_power_of_two());
     assert!(size_of::<Overflows>() == 32 * 1024);
     // The kernel's bound for a per-CPU element (PCPU_MIN_UNIT_SIZE).
     assert!(size_of::<Block>() <= 32 * 1024 && size_of::<Overflows>() <= 32 * 1024);

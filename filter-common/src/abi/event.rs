@@ -1,28 +1,56 @@
-//! The event: what a traced generation reports about each packet that its reader wants.
+//! Events: what the program reports of packets while somebody listens.
+//!
+//! Up to [`LISTENERS`] listen at once. Each has a ring of its own, and says in its [`Listener`]
+//! what it wants and until when it listens. One global tells packets whether anybody does:
+//! [`Listened`].
 
 use core::net::{IpAddr, Ipv6Addr};
 
 use bytemuck::{Pod, Zeroable};
 
-use super::tables::{NO_RULE, ProtocolKind};
+use super::{
+    NO_KIND, SharedMap,
+    tables::{NO_RULE, ProtocolKind},
+};
 use crate::{
     reason::Reason,
     wire::{Malformation, ethernet::MAX_VLAN_TAGS, tcp::Flags},
 };
 
-/// Names of the map that holds events, and of the global that asks for them.
+/// Names of the globals.
 pub mod names {
-    /// Ring buffer of [`Event`](super::Event)s.
-    pub const EVENTS: &str = "EVENTS";
-    /// Array of one element, a [`Wanted`](super::Wanted): which packets are reported.
-    pub const WANTED: &str = "WANTED";
-    /// Per-CPU array of one element, a `u64`: how many packets are not reported, since too
-    /// many events wait to be read.
-    pub const UNREPORTED: &str = "UNREPORTED";
-    /// Read-only global, a `u32`. 1: the program reports packets. 0: it reports none, and the
-    /// verifier removes all that would.
-    pub const TRACED: &str = "TRACED";
+    /// Global, a [`Listened`](super::Listened), alone in the section that
+    /// [`LISTENED`](super::LISTENED) names.
+    pub const LISTENED: &str = "LISTENED";
 }
+
+/// How many can listen at once.
+pub const LISTENERS: usize = 4;
+
+/// Ring buffers of [`Report`]s, one for each listener: such a buffer has one reader.
+pub const REPORTS: [SharedMap; LISTENERS] = [
+    SharedMap::of_events("REPORTS_0", "reports_0"),
+    SharedMap::of_events("REPORTS_1", "reports_1"),
+    SharedMap::of_events("REPORTS_2", "reports_2"),
+    SharedMap::of_events("REPORTS_3", "reports_3"),
+];
+/// Array of the [`Listener`]s.
+pub const LISTENING: SharedMap = SharedMap::of_events("LISTENING", "listening");
+/// Per-CPU array of a [`Missed`] for each listener.
+pub const MISSED: SharedMap = SharedMap::of_events("MISSED", "missed");
+/// The section of [`names::LISTENED`], which is a map of one element.
+pub const LISTENED: SharedMap = SharedMap::of_events(".bss.listened", "listened");
+
+/// Bytes of a ring buffer: two thousand reports.
+pub const RING_BYTES: u32 = 1 << 19;
+
+/// How many reports of one reason a CPU writes for a listener in a second, at most.
+pub const REPORTS_PER_SECOND: u64 = 10_000;
+/// How many it may write at once, after a pause.
+pub const REPORTS_AT_ONCE: u64 = 2_000;
+
+/// Bytes of a packet that a report can hold: all headers that most stacks send.
+pub const HEAD: usize = 128;
 
 /// A packet, the verdict on it, and why.
 ///
@@ -49,9 +77,9 @@ pub struct Event {
     pub local: [u8; 2],
     /// [`Reason::slot`] of the reason for the verdict.
     pub reason: u8,
-    /// The [`ProtocolKind`]. Means nothing without a family.
+    /// The [`ProtocolKind`], or [`NO_KIND`].
     pub kind: u8,
-    /// Version of IP: 4 or 6. 0: the packet's addresses and ports are not known.
+    /// Version of IP: 4 or 6. 0: the packet's addresses are not known.
     pub family: u8,
     /// What is wrong with the packet: [`Malformation::code`], or 0 for nothing.
     pub malformation: u8,
@@ -66,7 +94,32 @@ pub struct Event {
     pub padding: [u8; 2],
 }
 
-/// Which packets a traced generation reports: those to which all of it applies. Zero, it is
+/// What is reported of a packet: what it is and what became of it, when, and its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Report {
+    /// When, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub at: u64,
+    /// The packet, and the verdict on it.
+    pub event: Event,
+    /// How many bytes of `head` are the packet's; 0 if the listener asks for none.
+    pub captured: u32,
+    /// The packet's first bytes, from its link-layer header on, if it has one.
+    pub head: [u8; HEAD],
+}
+
+/// Somebody who listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Listener {
+    /// Until when it listens, in ticks (`jiffies`), unless it says a later time before. Who was
+    /// killed does not.
+    pub until: u64,
+    /// What it wants to know.
+    pub wanted: Wanted,
+}
+
+/// Which packets are reported to a listener: those to which all of it applies. Zero, it is
 /// none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -80,12 +133,62 @@ pub struct Wanted {
     /// The bits of the source that matter. Zero: a packet without known addresses will do,
     /// too.
     pub mask: [u8; 16],
-    /// One of so many of these packets, at random; 0 like 1: all.
-    pub sample: u32,
+    /// The packets whose lot is not above this: see [`threshold`].
+    pub threshold: u32,
     /// This host's port over TCP or UDP, in network byte order; 0 for any and none.
     pub port: [u8; 2],
-    /// Zero.
-    pub padding: [u8; 2],
+    /// [`WANTS_HEAD`] and [`WANTS_DIAGNOSTICS`].
+    pub flags: u16,
+}
+
+/// [`Wanted::flags`]: with the packet's first bytes.
+pub const WANTS_HEAD: u16 = 1;
+/// [`Wanted::flags`]: the program says more of malformed packets in its log.
+pub const WANTS_DIAGNOSTICS: u16 = 2;
+
+/// What a listener asked for and did not get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Missed {
+    /// Packets above [`REPORTS_PER_SECOND`].
+    pub suppressed: u64,
+    /// Packets for which its ring had no room.
+    pub lost: u64,
+}
+
+/// Whether anybody listens, and to how many of the packets. All packets read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Listened {
+    /// The highest [`Wanted::threshold`] of all who listen; 0 if nobody does.
+    pub threshold: u32,
+    /// Added to the lot of each packet, so that it is not always the same ones.
+    pub phase: u32,
+}
+
+impl Listened {
+    /// From the word that it is written as.
+    #[inline(always)]
+    pub fn of(word: u64) -> Self {
+        bytemuck::cast(word)
+    }
+}
+
+/// The threshold for one of so many packets; 0 like 1: for all.
+pub const fn threshold(sample: u32) -> u32 {
+    match sample {
+        0 => u32::MAX,
+        sample => u32::MAX / sample,
+    }
+}
+
+/// The lot of the packet that is counted as this one: any number, as likely as any other. It
+/// takes one multiplication, where a random number takes a call. The multiples of this
+/// fraction of 2^32, the golden ratio, are spread evenly (Knuth, The Art of Computer Programming,
+/// section 6.4).
+#[inline(always)]
+pub const fn lot(count: u64, phase: u32) -> u32 {
+    (count as u32).wrapping_mul(0x9e37_79b1).wrapping_add(phase)
 }
 
 impl Event {
@@ -135,7 +238,7 @@ impl Event {
 
     /// The control bits of a TCP segment.
     pub fn flags(&self) -> Option<Flags> {
-        let is_tcp = self.family != 0 && self.kind() == Some(ProtocolKind::Tcp);
+        let is_tcp = self.kind() == Some(ProtocolKind::Tcp);
         is_tcp.then_some(Flags::new(self.flags))
     }
 
@@ -151,5 +254,9 @@ impl Event {
 const _: () = {
     assert!(size_of::<Event>() == 60);
     assert!(size_of::<Wanted>() == 48);
+    assert!(size_of::<Listener>() == 56);
+    assert!(size_of::<Report>() == 8 + 60 + 4 + HEAD);
+    assert!(size_of::<Listened>() == size_of::<u64>());
     assert!(Reason::SLOTS <= u32::BITS as usize);
+    assert!(NO_KIND as usize >= ProtocolKind::ALL.len());
 };

@@ -24,11 +24,16 @@ pub use self::{
         REPLIES_OFF, REPLIES_SOCKETS,
     },
     counters::{
-        BLOCKS, Block, COUNTERS, Counter, OVERFLOWS, Overflows, PER_OVERFLOW, PORTS_PER_BLOCK,
-        RULE_HITS, RULE_SLOTS, port_counter,
+        BLOCKS, Block, COUNTERS, Counter, INTERFACE_NAME, INTERFACE_PLACES, INTERFACE_SLOTS,
+        INTERFACES_COUNTED, InterfaceSlots, OTHER_INTERFACES, OVERFLOWS, Overflows, PER_OVERFLOW,
+        PORTS_PER_BLOCK, RULE_HITS, RULE_SLOTS, port_counter,
     },
     deadline::{NO_DEADLINE, WAY_AFTER, WAY_BEFORE},
-    event::{Event, Wanted},
+    event::{
+        Event, HEAD, LISTENED, LISTENERS, LISTENING, Listened, Listener, MISSED, Missed, REPORTS,
+        REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD,
+        Wanted, lot, threshold,
+    },
     flows::{
         FLOW_COUNTS, FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES,
         NOTES_PER_BLOCK, Note, NoteBlock, Origin, SENT, SENT_WORDS, Table, flow_counts, flow_table,
@@ -51,13 +56,13 @@ use self::flows::FLOW_TABLES;
 
 /// Version of everything in this module. Of the pins of another version, only those
 /// [shared maps](SHARED_MAPS) are used again that still mean the same.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Names of the programs, of the globals, and of the maps that each generation has for
 /// itself. Those that generations share are in [`SHARED_MAPS`].
 pub mod names {
     pub use super::{
-        bridges::names::*, config::names::*, deadline::names::*, event::names::*, flows::names::*,
+        bridges::names::*, config::names::*, counters::names::*, deadline::names::*, event::names::*, flows::names::*,
         ports::names::*, probe::names::*, programs::names::*, rehearsal::names::*,
         tables::names::*,
     };
@@ -84,6 +89,8 @@ pub enum Holds {
     Counters,
     /// Flows, which last as long as the filter is up.
     Flows,
+    /// Who listens, and what waits to be read.
+    Events,
     /// The program that runs behind the filter, which a change may replace.
     Next,
     /// What a rehearsal found, which lasts as long as it does.
@@ -97,6 +104,15 @@ impl SharedMap {
             pin,
             holds: Holds::Counters,
             since: 7,
+        }
+    }
+
+    const fn of_events(name: &'static str, pin: &'static str) -> Self {
+        Self {
+            name,
+            pin,
+            holds: Holds::Events,
+            since: 9,
         }
     }
 
@@ -124,6 +140,7 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     COUNTERS,
     OVERFLOWS,
     RULE_HITS,
+    INTERFACES_COUNTED,
     NOTES,
     SENT,
     FLOW_COUNTS,
@@ -133,5 +150,12 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     FLOW_TABLES[1][0],
     FLOW_TABLES[1][1],
     FLOW_TABLES[1][2],
+    REPORTS[0],
+    REPORTS[1],
+    REPORTS[2],
+    REPORTS[3],
+    LISTENING,
+    MISSED,
+    LISTENED,
     NEXT,
 ];

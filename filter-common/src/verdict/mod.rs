@@ -8,6 +8,7 @@
 mod answers;
 mod implicit;
 mod outcome;
+mod read;
 mod rules;
 
 use self::{
@@ -18,6 +19,7 @@ use self::{
 pub use self::{
     answers::{discovers, is_answer, is_discovery, is_established_only},
     outcome::{Fields, Outcome, Segment},
+    read::read,
     rules::{Lasting, admits},
 };
 use crate::{
@@ -134,7 +136,24 @@ pub trait Sockets {
 /// Judges a frame.
 #[inline(always)]
 pub fn judge<F: Frame + ?Sized, H: Host>(frame: &F, host: &H) -> Outcome {
-    judge_then(frame, host, |outcome| outcome)
+    judge_then(frame, host, AsItIs)
+}
+
+/// What is done at the end of each path of the verdict. A trait and no closure: a closure cannot
+/// insist on being compiled into each.
+pub trait Conclude<R> {
+    /// Goes on with the outcome.
+    fn conclude(self, outcome: Outcome) -> R;
+}
+
+/// Hands on the outcome.
+struct AsItIs;
+
+impl Conclude<Outcome> for AsItIs {
+    #[inline(always)]
+    fn conclude(self, outcome: Outcome) -> Outcome {
+        outcome
+    }
 }
 
 /// Judges a frame, and goes on to `then` with the outcome.
@@ -146,7 +165,7 @@ pub fn judge<F: Frame + ?Sized, H: Host>(frame: &F, host: &H) -> Outcome {
 pub fn judge_then<F: Frame + ?Sized, H: Host, R>(
     frame: &F,
     host: &H,
-    then: impl FnOnce(Outcome) -> R,
+    then: impl Conclude<R>,
 ) -> R {
     let payload = if frame.has_ethernet() {
         ethernet::payload(frame)
@@ -157,22 +176,22 @@ pub fn judge_then<F: Frame + ?Sized, H: Host, R>(
         Ok(ethernet::Payload::Ipv4(offset)) => {
             return match ipv4::parse(frame, offset) {
                 Ok(ip) => judge_ip(frame, host, ip, then),
-                Err(malformation) => then(Outcome::malformed(malformation)),
+                Err(malformation) => then.conclude(Outcome::malformed(malformation)),
             };
         }
         Ok(ethernet::Payload::Ipv6(offset)) => {
             return match ipv6::parse(frame, offset) {
                 Ok(ip) => judge_ip(frame, host, ip, then),
-                Err(malformation) => then(Outcome::malformed(malformation)),
+                Err(malformation) => then.conclude(Outcome::malformed(malformation)),
             };
         }
-        Err(malformation) => return then(Outcome::malformed(malformation)),
+        Err(malformation) => return then.conclude(Outcome::malformed(malformation)),
         Ok(ethernet::Payload::Arp) => Reason::Arp,
         Ok(ethernet::Payload::TooManyTags) => Reason::VlanDepth,
         Ok(ethernet::Payload::LinkControl) => Reason::NonIpPass,
         Ok(ethernet::Payload::Other) => non_ip(host),
     };
-    then(Outcome::of(reason))
+    then.conclude(Outcome::of(reason))
 }
 
 /// Why a frame passes or not that carries neither IP nor what the link needs.
@@ -202,23 +221,23 @@ fn judge_ip<F: Frame + ?Sized, H: Host, R>(
     frame: &F,
     host: &H,
     ip: Ip<'_>,
-    then: impl FnOnce(Outcome) -> R,
+    then: impl Conclude<R>,
 ) -> R {
     if ip.non_initial_fragment {
-        return then(judge_fragment(frame, host, &ip));
+        return then.conclude(judge_fragment(frame, host, &ip));
     }
     if ip.protocol == Transport::Tcp.protocol() {
         match tcp::parse(frame, &ip.payload) {
             Ok(tcp) => judge_tcp(frame, host, &ip, tcp, then),
-            Err(malformation) => then(Outcome::malformed(malformation)),
+            Err(malformation) => then.conclude(Outcome::malformed(malformation)),
         }
     } else if ip.protocol == Transport::Udp.protocol() {
         match udp::parse(frame, &ip.payload) {
             Ok(udp) => judge_udp(frame, host, &ip, udp, then),
-            Err(malformation) => then(Outcome::malformed(malformation)),
+            Err(malformation) => then.conclude(Outcome::malformed(malformation)),
         }
     } else {
-        then(judge_other(frame, host, &ip))
+        then.conclude(judge_other(frame, host, &ip))
     }
 }
 
@@ -315,7 +334,7 @@ fn judge_tcp<F: Frame + ?Sized, H: Host, R>(
     host: &H,
     ip: &Ip<'_>,
     tcp: Tcp<'_>,
-    then: impl FnOnce(Outcome) -> R,
+    then: impl Conclude<R>,
 ) -> R {
     let local = tcp.destination();
     let is_closed = host.tables().is_closed(Transport::Tcp, local);
@@ -332,12 +351,12 @@ fn judge_tcp<F: Frame + ?Sized, H: Host, R>(
         // A bare SYN is possible.
         Note::Syn
     } else if flags.are_impossible() {
-        return then(Outcome::of(Reason::BadFlags).with(segment()));
+        return then.conclude(Outcome::of(Reason::BadFlags).with(segment()));
     } else {
         Note::Tcp
     };
     if is_closed && !may_be_answer(host, note, local) {
-        return then(Outcome::of(Reason::DefaultDrop).with(segment()));
+        return then.conclude(Outcome::of(Reason::DefaultDrop).with(segment()));
     }
     judge_segment(frame, host, ip, segment(), is_closed, then)
 }
@@ -349,7 +368,7 @@ fn judge_udp<F: Frame + ?Sized, H: Host, R>(
     host: &H,
     ip: &Ip<'_>,
     udp: Udp<'_>,
-    then: impl FnOnce(Outcome) -> R,
+    then: impl Conclude<R>,
 ) -> R {
     let local = udp.destination();
     let is_closed = host.tables().is_closed(Transport::Udp, local);
@@ -361,7 +380,7 @@ fn judge_udp<F: Frame + ?Sized, H: Host, R>(
         flags: Flags::NONE,
     };
     if is_closed && !may_be_answer(host, Note::Udp, local) {
-        return then(Outcome::of(Reason::DefaultDrop).with(segment));
+        return then.conclude(Outcome::of(Reason::DefaultDrop).with(segment));
     }
     judge_segment(frame, host, ip, segment, is_closed, then)
 }
@@ -377,26 +396,26 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
     ip: &Ip<'_>,
     segment: Segment,
     is_closed: bool,
-    then: impl FnOnce(Outcome) -> R,
+    then: impl Conclude<R>,
 ) -> R {
     let mut decision = Decision::NONE;
     if !is_closed {
         decision = first_match(frame, host.tables(), &ip.addresses, &segment.into());
         if decision.allows() {
-            return then(Outcome::decided(decision).with(segment));
+            return then.conclude(Outcome::decided(decision).with(segment));
         }
         if !decision.is_some() && setting(&host.tables().config().default_pass) != 0 {
-            return then(Outcome::of(Reason::DefaultPass).with(segment));
+            return then.conclude(Outcome::of(Reason::DefaultPass).with(segment));
         }
     }
     let denied = decision.is_some();
     if !denied && is_from_dhcp_server(host.tables().config(), ip, &segment) {
-        return then(Outcome::of(Reason::DhcpClient).with(segment));
+        return then.conclude(Outcome::of(Reason::DhcpClient).with(segment));
     }
     if host.is_answer(&segment.conversation(ip), denied, is_closed) {
-        return then(Outcome::of(Reason::Reply).with(segment));
+        return then.conclude(Outcome::of(Reason::Reply).with(segment));
     }
-    then(Outcome::dropped(decision).with(segment))
+    then.conclude(Outcome::dropped(decision).with(segment))
 }
 
 /// Reads a field of the configuration. Volatile, because in the kernel program

@@ -89,8 +89,7 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             | engine::Error::Swapped { .. }
             | engine::Error::Temporary { .. }
             | engine::Error::NothingPending
-            | engine::Error::NothingRehearsed
-            | engine::Error::Traced => Exit::Failed,
+            | engine::Error::NothingRehearsed => Exit::Failed,
             engine::Error::NothingToConfirm => Exit::Usage,
             engine::Error::WentBack { .. } => Exit::WentBack,
             engine::Error::NoInterface | engine::Error::Loopback => Exit::Usage,
@@ -110,7 +109,7 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             datapath::Error::NotPermitted
             | datapath::Error::TakesAdmin { .. }
             | datapath::Error::MountTakesAdmin { .. } => Exit::Privilege,
-            datapath::Error::Busy { .. } => Exit::Failed,
+            datapath::Error::Busy { .. } | datapath::Error::TooManyListeners => Exit::Failed,
             _ => Exit::Kernel,
         });
     }

@@ -20,6 +20,7 @@ mod foreign;
 pub mod history;
 mod joining;
 pub mod list;
+pub mod log;
 pub mod man;
 mod matching;
 pub mod panic;
@@ -31,7 +32,6 @@ pub mod rule;
 pub mod shadow;
 pub mod stats;
 pub mod status;
-pub mod trace;
 mod ufw;
 pub mod up;
 mod watching;
@@ -127,11 +127,16 @@ pub enum Command {
         after_help = "Examples:\n  xdpfw panic\n  xdpfw panic --for 10m\n  xdpfw panic --off"
     )]
     Panic(panic::Args),
-    /// Show why each packet passed or was dropped
+    /// Show what is dropped, as it happens
+    #[command(
+        after_help = "Examples:\n  xdpfw log\n  xdpfw log --port 443 --from 192.0.2.0/24\n  xdpfw log --sample 1000     # one of a thousand, in a flood\n  xdpfw --json log -n 10"
+    )]
+    Log(log::Args),
+    /// Show all packets, and why each passed or was dropped
     #[command(
         after_help = "Examples:\n  xdpfw trace -n 20\n  xdpfw trace --verdict drop --port 443 --from 192.0.2.0/24\n  xdpfw --json trace"
     )]
-    Trace(trace::Args),
+    Trace(log::Args),
     /// Find what keeps the filter from its work on this host
     #[command(
         after_help = "Examples:\n  xdpfw doctor\n  xdpfw doctor --fix          # the safe remedies, with what undoes them\n  xdpfw --json doctor"
@@ -178,7 +183,8 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::History(args) => history::run(&args, context, printer),
         Command::Bypass(args) => bypass::run(&args, context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
-        Command::Trace(args) => trace::run(&args, context, printer),
+        Command::Log(args) => log::run(log::View::Log, &args, context, printer),
+        Command::Trace(args) => log::run(log::View::Trace, &args, context, printer),
         Command::Doctor(args) => doctor::run(&args, context, printer),
         Command::Explain(args) => explain::run(&args, context, printer),
         Command::Completions(args) => completions::run(&args, context, printer),

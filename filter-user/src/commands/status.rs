@@ -10,7 +10,7 @@ use super::{
 use crate::{
     datapath::{Attached, Egress, Generation, Store},
     engine::{
-        Engine, PolicyFile, PolicySource as _, Unfiltered, differences, is_unread, records_answers,
+        Engine, PolicyFile, PolicySource as _, Unfiltered, differences, records_answers,
         unfiltered,
     },
     output::{Printer, StateWarning, Status, shown_then},
@@ -47,9 +47,6 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             warnings.extend(egress(store, &live.attached, &record.policy)?);
             warnings.extend(thawed(live)?);
             warnings.extend(strays(store)?);
-            if is_unread(&live.generation)? {
-                warnings.push(trace_killed());
-            }
             warnings.extend(lost_next(&live.generation)?);
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             let flows = match record.policy.records_flows() {
@@ -63,6 +60,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
                 &live.generation.snapshot()?,
                 flows,
                 differences,
+                live.generation.listeners()?,
                 warnings,
             )
         }
@@ -183,14 +181,6 @@ fn lost_next(generation: &Generation) -> Result<Option<StateWarning>> {
         text: format!("what passes does not go on to {}", shown_then(then)),
         remedy: Some(format!("xdpfw up --then {}", pin.escape_debug())),
     }))
-}
-
-fn trace_killed() -> StateWarning {
-    StateWarning {
-        kind: "traced-unread",
-        text: "traced, but nobody reads: a killed trace left a slow program in force".into(),
-        remedy: Some("xdpfw up".into()),
-    }
 }
 
 fn interface_gone() -> StateWarning {

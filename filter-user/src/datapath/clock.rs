@@ -66,6 +66,12 @@ impl Clock {
         self.ticks.saturating_add(ticks as u64)
     }
 
+    /// What it will show so much later.
+    pub(super) fn after(&self, duration: Duration) -> u64 {
+        let ticks = duration.as_nanos() * u128::from(self.ticks_per_second) / 1_000_000_000;
+        self.now().saturating_add(ticks as u64)
+    }
+
     /// How long before now it showed something.
     pub fn since(&self, ticks: u64) -> Duration {
         let gone = self.now().saturating_sub(ticks);
@@ -100,7 +106,8 @@ fn reading(read: &mut impl FnMut() -> Result<u64>) -> Result<(u64, Duration)> {
     }
 }
 
-fn monotonic() -> Duration {
+/// What the clock shows that stands still while the machine sleeps.
+pub(super) fn monotonic() -> Duration {
     passed(ClockId::Monotonic)
 }
 

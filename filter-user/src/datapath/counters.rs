@@ -2,18 +2,18 @@
 
 use anyhow::{Context as _, Result};
 use aya::{
-    maps::{Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
 use xdpfw_common::{
     Reason, Transport, Verdict,
     abi::{
-        BLOCKS, Block, COUNTERS, Counter, OVERFLOWS, PER_OVERFLOW, PORTS_PER_BLOCK, RULE_HITS,
-        SharedMap, port_counter,
+        BLOCKS, Block, COUNTERS, Counter, INTERFACE_SLOTS, InterfaceSlots, OTHER_INTERFACES,
+        OVERFLOWS, PER_OVERFLOW, PORTS_PER_BLOCK, RULE_HITS, SharedMap, port_counter,
     },
 };
 
-use super::{Record, pins::PinDirectory};
+use super::{Record, interfaces_counted, pins::PinDirectory};
 
 /// Words in a [`Block`]: aya reads arrays of words, and would have to know the
 /// block's own type to read that.
@@ -24,7 +24,9 @@ const COUNTER_WORDS: usize = size_of::<Counter>() / size_of::<u64>();
 /// All counters at one time.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    reasons: [Counter; Reason::SLOTS],
+    /// By the slot of the interface.
+    reasons: [[Counter; Reason::SLOTS]; INTERFACE_SLOTS],
+    interfaces: InterfaceSlots,
     /// Block after block.
     drops: Vec<u64>,
     rules: Vec<Counter>,
@@ -34,24 +36,33 @@ impl Snapshot {
     /// No packet seen, of a policy with so many rules.
     pub fn empty(rules: usize) -> Self {
         Self {
-            reasons: [Counter::default(); Reason::SLOTS],
+            reasons: [[Counter::default(); Reason::SLOTS]; INTERFACE_SLOTS],
+            interfaces: InterfaceSlots::EMPTY,
             drops: vec![0; BLOCKS * PORTS_PER_BLOCK],
             rules: vec![Counter::default(); rules],
         }
     }
 
     /// Packets judged for a reason.
-    pub const fn reason(&self, reason: Reason) -> Counter {
-        self.reasons[reason.slot()]
+    pub fn reason(&self, reason: Reason) -> Counter {
+        let counters = self.reasons.iter().map(|reasons| reasons[reason.slot()]);
+        counters.fold(Counter::default(), std::ops::Add::add)
+    }
+
+    /// The interfaces that are counted apart, by name; `None` is all others.
+    pub fn interfaces(&self) -> impl Iterator<Item = (Option<String>, InterfaceCounters<'_>)> {
+        let slots = self.reasons.iter().enumerate();
+        slots.filter_map(|(slot, reasons)| {
+            let name = interfaces_counted::name(&self.interfaces, slot);
+            let is_other = slot == OTHER_INTERFACES;
+            let is_counted = reasons.iter().any(|counter| counter.packets > 0);
+            (name.is_some() || is_other && is_counted).then_some((name, InterfaceCounters(reasons)))
+        })
     }
 
     /// Packets that passed, or that were dropped.
     pub fn total(&self, verdict: Verdict) -> Counter {
-        Reason::ALL
-            .iter()
-            .filter(|reason| reason.verdict() == verdict)
-            .map(|&reason| self.reason(reason))
-            .fold(Counter::default(), std::ops::Add::add)
+        total(verdict, |reason| self.reason(reason))
     }
 
     /// Packets to a local port that were dropped.
@@ -66,12 +77,35 @@ impl Snapshot {
     }
 }
 
+/// The counters of one interface.
+#[derive(Clone, Copy, Debug)]
+pub struct InterfaceCounters<'a>(&'a [Counter; Reason::SLOTS]);
+
+impl InterfaceCounters<'_> {
+    /// Packets judged for a reason.
+    pub const fn reason(&self, reason: Reason) -> Counter {
+        self.0[reason.slot()]
+    }
+
+    /// Packets that passed, or that were dropped.
+    pub fn total(&self, verdict: Verdict) -> Counter {
+        total(verdict, |reason| self.reason(reason))
+    }
+}
+
+fn total(verdict: Verdict, counter: impl Fn(Reason) -> Counter) -> Counter {
+    let reasons = Reason::ALL.iter().filter(|reason| reason.verdict() == verdict);
+    let counters = reasons.map(|&reason| counter(reason));
+    counters.fold(Counter::default(), std::ops::Add::add)
+}
+
 /// A generation's counters, open: they can be read even after the generation
 /// has been removed.
 pub struct CounterMaps {
     blocks: PerCpuArray<MapData, [u64; BLOCK_WORDS]>,
     overflows: PerCpuArray<MapData, [u32; PORTS_PER_BLOCK]>,
     hits: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
+    interfaces: Array<MapData, [u8; size_of::<InterfaceSlots>()]>,
     slots: Vec<u32>,
 }
 
@@ -82,6 +116,7 @@ impl CounterMaps {
             blocks: open(directory, COUNTERS)?.try_into()?,
             overflows: open(directory, OVERFLOWS)?.try_into()?,
             hits: open(directory, RULE_HITS)?.try_into()?,
+            interfaces: interfaces_counted::open(directory)?,
             slots: record.slots.clone(),
         })
     }
@@ -93,6 +128,7 @@ impl CounterMaps {
     /// The kernel refuses.
     pub fn read(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::empty(self.slots.len());
+        snapshot.interfaces = bytemuck::pod_read_unaligned(&self.interfaces.get(&0, 0)?);
         for (number, drops) in snapshot.drops.chunks_mut(PORTS_PER_BLOCK).enumerate() {
             let number = number as u32;
             let before = self.overflows.get(&number, 0)?;
@@ -100,8 +136,11 @@ impl CounterMaps {
             let after = self.overflows.get(&number, 0)?;
             for ((block, before), after) in blocks.iter().zip(before.iter()).zip(after.iter()) {
                 let block: &Block = bytemuck::cast_ref(block);
-                for (sum, &counter) in snapshot.reasons.iter_mut().zip(&block.totals) {
-                    *sum += counter;
+                let sums = snapshot.reasons.iter_mut().zip(&block.totals);
+                for (sums, totals) in sums {
+                    for (sum, &counter) in sums.iter_mut().zip(totals) {
+                        *sum += counter;
+                    }
                 }
                 for (place, drops) in drops.iter_mut().enumerate() {
                     *drops += whole(block.drops[place], before[place], after[place]);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rustix::io::Errno;
+use xdpfw_common::abi::LISTENERS;
 
 /// Why the filter cannot be changed. Its `Display` is one line that ends with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub enum Error {
     /// The verifier or an older kernel refuses the program; with what it says last.
     #[error("the kernel refused the program: {0} (needs Linux 5.15 with BPF and XDP)")]
     ProgramRefused(String),
+    /// Each place is taken.
+    #[error("{LISTENERS} commands listen already, and no more can; end a `log`, a `trace` or a `top`")]
+    TooManyListeners,
     /// Where links are unknown, nothing keeps a program attached or replaces it atomically.
     #[error("this kernel has no XDP links (they came with Linux 5.9)")]
     NoLinks,

@@ -3,19 +3,21 @@
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use xdpfw_common::abi::{
-    ABI_VERSION, Holds, NEXT, NOTES, SENT, SHARED_MAPS, SharedMap, Wanted, names,
+    ABI_VERSION, Holds, INTERFACES_COUNTED, InterfaceSlots, LISTENED, LISTENING, NEXT, NOTES, SENT,
+    SHARED_MAPS, SharedMap, Wanted, names,
 };
 
 use super::{
     Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, Unsaved,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
-    object::{self, Object},
+    interfaces_counted,
+    listening::{self, LOG, Listening},
+    object::{self, InitialState, LOG_RECORDS, Object, Rings},
     pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     record::{Purpose, Record},
     rehearsal::{Differences, Rehearsal},
     then,
-    trace::{self, Events},
 };
 use crate::compiler::Tables;
 
@@ -61,14 +63,16 @@ impl Generation {
     }
 
     /// Builds a generation and pins it in a new directory. It takes over the flows of
-    /// another one, and the counters of `counters_of`. With a `term`, it is behind a gate; with
-    /// a `rehearsal`, in front of a candidate.
+    /// another one, and the counters of `counters_of`; these `attached` interfaces, by index and
+    /// name, are counted apart. With a `term`, it is behind a gate; with a `rehearsal`, in front of
+    /// a candidate.
     pub(super) fn build(
         directory: PinDirectory,
         record: Record,
         tables: &Tables,
         flows_of: Option<&Self>,
         counters_of: Option<&Self>,
+        attached: &[(u32, String)],
         term: Option<&Term<'_>>,
         rehearsal: Option<&Rehearsal<'_>>,
     ) -> Result<Built> {
@@ -77,6 +81,7 @@ impl Generation {
             let from = match map.holds {
                 Holds::Counters => counters_of,
                 Holds::Rehearsal => None,
+                Holds::Events => flows_of,
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,
@@ -92,7 +97,20 @@ impl Generation {
             true => Bridges::of_host()?,
             false => Bridges::default(),
         };
-        let mut object = Object::load(tables, &record, &bridges, taken_over)?;
+        let listened = match flows_of.filter(|other| other.keeps(LISTENED)) {
+            Some(other) => listening::listened(&other.directory)?,
+            None => 0,
+        };
+        let interfaces = match counters_of.filter(|other| other.keeps(INTERFACES_COUNTED)) {
+            Some(other) => interfaces_counted::read(&other.directory)?,
+            None => InterfaceSlots::EMPTY,
+        };
+        let state = InitialState {
+            rings: Rings::Whole,
+            listened: &listened.to_ne_bytes(),
+            interfaces: &interfaces_counted::with(interfaces, attached),
+        };
+        let mut object = Object::load(tables, &record, &bridges, &state, taken_over)?;
         let (name, recorder) = program_names(&record, rehearsal.is_some())?;
         let name = &name;
         for map in SHARED_MAPS {
@@ -106,9 +124,7 @@ impl Generation {
             true => Some(object.pin_classifier(recorder, &directory.pin(RECORDER))?),
             false => candidate.and_then(|candidate| candidate.recorder),
         };
-        if record.traced {
-            trace::pin(&object, &directory)?;
-        }
+        object.pin_map(LOG_RECORDS, &directory.pin(LOG))?;
         record.pin(&directory.pin(RECORD))?;
         object.pin_program(name, &directory.pin(PROGRAM))?;
         if let Some(next) = &record.then {
@@ -168,7 +184,9 @@ impl Generation {
             true => Bridges::of_host()?,
             false => Bridges::default(),
         };
-        PacketProbe::of(&mut Object::load(tables, &self.record, &bridges, flows)?)
+        let state = InitialState::NONE;
+        let mut object = Object::load(tables, &self.record, &bridges, &state, flows)?;
+        PacketProbe::of(&mut object)
     }
 
     /// Whether a map of it can be used again.
@@ -334,32 +352,40 @@ impl Generation {
         Gate::remove(&self.directory)
     }
 
-    /// Has it report packets, if it is traced, for as long as the result lives.
-    ///
-    /// # Errors
-    ///
-    /// Somebody reads its events already, it was removed meanwhile, or the kernel refuses.
-    pub fn events(&self, wanted: &Wanted) -> Result<Events> {
-        let mark = self.directory.mark()?.context("it is being read already")?;
-        Events::of(&self.directory, wanted, mark)
+    /// Hears what it reports, and what those report that come after it, for as long as the result
+    /// lives. Who listens is marked below `marks`.
+    pub(super) fn listen(&self, marks: &PinDirectory, wanted: &Wanted) -> Result<Listening> {
+        Listening::begin(&self.directory, marks, self.record.clock, wanted)
     }
 
-    /// Hands each line that it writes about itself to `logger`, if it is traced, until dropped.
+    /// How many listen to it.
     ///
     /// # Errors
     ///
-    /// It is not traced, it was removed meanwhile, or the kernel refuses.
+    /// The kernel refuses to tell.
+    pub fn listeners(&self) -> Result<usize> {
+        match self.keeps(LISTENING) {
+            true => listening::count(&self.directory, self.record.clock),
+            false => Ok(0),
+        }
+    }
+
+    /// Hands each line that the program writes about itself to `logger`, until dropped.
+    ///
+    /// # Errors
+    ///
+    /// Somebody follows it already, the generation was removed meanwhile, or the kernel refuses.
     pub async fn follow_log(&self, logger: impl log::Log + 'static) -> Result<()> {
-        trace::follow_log(&self.directory, logger).await
+        let _mark = self.directory.mark()?.context("its log is followed already")?;
+        listening::follow_log(&self.directory, logger).await
     }
 
-    /// Whether somebody reads its events. Who was killed does not.
-    ///
-    /// # Errors
-    ///
-    /// The generation was removed meanwhile.
-    pub fn is_read(&self) -> Result<bool> {
-        self.directory.is_marked()
+    /// Counts more interfaces apart, by index and name.
+    pub(super) fn count_interfaces(&self, interfaces: &[(u32, String)]) -> Result<()> {
+        match self.keeps(INTERFACES_COUNTED) {
+            true => interfaces_counted::add(&self.directory, interfaces),
+            false => Ok(()),
+        }
     }
 
     /// Sets the counters of rules to zero, in slots that no packet counts in yet.

@@ -16,7 +16,6 @@
 //!                          `next`: what passes goes on to the program in it;
 //!                          of one with a deadline: gate, gate_egress, deadline, ways,
 //!                          ways_egress; until the policy file says the same: unsaved;
-//!                          of a traced one: events, unreported, wanted, log;
 //!                          of one in front of a candidate: candidate, candidate_egress, sentence
 //!     generations/<n>/shadow/  the candidate: program, recorder, record, its own flows,
 //!                          differences, crowded_out, unsaved
@@ -38,6 +37,8 @@ mod foreign;
 mod frags;
 mod gate;
 mod generation;
+mod interfaces_counted;
+mod listening;
 mod lock;
 mod memory;
 mod object;
@@ -51,7 +52,6 @@ mod store;
 mod strays;
 mod syscall;
 mod then;
-mod trace;
 mod unsaved;
 
 pub use self::{
@@ -65,6 +65,7 @@ pub use self::{
     frags::wants_frags,
     gate::Term,
     generation::Generation,
+    listening::Listening,
     lock::Lock,
     memory::{cpus, memory},
     object::{Probe, maker},
@@ -75,7 +76,6 @@ pub use self::{
     store::{Candidate, Live, Older, Store},
     strays::Stray,
     then::{NextProgram, Then},
-    trace::Events,
     unsaved::Unsaved,
 };
 

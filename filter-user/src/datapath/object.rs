@@ -15,7 +15,8 @@ use aya::{
 use aya_obj::programs::XdpAttachType;
 use bytemuck::NoUninit;
 use xdpfw_common::abi::{
-    DIFFERENCES, MAX_DIFFERENCES, REHEARSAL_MAPS, SHARED_MAPS, SharedMap, flow_table, names,
+    DIFFERENCES, InterfaceSlots, Listened, MAX_DIFFERENCES, REHEARSAL_MAPS, REPORTS, SHARED_MAPS,
+    SharedMap, flow_table, names,
 };
 
 use super::{Bridges, Clock, Error, Purpose, Record, flows, syscall};
@@ -35,11 +36,40 @@ pub fn maker() -> String {
 
 /// Map of aya-log's records; defined by that crate.
 pub(super) const LOG_RECORDS: &str = "AYA_LOGS";
+/// Bytes of the ring buffer of aya-log's records: a hundred of them.
+const LOG_BYTES: u32 = 1 << 14;
 /// Bytes of the smallest ring buffer. aya rounds them up to a page.
 const SMALLEST_RING: u32 = 1;
 
 /// The shortest frame that the kernel runs a program on, in bytes: an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
+
+/// What packets and userspace both write, where a new generation begins with it.
+pub(super) struct InitialState<'a> {
+    pub(super) rings: Rings,
+    /// Who listens by now.
+    pub(super) listened: &'a [u8; size_of::<Listened>()],
+    /// Which interface is counted where.
+    pub(super) interfaces: &'a InterfaceSlots,
+}
+
+impl InitialState<'_> {
+    /// Of what nobody listens to, and what counts nothing.
+    pub(super) const NONE: Self = Self {
+        rings: Rings::Smallest,
+        listened: &[0; size_of::<Listened>()],
+        interfaces: &InterfaceSlots::EMPTY,
+    };
+}
+
+/// The size of the ring buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rings {
+    /// Of a program that can be listened to.
+    Whole,
+    /// As small as can be.
+    Smallest,
+}
 
 /// The object, loaded.
 pub(super) struct Object {
@@ -60,6 +90,7 @@ impl Object {
         tables: &Tables,
         record: &Record,
         bridges: &Bridges,
+        state: &InitialState<'_>,
         taken_over: impl Fn(SharedMap) -> Option<PathBuf>,
     ) -> Result<Self> {
         let entries = |len: usize| u32::try_from(len.max(1));
@@ -98,10 +129,23 @@ impl Object {
             .override_global(names::HAS_MEMBERS, &has_members, true)
             .map_max_entries(names::MEMBERS, entries(bridges.members.len())?)
             .map_max_entries(names::JOINED, entries(record.joined.len())?);
-        if record.traced {
-            loader.override_global(names::TRACED, &1_u32, true);
-        } else {
-            shrink_rings(&mut loader);
+        let InitialState {
+            rings,
+            listened,
+            interfaces,
+        } = state;
+        loader
+            .override_global(names::LISTENED, listened.as_slice(), true)
+            .override_global(
+                names::INTERFACES_COUNTED,
+                bytemuck::bytes_of(*interfaces),
+                true,
+            );
+        match rings {
+            Rings::Whole => {
+                loader.map_max_entries(LOG_RECORDS, LOG_BYTES);
+            }
+            Rings::Smallest => shrink_rings(&mut loader),
         }
         let differences = match record.purpose {
             Purpose::Rehearsal => MAX_DIFFERENCES,
@@ -218,11 +262,12 @@ fn trie_key<const LEN: usize>(prefix: &Prefix) -> [u8; LEN] {
     key
 }
 
-/// Makes the ring buffers, which only traced generations write to, as small as can be.
+/// Makes the ring buffers as small as can be, where nobody is to listen.
 fn shrink_rings(loader: &mut EbpfLoader<'_>) {
-    for ring in [LOG_RECORDS, names::EVENTS] {
-        loader.map_max_entries(ring, SMALLEST_RING);
+    for ring in REPORTS {
+        loader.map_max_entries(ring.name, SMALLEST_RING);
     }
+    loader.map_max_entries(LOG_RECORDS, SMALLEST_RING);
 }
 
 /// The program pinned at a path. Not by its number: that takes CAP_SYS_ADMIN.
@@ -241,9 +286,8 @@ pub(super) fn pinned_classifier(pin: &Path) -> Result<ProgramFd> {
 /// have aya-log read that one. By the number of its program, it would take CAP_SYS_ADMIN.
 pub(super) fn with_log(pin: &Path) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
-    loader
-        .map_max_entries(names::EVENTS, SMALLEST_RING)
-        .map_pin_path(LOG_RECORDS, pin);
+    shrink_rings(&mut loader);
+    loader.map_pin_path(LOG_RECORDS, pin);
     loader.load(OBJECT).map_err(refused)
 }
 
@@ -362,6 +406,7 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Err
         return Error::NotPermitted.into();
     }
     let text = error.to_string();
+    std::fs::write("/tmp/verifier.log", &text).ok();
     let first = text.lines().next().unwrap_or_default();
     // Of the verifier's pages, what it says last, in front of its statistics.
     let reason = text

@@ -70,16 +70,6 @@ impl PinDirectory {
         self.try_lock(FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// Whether somebody marks the directory.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be opened.
-    pub(super) fn is_marked(&self) -> Result<bool> {
-        let lock = self.try_lock(FlockOperation::NonBlockingLockShared)?;
-        Ok(lock.is_none())
-    }
-
     fn try_lock(&self, operation: FlockOperation) -> Result<Option<OwnedFd>> {
         let lock = || {
             // Locks belong to what was opened: a copy of our descriptor would be the same one.

@@ -10,7 +10,7 @@ use aya::{
 };
 use xdpfw_common::abi::Judged;
 
-use super::{Bridges, Record, object::Object, syscall};
+use super::{Bridges, Record, object::{InitialState, Object}, syscall};
 use crate::compiler::Tables;
 
 /// A program that judges as a generation does, and counts nothing.
@@ -43,6 +43,7 @@ impl PacketProbe {
             tables,
             record,
             &Bridges::default(),
+            &InitialState::NONE,
             |_| None,
         )?)
     }

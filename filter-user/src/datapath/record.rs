@@ -31,8 +31,6 @@ pub struct Record {
     pub generation: u64,
     /// When the counters were zero.
     pub counting_since: Timestamp,
-    /// Whether the program reports each packet.
-    pub traced: bool,
     /// Whether the program takes packets in several buffers.
     pub frags: bool,
     /// The clock that flows are kept in.
@@ -107,7 +105,6 @@ struct Written {
     maker: String,
     generation: u64,
     counting_since: Timestamp,
-    traced: bool,
     frags: bool,
     clock: Clock,
     #[serde(default)]
@@ -151,7 +148,6 @@ impl Record {
             maker: String::new(),
             generation: 1,
             counting_since: Timestamp::UNIX_EPOCH,
-            traced: false,
             frags: false,
             clock: Clock::of_tests(),
             origin: None,
@@ -188,7 +184,6 @@ impl Record {
             maker: self.maker.clone(),
             generation: self.generation,
             counting_since: self.counting_since,
-            traced: self.traced,
             frags: self.frags,
             clock: self.clock,
             origin: self.origin.clone(),
@@ -232,7 +227,6 @@ impl Written {
             maker: written.maker,
             generation: written.generation,
             counting_since: written.counting_since,
-            traced: written.traced,
             frags: written.frags,
             clock: written.clock,
             origin: written.origin,

@@ -13,7 +13,7 @@ use xdpfw_common::abi::{
 use super::{
     Bridges, Generation, Record, Unsaved,
     gate::Entry,
-    object::{self, Object},
+    object::{self, InitialState, Object},
     pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     syscall,
 };
@@ -70,7 +70,8 @@ impl Rehearsal<'_> {
                 Holds::Counters => Some(directory.pin(map.pin)),
                 Holds::Rehearsal if map == SENTENCE => Some(directory.pin(map.pin)),
                 Holds::Rehearsal => before(self.goes_on),
-                Holds::Next => None,
+                // Nobody listens to it.
+                Holds::Next | Holds::Events => None,
                 Holds::Flows => before(self.shares_flows() || map == NOTES || map == SENT),
             }
         };
@@ -78,7 +79,8 @@ impl Rehearsal<'_> {
             true => Bridges::of_host()?,
             false => Bridges::default(),
         };
-        let mut object = Object::load(&self.tables, record, &bridges, taken_over)?;
+        let state = InitialState::NONE;
+        let mut object = Object::load(&self.tables, record, &bridges, &state, taken_over)?;
         for map in SHARED_MAPS.iter().chain(REHEARSAL_MAPS) {
             object.pin_map(map.name, &own.pin(map.pin))?;
         }

@@ -7,11 +7,12 @@ mod older;
 mod stack;
 
 use anyhow::{Context as _, Result};
+use xdpfw_common::abi::Wanted;
 
 use self::egress::egress_hook;
 pub use self::{candidate::Candidate, older::Older};
 use super::{
-    Attached, Changes, Generation, Probe, Record, Refusal, Rehearsal, Term,
+    Attached, Changes, Generation, Listening, Probe, Record, Refusal, Rehearsal, Term,
     attach::{self, Dispatchers},
     foreign::{Layout, refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version},
     frags::delivers_frags,
@@ -30,6 +31,8 @@ use crate::{
 const LINKS: &str = "links";
 /// Directory of the generations, by their number.
 const GENERATIONS: &str = "generations";
+/// Directory of the places of those who listen, each a directory that is marked if it is taken.
+const LISTENERS: &str = "listeners";
 /// Pin of the program array with the generation in force.
 const CURRENT: &str = "current";
 /// Pins of the dispatchers.
@@ -199,6 +202,7 @@ impl Store {
             tables,
             flows_of,
             counters_of,
+            &self.attached_names()?,
             term.as_ref(),
             rehearsal,
         )
@@ -256,7 +260,8 @@ impl Store {
             replace,
             joined_late,
         )?;
-        match self.shown(interface, mode) {
+        let shown = self.shown(interface, mode);
+        match shown.and_then(|attached| self.count_apart().map(|()| attached)) {
             Ok(attached) => Ok((attached, changes)),
             Err(error) => {
                 drop(attach::detach(&links, &interface.index.to_string()));
@@ -264,6 +269,34 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Listens to the generation in force, and to those that come after it.
+    ///
+    /// # Errors
+    ///
+    /// Too many do already, or the kernel refuses.
+    pub fn listen(&self, generation: &Generation, wanted: &Wanted) -> Result<Listening> {
+        let marks = self.existing()?.make_directory(LISTENERS)?;
+        generation.listen(&marks, wanted)
+    }
+
+    /// Counts each interface apart that the filter is attached to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn count_apart(&self) -> Result<()> {
+        match self.current()? {
+            Some(current) => current.count_interfaces(&self.attached_names()?),
+            None => Ok(()),
+        }
+    }
+
+    fn attached_names(&self) -> Result<Vec<(u32, String)>> {
+        let attached = self.attached()?.into_iter();
+        let names = attached.map(|one| (one.interface.index, one.interface.name));
+        Ok(names.collect())
     }
 
     /// What the kernel shows of an interface that the filter was just attached to.
@@ -343,7 +376,7 @@ impl Store {
         }
         egress_hook(directory).clear()?;
         let Dispatchers { ethernet, layer3 } = DISPATCHERS;
-        for name in [LINKS, GENERATIONS, ethernet, layer3, CURRENT] {
+        for name in [LINKS, GENERATIONS, LISTENERS, ethernet, layer3, CURRENT] {
             directory.remove_all(name)?;
         }
         egress::remove_pins(directory)

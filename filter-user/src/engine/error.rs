@@ -118,9 +118,6 @@ pub enum Error {
     /// No candidate is rehearsed.
     #[error("nothing is rehearsed (say `xdpfw apply --shadow FILE`)")]
     NothingRehearsed,
-    /// Two readers would take events from each other.
-    #[error("somebody else traces already (see `pgrep -a xdpfw`)")]
-    Traced,
     /// The policy is beyond a fixed bound.
     #[error("{0}")]
     TooComplex(String),

@@ -11,6 +11,7 @@ mod following;
 mod guard;
 mod history;
 mod join;
+mod listener;
 mod rehearsal;
 mod sampling;
 mod seed;
@@ -18,7 +19,6 @@ mod settle;
 mod slots;
 mod source;
 mod temporary;
-mod tracing;
 mod transaction;
 mod undo;
 mod upgrade;
@@ -37,11 +37,11 @@ pub use self::{
     following::Following,
     history::{Change, Entry, History, HistoryError},
     join::{Join, Joined, ModeWish, Unfiltered, unfiltered},
+    listener::{Followed, Listener},
     rehearsal::{Begun, Rehearse, Rehearsed, differences},
     sampling::{Rates, Sample},
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},
-    tracing::{Trace, is_unread},
     transaction::{Applied, Counting, Transaction},
     upgrade::Upgraded,
 };
@@ -83,7 +83,6 @@ impl Engine {
     fn settled(lock: Lock) -> Result<Self> {
         let mut engine = Self::locked(lock)?;
         engine.settle_and_tell();
-        tracing::end_unread(&mut engine);
         Ok(engine)
     }
 

@@ -103,7 +103,6 @@ impl Rehearse<'_> {
         let tables = compiler::compile(&policy, &environment, &slots)
             .map_err(|error| Error::TooComplex(error.message(&policy)))?;
         let record = Record {
-            traced: false,
             origin: Some(unsaved.path.clone()),
             policy,
             environment,
@@ -183,7 +182,6 @@ impl Engine {
         let record = live.generation.record();
         let in_force = InForce(record);
         let change = self.change(&in_force).facts(Facts::Kept);
-        let change = change.traced(record.traced);
         let applied = change.rehearse(Rehearse::Begins(&begin)).commit()?;
         let generation = applied.generation.as_ref().unwrap_or(&live.generation);
         let doubt = match generation.shadow()? {
@@ -211,7 +209,6 @@ impl Engine {
         let record = live.generation.record();
         let in_force = InForce(record);
         let change = self.change(&in_force).facts(Facts::Kept);
-        let change = change.traced(record.traced);
         change.rehearse(Rehearse::Ends(None)).commit()?;
         Ok(())
     }

@@ -45,7 +45,6 @@ pub struct Transaction<'a> {
     source: &'a dyn PolicySource,
     join: Option<Join>,
     counting: Counting,
-    traced: bool,
     guarded: bool,
     facts: Facts,
     lasts: Option<Seconds>,
@@ -94,7 +93,6 @@ impl<'a> Transaction<'a> {
             source,
             join: None,
             counting: Counting::On,
-            traced: false,
             guarded: false,
             facts: Facts::Followed,
             lasts: None,
@@ -114,11 +112,6 @@ impl<'a> Transaction<'a> {
     /// Says where the counters begin.
     pub fn counting(self, counting: Counting) -> Self {
         Self { counting, ..self }
-    }
-
-    /// Says whether the generation reports each packet.
-    pub fn traced(self, traced: bool) -> Self {
-        Self { traced, ..self }
     }
 
     /// Says whether to refuse what would cut the operator's SSH session.
@@ -210,7 +203,6 @@ impl<'a> Transaction<'a> {
             || record.maker != maker()
             || self.purpose != record.purpose
             || self.rehearse.is_change(&live.generation)?
-            || self.traced != record.traced
             || !policy.same_verdicts(&record.policy)
             || is_elsewhere(record, self.source)
             || record.fallback.as_deref() != self.source.fallback()

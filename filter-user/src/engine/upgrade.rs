@@ -95,6 +95,7 @@ fn upgrade(older: &Older) -> Result<Upgraded> {
         }
     }
     older.hand_over(&store)?;
+    store.count_apart()?;
     older.forget(&store)?;
     Ok(upgraded)
 }
@@ -106,7 +107,6 @@ fn carry_over(store: &Store, old: &Generation) -> Result<Generation> {
         store.retain(&[])?;
         let record = Record {
             generation: old.record().generation + 1,
-            traced: false,
             ..old.record().clone()
         };
         let tables = compiler::compile(&record.policy, &record.environment, &record.slots)

@@ -1,14 +1,15 @@
-//! A packet that a traced generation reports.
+//! A packet that the program reports.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde::Serialize;
-use xdpfw_common::abi::{Event, ProtocolKind};
+use xdpfw_common::abi::{Event, ProtocolKind, REPORTS_PER_SECOND};
 
 use crate::{
-    datapath::Record,
+    compiler::Clocks,
+    datapath::{Record, clocks},
     names::icmp::{self, Family},
     policy::Protocol,
     text::thousands,
@@ -18,7 +19,7 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub struct Seen {
     schema: &'static str,
-    /// When the report was read.
+    /// When it came in.
     at: Timestamp,
     interface: String,
     verdict: &'static str,
@@ -40,12 +41,37 @@ pub struct Seen {
 }
 
 /// Events that were not shown. In JSON, one object of `xdpfw.event/1` of another kind.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Lost {
     schema: &'static str,
     at: Timestamp,
     event: &'static str,
+    /// All of them.
     count: u64,
+    /// Those above what a processor reports in a second.
+    suppressed: u64,
+}
+
+/// What the wall clock shows, next to the clock that packets are reported by.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    wall: Timestamp,
+    boot: Duration,
+}
+
+impl WallClock {
+    /// As both are now.
+    pub fn now() -> Self {
+        let Clocks { wall, boot } = clocks();
+        Self { wall, boot }
+    }
+
+    /// What the wall clock showed when so many nanoseconds of `CLOCK_BOOTTIME` had passed.
+    pub fn at(&self, boot: u64) -> Timestamp {
+        let now = i128::try_from(self.boot.as_nanos()).unwrap_or(i128::MAX);
+        let ago = SignedDuration::from_nanos((now - i128::from(boot)).clamp(0, i64::MAX.into()) as i64);
+        self.wall.checked_sub(ago).unwrap_or(self.wall)
+    }
 }
 
 /// Widths of the columns that events are shown in. They grow with what was shown, so that a
@@ -67,16 +93,16 @@ struct Endpoint {
 }
 
 impl Seen {
-    /// What an event of the generation with this record says, about a packet that came in by
-    /// this interface.
+    /// What an event of the generation with this record says, about a packet that came in at
+    /// this time by this interface.
     ///
     /// # Errors
     ///
     /// The event has no reason that is known.
-    pub fn new(event: &Event, record: &Record, interface: String) -> Result<Self> {
+    pub fn new(event: &Event, at: Timestamp, record: &Record, interface: String) -> Result<Self> {
         let reason = event.reason().context("an event without a reason")?;
-        let known = event.kind().zip(event.addresses());
-        let kind = known.map(|(kind, _)| kind);
+        let known = event.addresses();
+        let kind = event.kind();
         let has_ports = matches!(kind, Some(ProtocolKind::Tcp | ProtocolKind::Udp));
         let end = |address, port: u16| Endpoint {
             address,
@@ -94,7 +120,7 @@ impl Seen {
         };
         Ok(Self {
             schema: "xdpfw.event/1",
-            at: Timestamp::now(),
+            at,
             interface,
             verdict: reason.verdict().as_str(),
             reason: reason.to_string(),
@@ -111,8 +137,8 @@ impl Seen {
                 Some(ProtocolKind::Icmp6) => message(Family::Icmp6),
                 _ => None,
             },
-            source: known.map(|(_, (source, _))| end(source, event.remote())),
-            destination: known.map(|(_, (_, destination))| end(destination, local)),
+            source: known.map(|(source, _)| end(source, event.remote())),
+            destination: known.map(|(_, destination)| end(destination, local)),
             flags: event.flags().map(|flags| flags.to_string()),
             length: event.len,
             vlan: event.vlans().collect(),
@@ -121,21 +147,50 @@ impl Seen {
 }
 
 impl Lost {
-    /// So many.
-    pub fn new(count: u64) -> Self {
+    /// So many lost, and so many suppressed.
+    pub fn new(lost: u64, suppressed: u64) -> Self {
         Self {
             schema: "xdpfw.event/1",
             at: Timestamp::now(),
             event: "lost",
-            count,
+            count: lost + suppressed,
+            suppressed,
         }
+    }
+
+    /// So many more.
+    pub fn add(&mut self, lost: u64, suppressed: u64) {
+        *self = Self::new(
+            self.count - self.suppressed + lost,
+            self.suppressed + suppressed,
+        );
+    }
+
+    /// Whether nothing was lost.
+    pub const fn is_nothing(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Default for Lost {
+    fn default() -> Self {
+        Self::new(0, 0)
     }
 }
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = if self.count == 1 { "" } else { "s" };
-        write!(f, "{} event{s} not shown", thousands(self.count))
+        write!(f, "{} event{s} not shown", thousands(self.count))?;
+        match self.suppressed {
+            0 => Ok(()),
+            suppressed => write!(
+                f,
+                ", {} of them above {} a second for a reason",
+                thousands(suppressed),
+                thousands(REPORTS_PER_SECOND)
+            ),
+        }
     }
 }
 
@@ -168,9 +223,9 @@ impl Columns {
         let mut text = format!("{:<4}  {reason} ", seen.verdict);
         if let Some(malformation) = seen.malformation {
             text.push_str(malformation);
-        } else if let (Some(protocol), Some(source), Some(destination)) =
-            (&seen.protocol, &seen.source, &seen.destination)
-        {
+        } else if let (Some(source), Some(destination)) = (&seen.source, &seen.destination) {
+            // Of a later fragment, only the addresses are known.
+            let protocol = seen.protocol.as_deref().unwrap_or("-");
             let protocol = padded(protocol, &mut self.protocol);
             let source = padded(&source.to_string(), &mut self.source);
             let destination = padded(&destination.to_string(), &mut self.destination);
@@ -216,7 +271,7 @@ impl fmt::Display for Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use xdpfw_common::{Reason, abi::NO_RULE, wire::Malformation};
+    use xdpfw_common::{Reason, abi::{NO_KIND, NO_RULE}, wire::Malformation};
 
     use super::*;
 
@@ -230,6 +285,7 @@ mod tests {
         Event {
             slot: NO_RULE,
             reason: reason.slot() as u8,
+            kind: NO_KIND,
             ..bytemuck::Zeroable::zeroed()
         }
     }
@@ -288,7 +344,7 @@ mod tests {
             (malformed, "drop  malformed  ipv4-header-length"),
             (event(Reason::Arp), "pass  arp"),
         ] {
-            let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
+            let seen = Seen::new(&event, Timestamp::now(), &record(), "eth0".to_owned()).unwrap();
             assert_eq!(Columns::default().packet(&seen), line);
         }
     }
@@ -302,7 +358,7 @@ mod tests {
             flags: 0b01_0010,
             ..packet(Reason::RuleAllow, ProtocolKind::Tcp, 4, [40_000, 443])
         };
-        let seen = Seen::new(&tagged, &record(), "eth0".to_owned()).unwrap();
+        let seen = Seen::new(&tagged, Timestamp::now(), &record(), "eth0".to_owned()).unwrap();
         assert_eq!(
             Columns::default().packet(&seen),
             "pass  rule       tcp    192.0.2.1:40000 -> 192.0.2.2:443  [SA]  vlan 7.10  r7"
@@ -316,7 +372,7 @@ mod tests {
             vlan_count: 1,
             ..event(Reason::Arp)
         };
-        let seen = Seen::new(&tagged, &record(), "eth0".to_owned()).unwrap();
+        let seen = Seen::new(&tagged, Timestamp::now(), &record(), "eth0".to_owned()).unwrap();
         assert_eq!(
             Columns::default().packet(&seen),
             "pass  arp          vlan 9"
@@ -329,7 +385,7 @@ mod tests {
         use ProtocolKind::{Icmp6, Tcp};
         let mut columns = Columns::default();
         let line = |columns: &mut Columns, event| {
-            let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
+            let seen = Seen::new(&event, Timestamp::now(), &record(), "eth0".to_owned()).unwrap();
             columns.packet(&seen)
         };
         let long = packet(Reason::NeighbourDiscovery, Icmp6, 6, [0, 135]);
@@ -342,9 +398,13 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_a_sentence_and_an_object() {
-        assert_eq!(Lost::new(1).to_string(), "1 event not shown");
-        assert_eq!(Lost::new(1234).to_string(), "1,234 events not shown");
-        let json = serde_json::to_value(Lost::new(2)).unwrap();
+        assert_eq!(Lost::new(1, 0).to_string(), "1 event not shown");
+        assert_eq!(Lost::new(1234, 0).to_string(), "1,234 events not shown");
+        assert_eq!(
+            Lost::new(4, 1230).to_string(),
+            "1,234 events not shown, 1,230 of them above 10,000 a second for a reason"
+        );
+        let json = serde_json::to_value(Lost::new(2, 0)).unwrap();
         assert_eq!(
             (&json["event"], &json["count"]),
             (&"lost".into(), &2.into())
@@ -357,7 +417,7 @@ mod tests {
             slot: 4,
             ..packet(Reason::RuleAllow, ProtocolKind::Tcp, 4, [40_000, 443])
         };
-        let seen = Seen::new(&event, &record(), "eth0".to_owned()).unwrap();
+        let seen = Seen::new(&event, Timestamp::now(), &record(), "eth0".to_owned()).unwrap();
         assert_eq!(
             Columns::default().packet(&seen),
             "pass  rule       tcp    192.0.2.1:40000 -> 192.0.2.2:443  [none]"
@@ -370,6 +430,6 @@ mod tests {
             reason: u8::MAX,
             ..event(Reason::Arp)
         };
-        assert!(Seen::new(&event, &record(), String::new()).is_err());
+        assert!(Seen::new(&event, Timestamp::now(), &record(), String::new()).is_err());
     }
 }

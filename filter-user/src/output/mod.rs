@@ -21,7 +21,7 @@ pub use background::Background;
 pub use closed::closed_line;
 pub use difference::{Difference, summary};
 pub use doctor::Doctor;
-pub use event::{Columns, Lost, Seen};
+pub use event::{Columns, Lost, Seen, WallClock};
 pub use explained::Explained;
 pub use flows::{FlowFill, Flows};
 pub use history::HistoryTable;

@@ -107,6 +107,11 @@ impl Printer {
         Self::with(self.color, self.verbosity)
     }
 
+    /// Whether it also prints how things are done.
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
+    }
+
     /// Says that a change is made. From now on, a command has done what it was asked for: that
     /// its words about it cannot be written is a warning, and no failure.
     pub const fn change_is_made(&mut self) {

@@ -19,7 +19,10 @@ pub struct Status {
     schema: &'static str,
     default: &'static str,
     generation: u64,
+    /// Whether somebody listens.
     traced: bool,
+    /// How many do.
+    listeners: usize,
     /// The change that goes back unless it is confirmed.
     pending: Option<Pending>,
     /// The program that what passes goes on to.
@@ -127,13 +130,14 @@ impl Status {
         counters: &Snapshot,
         flows: Option<FlowFill>,
         differences: Option<u64>,
+        listeners: usize,
         warnings: Vec<StateWarning>,
     ) -> Self {
         let record = live.generation.record();
         let status = Self::of(
             &record.policy,
             record.generation,
-            record.traced,
+            listeners,
             &live.attached,
             counters,
             warnings,
@@ -149,7 +153,7 @@ impl Status {
 
     /// Of a policy that is not in force anywhere.
     pub fn not_up(policy: &Policy, warnings: Vec<StateWarning>) -> Self {
-        Self::of(policy, 0, false, &[], &Snapshot::empty(0), warnings)
+        Self::of(policy, 0, 0, &[], &Snapshot::empty(0), warnings)
     }
 
     /// Whether there is anything to warn of.
@@ -160,7 +164,7 @@ impl Status {
     fn of(
         policy: &Policy,
         generation: u64,
-        traced: bool,
+        listeners: usize,
         attached: &[Attached],
         counters: &Snapshot,
         warnings: Vec<StateWarning>,
@@ -184,7 +188,8 @@ impl Status {
             schema: "xdpfw.status/1",
             default: policy.default.as_str(),
             generation,
-            traced,
+            traced: listeners > 0,
+            listeners,
             pending: None,
             then: None,
             shadow: None,
@@ -207,7 +212,11 @@ impl fmt::Display for Status {
             self.rules,
             if self.rules == 1 { "" } else { "s" },
             self.generation,
-            if self.traced { ", traced (slow)" } else { "" },
+            match self.listeners {
+                0 => String::new(),
+                1 => ", 1 listener".to_owned(),
+                count => format!(", {count} listeners"),
+            },
             if self.pending.is_some() {
                 ", pending"
             } else {

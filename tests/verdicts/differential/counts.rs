@@ -74,9 +74,11 @@ impl CountMaps {
         let mut sum = Block::zeroed();
         for cpu in self.blocks.get(&index, 0)?.iter() {
             let cpu: &Block = bytemuck::cast_ref(cpu);
-            for (sum, counter) in sum.totals.iter_mut().zip(&cpu.totals) {
-                sum.packets += counter.packets;
-                sum.bytes += counter.bytes;
+            // Whatever interface they came in by.
+            for totals in &cpu.totals {
+                for (sum, &counter) in sum.totals[0].iter_mut().zip(totals) {
+                    *sum += counter;
+                }
             }
             for (sum, drops) in sum.drops.iter_mut().zip(&cpu.drops) {
                 *sum = sum.wrapping_add(*drops);
@@ -166,7 +168,7 @@ impl Counts {
         };
         let (block, place) = place(opinion);
         let block = &mut self.blocks[block as usize];
-        tally(&mut block.totals[reason_of(opinion)?.slot()]);
+        tally(&mut block.totals[0][reason_of(opinion)?.slot()]);
         if let Some(place) = place.filter(|_| opinion.counted_at().is_some()) {
             // Its 16 bits; how often they were full is for other tests.
             let mut drops = u64::from(block.drops[place]);
@@ -184,7 +186,7 @@ impl Counts {
         let mut changes = Vec::new();
         for (index, (old, new)) in self.blocks.iter().zip(&after.blocks).enumerate() {
             for reason in Reason::ALL {
-                let [old, new] = [old, new].map(|block| block.totals[reason.slot()]);
+                let [old, new] = [old, new].map(|block| block.totals[0][reason.slot()]);
                 if old != new {
                     changes.push(format!(
                         "{} packets, {} bytes {} {reason} in block {index}",

@@ -77,7 +77,7 @@ fn measure(interrupted: &Interrupted) -> Result<Vec<Row>> {
             subject.apply(policy.text)?;
             let name = subject.flavour(names::FILTER);
             let program = subject
-                .generation(&name, None)?
+                .generation(&name)?
                 .with_context(|| format!("{name} is not in force; it takes Linux 5.18 or newer"))?;
             rows.push(object.measure(&name, policy.name, &program)?);
             // It is the same in both flavours.
@@ -85,22 +85,11 @@ fn measure(interrupted: &Interrupted) -> Result<Vec<Row>> {
                 rows.push(object.measure(names::RECORDER, policy.name, &recorder)?);
             }
 
-            let traced = subject
-                .trace(&name, &program, interrupted)
-                .with_context(|| format!("under the policy \"{}\"", policy.name))?;
-            let row = object.measure(&name, policy.name, &traced)?;
-            rows.push(row.traced());
-            rows.extend(measure_rehearsal(
-                &object,
-                &subject,
-                policy,
-                frags,
-                interrupted,
-            )?);
+            rows.extend(measure_rehearsal(&object, &subject, policy, frags)?);
         }
     }
     // Each program under all policies, one below the other.
-    rows.sort_by(|one, other| (&one.program, one.traced).cmp(&(&other.program, other.traced)));
+    rows.sort_by(|one, other| one.program.cmp(&other.program));
     Ok(rows)
 }
 
@@ -110,12 +99,11 @@ fn measure_rehearsal(
     subject: &Subject,
     policy: &Policy,
     frags: bool,
-    interrupted: &Interrupted,
 ) -> Result<Vec<Row>> {
     subject.rehearse(policy.text)?;
     let mut rows = Vec::new();
     let name = subject.flavour(names::FILTER_REHEARSED);
-    let front = subject.generation(&name, None)?;
+    let front = subject.generation(&name)?;
     let front = front.with_context(|| format!("{name} is not in force"))?;
     rows.push(object.measure(&name, policy.name, &front)?);
     let shadow = subject.flavour(names::SHADOW);
@@ -124,8 +112,6 @@ fn measure_rehearsal(
     if !frags && let Some(recorder) = subject.recorder()? {
         rows.push(object.measure(names::RECORDER_REHEARSED, policy.name, &recorder)?);
     }
-    let traced = subject.trace(&name, &front, interrupted)?;
-    rows.push(object.measure(&name, policy.name, &traced)?.traced());
     subject.xdpfw(&["shadow", "--drop"], "")?;
     Ok(rows)
 }
@@ -179,34 +165,8 @@ impl Subject {
             .with_context(|| format!("the policy is\n{text}"))
     }
 
-    /// The traced flavour of the generation in force, whose program is `plain`;
-    /// [`Self::apply`] ends it.
-    fn trace(
-        &self,
-        name: &str,
-        plain: &ProgramInfo,
-        interrupted: &Interrupted,
-    ) -> Result<ProgramInfo> {
-        let mut trace = self.host.xdpfw(["--quiet", "trace"]).spawn()?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            interrupted.check()?;
-            if let Some(program) = self.generation(name, Some(plain.id()))? {
-                return Ok(program);
-            }
-            if let Some(status) = trace.wait(Duration::from_millis(5))? {
-                bail!("`xdpfw trace` ended too early ({status})");
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "`xdpfw trace` does not put a traced {name} in force"
-            );
-        }
-    }
-
-    /// The program of this name that a generation has, other than the one with the id
-    /// `except`.
-    fn generation(&self, name: &str, except: Option<u32>) -> Result<Option<ProgramInfo>> {
+    /// The program of this name that a generation has.
+    fn generation(&self, name: &str) -> Result<Option<ProgramInfo>> {
         let directory = self.pins().join("generations");
         let generations = fs::read_dir(&directory)
             .with_context(|| format!("cannot read {}", directory.display()))?;
@@ -214,7 +174,6 @@ impl Subject {
             .flatten()
             // One that is being made has no program yet.
             .filter_map(|generation| ProgramInfo::from_pin(generation.path().join("program")).ok())
-            .filter(|program| Some(program.id()) != except)
             .find(|program| program.name_as_str() == Some(kernel_name(name))))
     }
 

@@ -84,7 +84,6 @@ impl Object {
         );
         Ok(Row {
             program: name.into(),
-            traced: false,
             policy,
             compiled: program.instructions.len(),
             kept: loaded

@@ -19,8 +19,6 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     pub(super) program: String,
-    /// Whether it reports each packet.
-    pub(super) traced: bool,
     pub(super) policy: &'static str,
     /// Instructions in the object.
     pub(super) compiled: usize,
@@ -75,12 +73,12 @@ const FILTER_FRAGS: Bounds = Bounds {
     kept: 29_000,
 };
 /// All paths meet again, with all that may be known about them.
-const FILTER_TRACED: Bounds = Bounds {
+const SHADOW: Bounds = Bounds {
     verified: 390_000,
     kept: 17_000,
 };
 /// Both. Less than twice, since it comes nearest to the kernel's limit of 1,000,000.
-const FILTER_TRACED_FRAGS: Bounds = Bounds {
+const SHADOW_FRAGS: Bounds = Bounds {
     verified: 700_000,
     kept: 32_000,
 };
@@ -147,20 +145,6 @@ impl fmt::Display for Report {
 }
 
 impl Row {
-    /// The same, of the flavour that reports each packet.
-    pub(super) fn traced(self) -> Self {
-        Self {
-            traced: true,
-            ..self
-        }
-    }
-
-    /// The program's name, with its flavour.
-    fn name(&self) -> String {
-        let traced = if self.traced { ", traced" } else { "" };
-        format!("{}{traced}", self.program)
-    }
-
     fn cells(&self) -> [String; 10] {
         let Statistics {
             peak_states,
@@ -169,7 +153,7 @@ impl Row {
             stack,
         } = &self.statistics;
         [
-            self.name(),
+            self.program.clone(),
             self.policy.into(),
             self.compiled.to_string(),
             self.kept.to_string(),
@@ -186,15 +170,10 @@ impl Row {
         let several = self.program.strip_suffix(names::FRAGS);
         match several.unwrap_or(&self.program) {
             names::RECORDER | names::RECORDER_REHEARSED => RECORDER,
-            // All paths meet again, as in what is traced.
-            names::SHADOW if several.is_some() => FILTER_TRACED_FRAGS,
-            names::SHADOW => FILTER_TRACED,
-            names::FILTER | names::FILTER_REHEARSED => match (several.is_some(), self.traced) {
-                (false, false) => FILTER,
-                (true, false) => FILTER_FRAGS,
-                (false, true) => FILTER_TRACED,
-                (true, true) => FILTER_TRACED_FRAGS,
-            },
+            names::SHADOW if several.is_some() => SHADOW_FRAGS,
+            names::SHADOW => SHADOW,
+            names::FILTER | names::FILTER_REHEARSED if several.is_some() => FILTER_FRAGS,
+            names::FILTER | names::FILTER_REHEARSED => FILTER,
             _ => DISPATCHER,
         }
     }
@@ -209,7 +188,7 @@ impl Row {
                 bail!(
                     "{} ({}): {number} instructions {what}, more than {bound}; make the program \
                      simpler, or raise the bound in {}",
-                    self.name(),
+                    self.program,
                     self.policy,
                     file!()
                 );
@@ -250,7 +229,6 @@ mod tests {
     fn row(program: &str, kept: u32, verified: u32) -> Row {
         Row {
             program: program.into(),
-            traced: false,
             policy: "one port",
             compiled: 7449,
             kept,
@@ -282,21 +260,15 @@ mod tests {
             ("dispatcher_l3_frags", DISPATCHER),
             ("filter", FILTER),
             ("filter_frags", FILTER_FRAGS),
-            ("filter, traced", FILTER_TRACED),
-            ("filter_frags, traced", FILTER_TRACED_FRAGS),
             ("filter_rehearsed", FILTER),
-            ("filter_rehearsed_frags, traced", FILTER_TRACED_FRAGS),
-            ("shadow", FILTER_TRACED),
-            ("shadow_frags", FILTER_TRACED_FRAGS),
+            ("filter_rehearsed_frags", FILTER_FRAGS),
+            ("shadow", SHADOW),
+            ("shadow_frags", SHADOW_FRAGS),
             ("recorder", RECORDER),
             ("recorder_rehearsed", RECORDER),
         ] {
             let Bounds { verified, kept } = bounds;
-            let row = |kept, verified| match program.strip_suffix(", traced") {
-                Some(program) => row(program, kept, verified).traced(),
-                None => row(program, kept, verified),
-            };
-            assert_eq!(row(kept, verified).name(), program);
+            let row = |kept, verified| row(program, kept, verified);
             assert!(row(kept, verified).check().is_ok(), "{program}");
             assert!(row(kept + 1, verified).check().is_err());
             assert!(row(kept, verified + 1).check().is_err());

@@ -121,7 +121,6 @@ impl Transaction<'_> {
             maker: String::new(),
             generation: store.next_number()?,
             counting_since: sharing.map_or_else(Timestamp::now, |old| old.record().counting_since),
-            traced: self.traced,
             frags,
             clock,
             origin: self.source.origin(),

@@ -92,7 +92,7 @@ fn parse_and_count(packet: &Packet<'_, false>) -> Option<()> {
 fn count(packet: &Packet<'_, false>, port: u16) {
     if let Some(totals) = TOTALS.get_ptr_mut(0) {
         // SAFETY: a map value of this type, this CPU's own.
-        let counter = unsafe { &mut (*totals).totals[usize::from(port & 1)] };
+        let counter = unsafe { &mut (*totals).totals[0][usize::from(port & 1)] };
         counter.packets += 1;
         counter.bytes += packet.len() as u64;
     }

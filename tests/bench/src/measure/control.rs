@@ -245,7 +245,7 @@ impl Memory {
             let name = map.name_as_str();
             let shared = SHARED_MAPS.iter().find(|map| Some(map.name) == name);
             match shared.map(|map| map.holds) {
-                None | Some(Holds::Next | Holds::Rehearsal) => memory.policy += bytes,
+                None | Some(Holds::Next | Holds::Rehearsal | Holds::Events) => memory.policy += bytes,
                 Some(Holds::Counters) => memory.counters += bytes / cpus,
                 Some(Holds::Flows) => memory.flows += bytes,
             }

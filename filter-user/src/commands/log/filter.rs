@@ -1,4 +1,4 @@
-//! Which packets a trace shows. The program leaves out what is not wanted, so that a flood of
+//! Which packets `log` and `trace` show. The program leaves out what is not wanted, so that a flood of
 //! it takes no room from what is; only several prefixes are looked through here.
 
 use anyhow::{Context as _, Result};
@@ -6,7 +6,7 @@ use clap::{ValueEnum, builder::PossibleValuesParser};
 use ipnet::IpNet;
 use xdpfw_common::{
     Reason, Verdict,
-    abi::{Event, NO_RULE, Wanted},
+    abi::{Event, NO_RULE, Wanted, threshold},
 };
 
 use super::super::{Exit, Failure};
@@ -18,9 +18,9 @@ use crate::{
 /// Which packets to show: those to which all of it applies.
 #[derive(Debug, clap::Args)]
 pub struct FilterArgs {
-    /// Only packets that passed, or that were dropped
-    #[arg(long, value_enum, default_value_t)]
-    verdict: VerdictArg,
+    /// Only packets that passed, or that were dropped [default: `log` drop, `trace` any]
+    #[arg(long, value_enum)]
+    verdict: Option<VerdictArg>,
     /// Only packets that passed or were dropped for this reason
     #[arg(long, value_name = "REASON", value_parser = reasons(), hide_possible_values = true)]
     reason: Option<String>,
@@ -39,14 +39,13 @@ pub struct FilterArgs {
 }
 
 /// Which verdicts to show.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum VerdictArg {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum VerdictArg {
     /// What was dropped
     Drop,
     /// What passed
     Pass,
     /// All packets
-    #[default]
     Any,
 }
 
@@ -73,19 +72,23 @@ impl Filter {
     /// # Errors
     ///
     /// A prefix is none, or no packet can be meant.
-    pub(super) fn of(args: &FilterArgs) -> Result<Self> {
+    pub(super) fn of(args: &FilterArgs, default: VerdictArg) -> Result<Self> {
         let from = match &args.from {
             Some(text) => {
                 parse_prefixes(&[text]).map_err(|(_, message)| Failure::usage(message))?
             }
             None => Vec::new(),
         };
+        let of_reason = || {
+            // Whoever asks for a reason wants its packets, whatever became of them.
+            args.reason.as_ref().map(|_| VerdictArg::Any)
+        };
+        let verdict = match args.verdict.or_else(of_reason).unwrap_or(default) {
+            VerdictArg::Any => None,
+            VerdictArg::Drop => Some(Verdict::Drop),
+            VerdictArg::Pass => Some(Verdict::Pass),
+        };
         let is_meant = |reason: &&Reason| {
-            let verdict = match args.verdict {
-                VerdictArg::Any => None,
-                VerdictArg::Drop => Some(Verdict::Drop),
-                VerdictArg::Pass => Some(Verdict::Pass),
-            };
             let word = args.reason.as_deref();
             verdict.is_none_or(|verdict| reason.verdict() == verdict)
                 && word.is_none_or(|word| reason.as_str() == word)
@@ -108,12 +111,12 @@ impl Filter {
     }
 
     /// What the program of a generation with this record is to report: what is shown, and with
-    /// several prefixes perhaps more.
+    /// several prefixes perhaps more; with these [`Wanted::flags`].
     ///
     /// # Errors
     ///
     /// There is no such rule in force.
-    pub(super) fn wanted(&self, record: &Record) -> Result<Wanted> {
+    pub(super) fn wanted(&self, record: &Record, flags: u16) -> Result<Wanted> {
         let slot = match self.rule {
             Some(id) => slot_of(id, record).with_context(|| no_rule(id))?,
             None => NO_RULE,
@@ -124,10 +127,15 @@ impl Filter {
             slot,
             source: source.to_be_bytes(),
             mask: mask.to_be_bytes(),
-            sample: self.sample,
+            threshold: threshold(self.sample),
             port: self.port.unwrap_or_default().to_be_bytes(),
-            padding: [0; 2],
+            flags,
         })
+    }
+
+    /// Whether there can be packets of this kind under a record: the rule is there.
+    pub(super) fn is_possible(&self, record: &Record) -> bool {
+        self.rule.is_none_or(|id| slot_of(id, record).is_some())
     }
 
     /// Whether to show what the program reports.

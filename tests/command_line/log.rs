@@ -1,18 +1,21 @@
-//! Proves that `trace` shows what was asked for, tells what it cannot show, and leaves no
-//! traced program in force however it ends.
+//! Proves that `log` and `trace` show what was asked for, tell what they cannot show, and leave
+//! nothing on in the kernel however they end.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
     process::{Child, Stdio},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use etherparse::EtherType;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use xdpfw_common::abi::LISTENERS;
 use xdpfw_tests::{
-    Host, Lab, PATIENCE, Sender, is_dropped,
+    Lab, PATIENCE, Sender, is_dropped,
     packets::{self, flags},
 };
 
@@ -24,7 +27,7 @@ const REMOTE: u16 = 40_000;
 const FLOOD: u64 = 20_000;
 
 #[test]
-fn trace_tells_of_each_packet_and_puts_the_plain_generation_back() -> Result<()> {
+fn trace_tells_of_each_packet() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
     let (near, far) = (lab.link().near(), lab.link().far());
@@ -211,7 +214,7 @@ fn an_event_has_every_field_that_the_packet_has() -> Result<()> {
 }
 
 #[test]
-fn trace_puts_the_plain_generation_back_however_it_ends() -> Result<()> {
+fn nobody_listens_any_more_however_it_ends() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
     host.xdpfw(["up", "eth0"]).ok();
@@ -237,7 +240,7 @@ fn trace_puts_the_plain_generation_back_however_it_ends() -> Result<()> {
 }
 
 #[test]
-fn a_trace_whose_terminal_is_gone_puts_the_plain_generation_back() -> Result<()> {
+fn nobody_listens_once_the_terminal_is_gone() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
     host.xdpfw(["up", "eth0"]).ok();
@@ -250,90 +253,103 @@ fn a_trace_whose_terminal_is_gone_puts_the_plain_generation_back() -> Result<()>
     Ok(())
 }
 
+/// What is in force changes behind it, and rules keep their names.
 #[test]
-fn a_change_of_the_policy_ends_the_trace() -> Result<()> {
+fn it_goes_on_through_every_change() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
-    host.xdpfw(["up", "eth0"]).ok();
-    let mut trace = start(host.xdpfw(["trace"]))?;
-    wait_until("tracing", || is_traced(host))?;
     host.xdpfw(["allow", "tcp", "443"]).ok();
-    let status = ended(&mut trace, PATIENCE)?.context("trace does not end")?;
-    assert_eq!(status.code(), Some(0));
-    assert!(!is_traced(host) && !is_dropped(&lab, 443)?);
-    Ok(())
-}
-
-/// Nobody can end what was killed, but the next command that changes anything.
-#[test]
-fn a_killed_trace_is_seen_by_status_and_tidied_up_by_the_next_change() -> Result<()> {
-    let lab = Lab::new()?;
-    let host = &lab.host;
-    host.xdpfw(["allow", "udp", "53"]).ok();
     host.xdpfw(["up", "eth0"]).ok();
-    for next in [
-        &["apply"][..],
-        &["up"],
-        &["up", "eth0"],
-        &["stats", "--reset"],
-        &["allow", "tcp", "443"],
-        // Nothing new.
-        &["allow", "tcp", "443"],
-        &["default", "drop"],
-        &["delete", "r2"],
-        &["trace", "-n", "0"],
+    let mut trace = start(host.xdpfw(["--json", "trace", "--port", "443"]))?;
+    wait_until("tracing", || is_traced(host))?;
+    let mut lines = BufReader::new(trace.stdout.take().context("no stdout")?).lines();
+    let mut seen = || -> Result<Value> {
+        is_dropped(&lab, 443)?;
+        let line = lines.next().context("it has ended")??;
+        Ok(serde_json::from_str(&line)?)
+    };
+    for (change, verdict, rule) in [
+        (&["status"][..], "pass", json!("r1")),
+        (&["deny", "tcp", "443", "--first"], "drop", json!("r2")),
+        (&["stats", "--reset"], "drop", json!("r2")),
+        (&["delete", "--all"], "drop", Value::Null),
+        (&["default", "pass", "--force"], "pass", Value::Null),
+        (&["up"], "pass", Value::Null),
     ] {
-        let mut trace = start(host.xdpfw(["trace"]))?;
-        wait_until("tracing", || is_traced(host))?;
-        let kinds = || warnings(host);
-        assert_eq!(kinds(), [""; 0], "{next:?}: while it is read");
-        trace.kill()?;
-        trace.wait()?;
-        assert_eq!(kinds(), ["traced-unread"], "{next:?}");
-        host.xdpfw(["status"]).fails(8);
-        assert!(is_traced(host) && is_dropped(&lab, 80)?, "{next:?}");
-        host.xdpfw(next).ok();
-        assert!(!is_traced(host) && is_dropped(&lab, 80)?, "{next:?}");
-        assert_eq!(kinds(), [""; 0], "{next:?}: afterwards");
+        host.xdpfw(change).ok();
+        // It looks for a change once a second.
+        thread::sleep(Duration::from_millis(1_500));
+        let event = seen()?;
+        assert_eq!(
+            (&event["verdict"], &event["rule"]),
+            (&json!(verdict), &rule),
+            "{change:?}: {event}"
+        );
     }
-    // A change that fails makes none of its own, and puts the plain program back.
-    let mut trace = start(host.xdpfw(["trace"]))?;
-    wait_until("tracing", || is_traced(host))?;
-    trace.kill()?;
-    trace.wait()?;
-    host.xdpfw(["delete", "r9"]).fails(1);
-    assert!(!is_traced(host));
-    Ok(())
-}
-
-#[test]
-fn a_reset_ends_the_trace() -> Result<()> {
-    let lab = Lab::new()?;
-    let host = &lab.host;
-    host.xdpfw(["up", "eth0"]).ok();
-    let mut trace = start(host.xdpfw(["trace"]))?;
-    wait_until("tracing", || is_traced(host))?;
-    host.xdpfw(["stats", "--reset"]).ok();
+    assert!(is_traced(host));
+    host.xdpfw(["down"]).ok();
     let status = ended(&mut trace, PATIENCE)?.context("trace does not end")?;
     assert_eq!(status.code(), Some(0));
-    assert!(!is_traced(host));
     Ok(())
 }
 
-/// Two would take events from each other.
+/// Nobody can end what was killed: the kernel finds out by itself.
 #[test]
-fn there_is_one_trace_at_a_time() -> Result<()> {
+fn a_killed_listener_leaves_nothing_behind() -> Result<()> {
     let lab = Lab::new()?;
     let host = &lab.host;
     host.xdpfw(["up", "eth0"]).ok();
-    let mut trace = start(host.xdpfw(["trace"]))?;
-    wait_until("tracing", || is_traced(host))?;
-    let said = host.xdpfw(["trace", "-n", "1"]).fails(1);
-    assert!(said.contains("somebody else traces already"), "{said}");
-    assert!(is_traced(host));
-    read_line_while(&mut trace, || is_dropped(&lab, 80))?;
-    kill_process(Pid::from_child(&trace), Signal::TERM)?;
-    ended(&mut trace, PATIENCE)?.context("trace does not end")?;
+    for _ in 0..2 * LISTENERS {
+        let mut log = start(host.xdpfw(["log"]))?;
+        wait_until("listening", || is_traced(host))?;
+        log.kill()?;
+        log.wait()?;
+        host.xdpfw(["status"]).ok();
+    }
+    wait_until("over", || !is_traced(host))?;
+    assert!(is_dropped(&lab, 80)?);
+    // Its place is free, and who takes it hears nothing of what was meant for another.
+    let mut log = start(host.xdpfw(["--json", "log", "-n", "1"]))?;
+    wait_until("listening", || is_traced(host))?;
+    assert!(is_dropped(&lab, 81)?);
+    let events = objects(&mut log)?;
+    assert_eq!(events[0]["destination"]["port"], 81, "{events:?}");
+    Ok(())
+}
+
+#[test]
+fn each_of_four_listeners_hears_all_and_a_fifth_is_refused() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    let (near, far) = (lab.link().near(), lab.link().far());
+    host.xdpfw(["allow", "tcp", "443"]).ok();
+    host.xdpfw(["up", "eth0"]).ok();
+    let from = far.at(REMOTE);
+    let all = [80, 443, 22].map(|port| packets::syn(from, near.at(port)));
+    let filters: [(&[&str], &[u16]); LISTENERS] = [
+        (&["trace"], &[80, 443, 22]),
+        (&["log"], &[80, 22]),
+        (&["log", "--verdict", "pass"], &[443]),
+        (&["trace", "--port", "22"], &[22]),
+    ];
+    let mut listeners = Vec::new();
+    for (words, ports) in filters {
+        let count = ports.len().to_string();
+        let from = ["--from", &far.address.to_string()].map(str::to_owned);
+        let words = ["--json"].iter().chain(words).map(|&word| word.to_owned());
+        let words = words.chain(["-n".to_owned(), count]).chain(from);
+        listeners.push(start(host.xdpfw(words))?);
+        let count = listeners.len();
+        wait_until("listening", || host.status()["listeners"] == count)?;
+    }
+    let said = host.xdpfw(["log"]).fails(1);
+    assert!(said.contains("4 commands listen already"), "{said}");
+    Sender::new(&lab.peer, far)?.send_all(&all)?;
+    for (log, (words, ports)) in listeners.iter_mut().zip(filters) {
+        let events = objects(log)?;
+        let heard: Vec<&Value> = events.iter().map(|one| &one["destination"]["port"]).collect();
+        assert_eq!(heard, ports.iter().collect::<Vec<_>>(), "{words:?}");
+    }
     assert!(!is_traced(host));
     Ok(())
 }
@@ -486,14 +502,4 @@ fn objects(trace: &mut Child) -> Result<Vec<Value>> {
     let status = ended(trace, PATIENCE)?.context("trace does not end")?;
     assert_eq!(status.code(), Some(0));
     Ok(objects)
-}
-
-/// The kinds of warnings of `status`.
-fn warnings(host: &Host) -> Vec<String> {
-    let status = host.status();
-    let warnings = status["warnings"].as_array().cloned().unwrap_or_default();
-    let kinds = warnings
-        .iter()
-        .filter_map(|warning| warning["kind"].as_str());
-    kinds.map(str::to_owned).collect()
 }

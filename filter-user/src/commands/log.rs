@@ -1,0 +1,331 @@
+//! `xdpfw log` and `xdpfw trace`: show packets as they come in, what becomes of them, and why.
+
+mod filter;
+
+use std::{future, pin::Pin, sync::atomic::Ordering, time::Duration};
+
+use anyhow::Result;
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::{Interval, MissedTickBehavior},
+};
+use xdpfw_common::abi::{Missed, Report, WANTS_DIAGNOSTICS};
+
+use self::filter::{Filter, FilterArgs, VerdictArg};
+use super::{
+    Context, Exit,
+    privilege::{require_to_change, require_to_read},
+    watching::{End, Ends, finish, is_unread, runtime, say_last},
+};
+use crate::{
+    datapath::Generation,
+    engine::{Followed, Listener},
+    netlink::{Interface, interfaces},
+    output::{Background, Columns, Lost, Printer, Seen, WallClock},
+};
+
+/// How often to look for reports. The program wakes nobody for one: that would cost packets more
+/// than the report itself.
+const TAKE: Duration = Duration::from_millis(50);
+/// How often to look which generation is in force, and whether anybody reads.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many events wait to be written. What comes in a second of a busy host.
+const ROOM: usize = 4096;
+/// How many reports to take before anything else is looked at.
+const AT_ONCE: usize = 1024;
+
+/// Arguments of `log` and `trace`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Go on until interrupted, as it does anyway
+    #[arg(short, long)]
+    follow: bool,
+    /// Stop after so many packets
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// What is shown where the user does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// What is dropped.
+    Log,
+    /// All packets.
+    Trace,
+}
+
+/// What is written.
+enum Item {
+    Seen(Box<Seen>),
+    Lost(Lost),
+    Note(&'static str),
+    Detail(String),
+}
+
+/// Shows packets until it is interrupted, or has shown as many as were asked for.
+///
+/// # Errors
+///
+/// The filter is not up, too many listen already, or the kernel refuses.
+pub fn run(view: View, args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let filter = Filter::of(
+        &args.filter,
+        match view {
+            View::Log => VerdictArg::Drop,
+            View::Trace => VerdictArg::Any,
+        },
+    )?;
+    let flags = match printer.is_verbose() {
+        true => {
+            require_to_change()?;
+            WANTS_DIAGNOSTICS
+        }
+        false => {
+            require_to_read()?;
+            0
+        }
+    };
+    let runtime = runtime()?;
+    let _context = runtime.enter();
+    let mut ends = Ends::watch()?;
+    let show = Show {
+        left: args.count.unwrap_or(u64::MAX),
+        filter: &filter,
+        known: interfaces()?,
+        clock: WallClock::now(),
+        writer: writer(context.json(), printer)?,
+        offered: 0,
+        lost: Lost::default(),
+        missed: Missed::default(),
+    };
+    let mut listener = Listener::begin(|record| filter.wanted(record, flags))?;
+    let shown = runtime.block_on(show.run(&mut listener, flags != 0, &mut ends));
+    // Before anything that waits for a reader.
+    drop(listener);
+    let (end, show) = shown?;
+    runtime.block_on(show.finish(end, &mut ends, printer))?;
+    Ok(Exit::Done)
+}
+
+/// What writes items, to stdout and stderr.
+fn writer(json: bool, printer: &Printer) -> Result<Background<Item>> {
+    let mut printer = printer.another();
+    let mut columns = Columns::default();
+    Background::start(ROOM, move |item| match item {
+        Item::Seen(seen) if json => printer.json(&seen),
+        Item::Seen(seen) => printer.verdicts(&columns.line(&seen)),
+        Item::Lost(lost) => {
+            printer.note(&lost.to_string());
+            match json {
+                true => printer.json(&lost),
+                false => Ok(()),
+            }
+        }
+        Item::Note(text) => {
+            printer.note(text);
+            Ok(())
+        }
+        Item::Detail(text) => {
+            printer.detail(|| text);
+            Ok(())
+        }
+    })
+}
+
+/// Packets being shown.
+struct Show<'a> {
+    /// Packets still to be shown.
+    left: u64,
+    filter: &'a Filter,
+    known: Vec<Interface>,
+    clock: WallClock,
+    writer: Background<Item>,
+    /// Items that the writer got.
+    offered: u64,
+    /// Events that it did not get, and that nobody was told of.
+    lost: Lost,
+    /// What the program did not report, of all that were told of.
+    missed: Missed,
+}
+
+impl Show<'_> {
+    async fn run(
+        mut self,
+        listener: &mut Listener,
+        with_log: bool,
+        ends: &mut Ends,
+    ) -> Result<(End, Self)> {
+        let (lines, mut diagnostics) = unbounded_channel();
+        let log_of = |generation: &Generation| match with_log {
+            true => follow_log(generation.clone(), Lines(lines.clone())),
+            false => Box::pin(future::pending()),
+        };
+        let mut follower = log_of(listener.generation());
+        let mut take = every(TAKE);
+        let mut look = every(LOOK);
+        while self.left > 0 {
+            tokio::select! {
+                biased;
+                () = ends.next() => return Ok((End::Signal, self)),
+                result = self.writer.failed() => return result.map(|()| (End::Done, self)),
+                result = &mut follower => return result.map(|()| (End::Done, self)),
+                _ = look.tick() => {
+                    self.look_for_lost(listener)?;
+                    if is_unread() {
+                        break;
+                    }
+                    match listener.follow()? {
+                        Followed::Same => {}
+                        Followed::Changed => {
+                            follower = log_of(listener.generation());
+                            self.note_change(listener);
+                        }
+                        Followed::Ended => {
+                            self.write(Item::Note("the filter is down"));
+                            break;
+                        }
+                    }
+                }
+                Some(line) = diagnostics.recv() => self.write(Item::Detail(line)),
+                _ = take.tick() => self.take(listener)?,
+            }
+        }
+        self.look_for_lost(listener)?;
+        Ok((End::Done, self))
+    }
+
+    /// Shows what was reported meanwhile, or some of it: signals are heeded in between.
+    fn take(&mut self, listener: &mut Listener) -> Result<()> {
+        self.clock = WallClock::now();
+        for _ in 0..AT_ONCE {
+            if self.left == 0 {
+                break;
+            }
+            let Some(report) = listener.next()? else {
+                break;
+            };
+            self.see(&report, listener)?;
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, report: &Report, listener: &Listener) -> Result<()> {
+        let event = &report.event;
+        if !self.filter.shows(event) {
+            return Ok(());
+        }
+        let interface = self.name_of(event.interface);
+        let record = listener.record_of(event.rule());
+        let at = self.clock.at(report.at);
+        let seen = Seen::new(event, at, record, interface)?;
+        self.show(seen);
+        Ok(())
+    }
+
+    /// Shows a packet, if there is room.
+    fn show(&mut self, seen: Seen) {
+        self.say_lost();
+        if !self.lost.is_nothing() || !self.offer(Item::Seen(Box::new(seen))) {
+            self.lost.add(1, 0);
+        } else {
+            self.left -= 1;
+        }
+    }
+
+    /// Says how many events were lost, in their place, if there is room.
+    fn say_lost(&mut self) {
+        if !self.lost.is_nothing() && self.offer(Item::Lost(self.lost.clone())) {
+            self.lost = Lost::default();
+        }
+    }
+
+    /// Counts what the program did not report, too.
+    fn look_for_lost(&mut self, listener: &Listener) -> Result<()> {
+        let Missed { suppressed, lost } = listener.missed()?;
+        let suppressed_now = suppressed.saturating_sub(self.missed.suppressed);
+        let lost_now = lost.saturating_sub(self.missed.lost);
+        self.lost.add(lost_now, suppressed_now);
+        self.missed = Missed { suppressed, lost };
+        self.say_lost();
+        Ok(())
+    }
+
+    /// Says of a change what the one who looks must know.
+    fn note_change(&mut self, listener: &Listener) {
+        let record = listener.generation().record();
+        if record.purpose.passes_all() {
+            self.write(Item::Note("everything passes for a while, and is not shown"));
+        } else if !self.filter.is_possible(record) {
+            self.write(Item::Note("the rule is no longer in force"));
+        }
+    }
+
+    fn offer(&mut self, item: Item) -> bool {
+        let is_taken = self.writer.offer(item);
+        self.offered += u64::from(is_taken);
+        is_taken
+    }
+
+    /// Writes what may be left out.
+    fn write(&mut self, item: Item) {
+        let _ = self.offer(item);
+    }
+
+    /// The name of an interface, also of one that came after the command began.
+    fn name_of(&mut self, index: u32) -> String {
+        let name = |known: &[Interface]| {
+            let one = known.iter().find(|one| one.index == index)?;
+            Some(one.name.clone())
+        };
+        if name(&self.known).is_none()
+            && let Ok(known) = interfaces()
+        {
+            self.known = known;
+        }
+        name(&self.known).unwrap_or_else(|| format!("if{index}"))
+    }
+
+    /// Waits for what is being written, and says what is not.
+    async fn finish(mut self, end: End, ends: &mut Ends, printer: &Printer) -> Result<()> {
+        let written = self.writer.written();
+        let last = (!self.lost.is_nothing()).then(|| Item::Lost(self.lost.clone()));
+        if finish(self.writer, last, end, ends).await? {
+            return Ok(());
+        }
+        let waiting = self.offered.saturating_sub(written.load(Ordering::Relaxed));
+        self.lost.add(waiting, 0);
+        say_last(self.lost.to_string(), printer).await
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Hands each line that the program of a generation writes about itself to `lines`.
+fn follow_log(
+    generation: Generation,
+    lines: Lines,
+) -> Pin<Box<dyn Future<Output = Result<()>>>> {
+    Box::pin(async move { generation.follow_log(lines).await })
+}
+
+/// Where aya-log delivers the program's lines.
+struct Lines(UnboundedSender<String>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // Nobody receives any more when the command ends.
+        drop(self.0.send(record.args().to_string()));
+    }
+
+    fn flush(&self) {}
+}
