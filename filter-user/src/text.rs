@@ -85,6 +85,15 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// The same in a line of its own: the ends of lines are escaped, too.
+pub(crate) fn in_line(text: &str) -> String {
+    let escaped = |c: char| match is_unseen(c) {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +113,12 @@ mod tests {
         ] {
             assert_eq!(visible(text), seen);
         }
+    }
+
+    #[test]
+    fn a_name_stays_in_its_line() {
+        assert_eq!(in_line("caf\u{e9} \x1b[2J"), "caf\u{e9} \\u{1b}[2J");
+        assert_eq!(in_line("a\nb\tc"), "a\\nb\\tc");
     }
 
     #[test]

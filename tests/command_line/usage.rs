@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "up",
     "down",
     "allow",
@@ -37,6 +37,7 @@ const COMMANDS: [&str; 22] = [
     "trace",
     "doctor",
     "explain",
+    "review",
     "completions",
     "man",
 ];

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::{Counters, Process, Xdpfw, device::Device, namespace::Namespace, process::capture};
@@ -152,12 +152,13 @@ impl Host {
     /// A command of a daemon that `cargo xtask setup` has unpacked.
     pub fn unpacked(&self, name: &str) -> Result<Command> {
         let root = std::path::absolute(target_dir().join("tools/daemons"))?;
-        let program = root.join("usr/sbin").join(name);
-        ensure!(
-            program.exists(),
-            "no {}; `cargo xtask setup` fetches it",
-            program.display()
-        );
+        let mut places = ["usr/sbin", "usr/bin"]
+            .map(|place| root.join(place).join(name))
+            .into_iter();
+        let program = places.find(|program| program.exists()).with_context(|| {
+            let root = root.display();
+            format!("no {name} below {root}; `cargo xtask setup` fetches it")
+        })?;
         let libraries = ["usr/lib", "lib"].map(|directory| {
             let machine = format!("{}-linux-gnu", env::consts::ARCH);
             root.join(directory).join(machine)

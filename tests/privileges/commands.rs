@@ -73,7 +73,7 @@ fn the_one_that_is_missing_is_named() -> Result<()> {
             assert!(refused.contains(command), "{command} without {missing}");
         }
         // Since Linux 5.19, pins are open to whoever may read them.
-        for command in ["flows", "history", "list"] {
+        for command in ["flows", "history", "list", "review"] {
             let is_refused = refused.contains(command);
             assert!(
                 !is_refused || missing == "bpf",

@@ -1,4 +1,5 @@
-//! Tests with the programs that operators use: nmap, ping, curl, iperf3.
+//! Tests with the programs that operators use, nmap, ping, curl, iperf3, and that servers run.
 
 mod nmap;
+mod review;
 mod stacks;

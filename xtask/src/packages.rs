@@ -59,9 +59,11 @@ const SHELLS: [(&str, &str); 2] = [("fish", "fish"), ("zsh", "zsh")];
 ///
 /// They are unpacked, not installed: their packages start them as services of this machine, at
 /// once and at each boot, and chrony's replaces the time service that is there.
-const DAEMONS: [(&str, &str); 4] = [
+const DAEMONS: [(&str, &str); 6] = [
     ("chronyd", "chrony"),
     ("dnsmasq", "dnsmasq-base"),
+    ("nginx", "nginx"),
+    ("redis-server", "redis-server"),
     ("snmpd", "snmpd"),
     ("unbound", "unbound"),
 ];
@@ -188,7 +190,10 @@ fn install_missing(tools: &[(&str, &str)]) -> Result<()> {
 fn unpack_daemons() -> Result<()> {
     let directory = target_dir()?.join("tools/daemons");
     let names = DAEMONS.map(|(daemon, _)| daemon).join(", ");
-    let is_there = |daemon| directory.join("usr/sbin").join(daemon).is_file();
+    let is_there = |daemon| {
+        let mut places = ["usr/sbin", "usr/bin"].iter();
+        places.any(|place| directory.join(place).join(daemon).is_file())
+    };
     if DAEMONS.iter().all(|(daemon, _)| is_there(daemon)) {
         say(format_args!("daemons: {names} are there"));
         return Ok(());
@@ -196,7 +201,7 @@ fn unpack_daemons() -> Result<()> {
     let packages = DAEMONS.map(|(_, package)| package);
     if find_program("apt-get").is_none() {
         bail!(
-            "missing: {names}, as Debian's packages {} have them in usr/sbin; unpack these              in {}",
+            "missing: {names}, as Debian's packages {} have them in usr/sbin and usr/bin; unpack these in {}",
             packages.join(" "),
             directory.display()
         );

@@ -7,6 +7,7 @@ mod evaluate;
 mod explain;
 mod neighbours;
 mod places;
+pub mod review;
 mod takes_away;
 mod unreachable;
 mod warnings;

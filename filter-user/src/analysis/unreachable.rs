@@ -96,9 +96,13 @@ pub(super) fn cuts_into(one: &Rule, other: &Rule, ephemeral: PortRange) -> bool 
 
 /// Whether a rule takes all packets of another, from more sources.
 pub(super) fn is_wider(one: &Rule, other: &Rule, ephemeral: PortRange) -> bool {
-    let (a, b) = (&one.matches, &other.matches);
-    may_meet(a, b)
-        && prefixes(&b.from, &a.from) != Relation::Covers
+    prefixes(&other.matches.from, &one.matches.from) != Relation::Covers
+        && covers(one, other, ephemeral)
+}
+
+/// Whether a rule takes all packets of another.
+pub(super) fn covers(one: &Rule, other: &Rule, ephemeral: PortRange) -> bool {
+    may_meet(&one.matches, &other.matches)
         && relation(
             &Resolved::of(one, ephemeral),
             &Resolved::of(other, ephemeral),

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::{
     datapath,
-    engine::{self, FileError, HistoryError},
+    engine::{self, FileError, HistoryError, ReviewError},
     system::PlaceError,
 };
 
@@ -135,8 +135,11 @@ pub(super) fn place_error<'a>(
     if let Some(FileError::Place(place)) = cause.downcast_ref() {
         return Some(place);
     }
+    if let Some(HistoryError::Place(place)) = cause.downcast_ref() {
+        return Some(place);
+    }
     match cause.downcast_ref() {
-        Some(HistoryError::Place(place)) => Some(place),
+        Some(ReviewError::Place(place)) => Some(place),
         _ => cause.downcast_ref(),
     }
 }

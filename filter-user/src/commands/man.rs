@@ -25,7 +25,7 @@ The policy, unless \-\-policy or XDPFW_POLICY names another file. Root alone may
 and the directories on its way.
 .TP
 /var/lib/xdpfw
-The last 50 policies, which root alone may read.
+The last 50 policies, and the review that was saved, which root alone may read.
 .TP
 /run/xdpfw
 The lock, and the filter's state in the kernel.

@@ -27,6 +27,7 @@ pub mod panic;
 mod privilege;
 mod recording;
 mod replaced;
+pub mod review;
 pub mod rollback;
 pub mod rule;
 pub mod shadow;
@@ -147,6 +148,11 @@ pub enum Command {
         after_help = "Examples:\n  xdpfw explain tcp 203.0.113.7 443\n  xdpfw explain udp 203.0.113.7:53 40000 --on eth0\n  xdpfw explain ping 2001:db8::7\n  xdpfw explain --pcap capture.pcapng"
     )]
     Explain(explain::Args),
+    /// Compare what listens on this host with the rules, and say what there is to do
+    #[command(
+        after_help = "Examples:\n  xdpfw review\n  xdpfw review --save                # this is how it should be\n  xdpfw review --since last          # what is new since then, for a timer\n  xdpfw --json review"
+    )]
+    Review(review::Args),
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  xdpfw completions bash > /usr/share/bash-completion/completions/xdpfw"
@@ -187,6 +193,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Trace(args) => log::run(log::View::Trace, &args, context, printer),
         Command::Doctor(args) => doctor::run(&args, context, printer),
         Command::Explain(args) => explain::run(&args, context, printer),
+        Command::Review(args) => review::run(&args, context, printer),
         Command::Completions(args) => completions::run(&args, context, printer),
         Command::Man(args) => man::run(&args, context, printer),
     };

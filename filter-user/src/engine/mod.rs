@@ -13,6 +13,7 @@ mod history;
 mod join;
 mod listener;
 mod rehearsal;
+mod review;
 mod sampling;
 mod seed;
 mod settle;
@@ -39,6 +40,7 @@ pub use self::{
     join::{Join, Joined, ModeWish, Unfiltered, unfiltered},
     listener::{Followed, Listener},
     rehearsal::{Begun, Rehearse, Rehearsed, differences},
+    review::{ReviewError, SavedReview},
     sampling::{Rates, Sample},
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},

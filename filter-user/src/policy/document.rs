@@ -8,11 +8,13 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Key, Table, Value};
+use xdpfw_common::Transport;
 
 use super::{
     Policy, PolicyText, Rule, RuleId, RuleText, Until,
     text::{Mistake, VERSION},
 };
+use crate::{names::services, ports::PortWord};
 
 /// A text, and the policy in it.
 #[derive(Clone, Debug)]
@@ -128,6 +130,30 @@ impl PolicyDocument {
     /// The policy in it.
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// The ports of this host that rules call by the names of services: the rule, the name as it
+    /// is written, the protocol, and the port that it means.
+    pub fn named_ports(&self) -> Vec<(RuleId, String, Transport, u16)> {
+        let contents = self.contents();
+        let Ok(written) = toml::from_str::<PolicyText>(&contents) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (rule, names) in self.policy.rules.iter().zip(written.service_names()) {
+            let matching = &rule.matches;
+            for name in names {
+                for &transport in matching.protocol.transports() {
+                    let port = services::port_for(name, transport);
+                    let port = port.filter(|&port| {
+                        let mut words = matching.local.words().iter();
+                        words.any(|word| *word == PortWord::Port(port))
+                    });
+                    found.extend(port.map(|port| (rule.id, name.to_owned(), transport, port)));
+                }
+            }
+        }
+        found
     }
 
     /// Adds a rule, at the end or before another.

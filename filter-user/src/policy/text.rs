@@ -10,7 +10,7 @@ use super::{
     NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Until, is_interface_name,
     parse_comment,
 };
-use crate::ports::PortSpec;
+use crate::{names::services, ports::PortSpec};
 
 /// The only version of the policy's format.
 pub const VERSION: u32 = 1;
@@ -117,6 +117,20 @@ pub struct Mistake {
     pub item: usize,
     /// One line: what is wrong, and what would be right.
     pub message: String,
+}
+
+impl PolicyText {
+    /// The names of services in the words of each rule, in their order.
+    pub(super) fn service_names(&self) -> impl Iterator<Item = Vec<&str>> {
+        self.rule.iter().map(|rule| {
+            let words = rule.allow.as_deref().or(rule.deny.as_deref());
+            let words = words.unwrap_or_default();
+            let words = words.split(|c: char| c.is_whitespace() || matches!(c, ',' | '/'));
+            words
+                .filter(|word| services::lookup(word).is_some())
+                .collect()
+        })
+    }
 }
 
 impl PolicyText {

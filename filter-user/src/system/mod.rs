@@ -5,11 +5,13 @@ mod bpffs;
 mod capabilities;
 mod firewalls;
 mod forwarding;
+mod holders;
 mod kernel;
 mod listing;
 mod operator;
 mod place;
 mod published;
+mod services;
 mod sockets;
 mod ssh;
 mod unit;
@@ -31,11 +33,13 @@ pub use self::{
     capabilities::{Capability, Lacking},
     firewalls::{Chain, Condition, Program, TheirRule, Verdict, firewalls},
     forwarding::{Forwarding, forwarding},
+    holders::{Holder, holders, user_name},
     kernel::{Kernel, Lockdown},
     listing::run,
     operator::{Operator, UNKNOWN},
     place::{Fault, Place, PlaceError, directory},
     published::published_ports,
+    services::HostServices,
     sockets::{Socket, SocketState, sockets},
     ssh::{Sessions, SshSession},
     unit::{BootUnit, UNIT},

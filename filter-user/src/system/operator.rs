@@ -65,7 +65,7 @@ fn user(asked_by: Option<(String, &str)>, login: Option<u32>, own: u32, names: &
 }
 
 /// The name of a user in passwd(5), or the number.
-fn name_of(user: u32, names: &str) -> String {
+pub(super) fn name_of(user: u32, names: &str) -> String {
     let number = user.to_string();
     let mut entries = names.lines().map(|line| line.split(':'));
     let name = entries.find_map(|mut fields| {

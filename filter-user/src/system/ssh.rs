@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
-    fs, io,
+    io,
     net::{IpAddr, SocketAddr},
 };
 
@@ -12,7 +12,8 @@ use procfs::process::{Process, Stat};
 use xdpfw_common::Transport;
 
 use super::{
-    Socket, SocketState, hides_processes, namespace_of, network_namespace, parent_of, sockets,
+    Socket, SocketState, hides_processes, holders::sockets_of, namespace_of, network_namespace,
+    parent_of, sockets,
 };
 
 /// An SSH session, from the host's point of view.
@@ -187,26 +188,6 @@ impl Servers {
             .is_some_and(|remote| remote.ip().is_loopback());
         self.closed.contains(&socket.uid) && (!is_local || socket.local.port() == SSH)
     }
-}
-
-/// The sockets that a process has open. procfs leaves out those that it may not look at.
-fn sockets_of(process: i32) -> io::Result<Vec<u64>> {
-    let mut inodes = Vec::new();
-    for file in fs::read_dir(format!("/proc/{process}/fd"))?.flatten() {
-        match fs::read_link(file.path()) {
-            Ok(target) => inodes.extend(target.to_str().and_then(socket)),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
-            // It was closed meanwhile.
-            Err(_) => {}
-        }
-    }
-    Ok(inodes)
-}
-
-/// The number of a socket, as links to descriptors have it: `socket:[12345]`.
-fn socket(target: &str) -> Option<u64> {
-    let number = target.strip_prefix("socket:[")?.strip_suffix(']')?;
-    number.parse().ok()
 }
 
 /// Whether a process is one of OpenSSH's (`sshd`, `sshd-session`) or dropbear's.

@@ -28,8 +28,8 @@ const BASE: &str = "/var/lib/xdpfw";
 const KEPT: usize = 50;
 /// Who may use the directory: root.
 const DIRECTORY_MODE: u32 = 0o700;
-/// Who may read a policy of the history: root.
-const MODE: u32 = 0o600;
+/// Who may read a file in it: root.
+pub(super) const MODE: u32 = 0o600;
 /// How the names of the files end; in front of it is the number.
 const EXTENSION: &str = ".toml";
 
@@ -145,9 +145,7 @@ impl History {
     /// Others may write the directory, or the disk fails.
     pub fn write(&self, entry: &Entry) -> anyhow::Result<()> {
         let path = self.path(entry.number);
-        for directory in [Path::new(BASE), &self.directory] {
-            make_private(directory)?;
-        }
+        self.prepare()?;
         whole_file::write(Place::find(&path)?, &entry.to_bytes()?, MODE)?;
         let numbers = self.numbers()?;
         let (old, _) = numbers.split_at(numbers.len().saturating_sub(KEPT));
@@ -155,6 +153,22 @@ impl History {
             whole_file::remove(Place::find(&self.path(number))?)?;
         }
         Ok(())
+    }
+
+    /// Where a file of this network namespace is that is no policy.
+    pub(in crate::engine) fn beside(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Makes the directory, and shuts it to all but root.
+    ///
+    /// # Errors
+    ///
+    /// Others may write it, or the disk fails.
+    pub(in crate::engine) fn prepare(&self) -> anyhow::Result<()> {
+        [Path::new(BASE), &self.directory]
+            .into_iter()
+            .try_for_each(make_private)
     }
 
     fn path(&self, number: u64) -> PathBuf {

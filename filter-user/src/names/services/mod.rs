@@ -109,6 +109,11 @@ pub fn name_of(protocol: Transport, port: u16) -> Option<&'static str> {
         .map(|entry| entry.names.name)
 }
 
+/// Whether a port has a name in common use, and not only one in the registry.
+pub fn is_common(protocol: Transport, port: u16) -> bool {
+    COMMON.at(protocol, port).is_some()
+}
+
 /// The first port of each protocol among entries with one name.
 fn first_ports<'a>(entries: impl Iterator<Item = &'a Entry>) -> Option<Service> {
     let mut found = None;

@@ -423,3 +423,25 @@ proptest! {
         prop_assert_eq!(read.policy(), &policy, "{}", contents);
     }
 }
+
+#[test]
+fn names_of_services_are_found_where_they_are_written() {
+    let text =
+        "version = 1\nrule = [{ allow = 'tcp 443,ssh 8080' }, { deny = 'dns', from = '::/0' },
+        { allow = 'icmp echo-request' }, { allow = 'snmp/udp' }, { allow = 'tcp high' }]";
+    let document = PolicyDocument::parse(text.into()).unwrap();
+    let found: Vec<String> = document
+        .named_ports()
+        .into_iter()
+        .map(|(rule, name, transport, port)| format!("{rule} {name} {transport} {port}"))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "r1 ssh tcp 22",
+            "r2 dns tcp 53",
+            "r2 dns udp 53",
+            "r4 snmp udp 161"
+        ]
+    );
+}
