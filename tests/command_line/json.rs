@@ -118,14 +118,17 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     let status = host.status();
     assert_keys(
         &status,
-        "schema default generation traced pending shadow then interfaces flows totals reasons warnings",
+        "schema default generation traced listeners since pending shadow then interfaces flows totals reasons warnings",
     );
     assert_eq!(status["schema"], "xdpfw.status/1");
     assert_eq!(status["default"], "drop");
     assert_eq!(status["generation"], 1);
     assert_eq!(status["pending"], Value::Null);
     assert_eq!(status["shadow"], Value::Null);
-    assert_keys(&status["interfaces"][0], "name ifindex mode egress");
+    assert_keys(
+        &status["interfaces"][0],
+        "name ifindex mode egress passed dropped",
+    );
     assert_fill(&status["flows"]);
     assert_totals(&status["totals"]);
     for reason in status["reasons"].as_array().context("no reasons")? {
@@ -178,15 +181,35 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     );
 
     let stats = host.xdpfw(["stats"]).json();
-    assert_keys(&stats, "schema at ports totals");
+    assert_keys(
+        &stats,
+        "schema at since ports classes reasons interfaces totals rates",
+    );
+    assert_eq!(stats["since"], status["since"]);
     assert_eq!(stats["schema"], "xdpfw.stats/1");
     assert_totals(&stats["totals"]);
+    let mut port = stats["ports"][0].clone();
+    assert!(port["dropped_per_second"].take().as_f64() > Some(0.0));
     assert_eq!(
-        stats["ports"],
-        json!([{
+        port,
+        json!({
             "protocol": "tcp", "port": 23, "service": "telnet", "class": "well-known",
-            "dropped_packets": 1,
-        }])
+            "dropped_packets": 1, "dropped_per_second": null,
+        })
+    );
+    assert_eq!(stats["ports"][1], Value::Null);
+    assert_keys(&stats["rates"], "passed dropped");
+    assert_keys(
+        &stats["classes"][0],
+        "class ports dropped_packets dropped_per_second",
+    );
+    assert_keys(
+        &stats["reasons"][0],
+        "verdict reason packets bytes packets_per_second",
+    );
+    assert_keys(
+        &stats["interfaces"][0],
+        "interface passed dropped passed_per_second dropped_per_second",
     );
     // RFC 3339: `2025-01-31T12:00:00.5Z`.
     let at = stats["at"].as_str().context("no time")?;

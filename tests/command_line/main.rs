@@ -3,6 +3,7 @@
 mod completion;
 mod json;
 mod running;
+mod stats;
 mod log;
 mod usage;
 mod watch;

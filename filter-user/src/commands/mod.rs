@@ -92,8 +92,10 @@ pub enum Command {
     /// Show what left lately and may be answered
     #[command(after_help = "Examples:\n  xdpfw flows --top 10\n  xdpfw --json flows")]
     Flows(flows::Args),
-    /// Show the drops of every port
-    #[command(after_help = "Examples:\n  xdpfw stats --top 10\n  xdpfw stats --port 443 --watch")]
+    /// Show the drops of every port, or packets by reason or interface
+    #[command(
+        after_help = "Examples:\n  xdpfw stats --top 10\n  xdpfw stats --port 443 --watch\n  xdpfw stats --by interface"
+    )]
     Stats(stats::Args),
     /// Replace the policy by a file, or compare it
     #[command(

@@ -1,4 +1,4 @@
-//! `xdpfw stats`: show the drops of every port, once or as they happen.
+//! `xdpfw stats`: show what is dropped and what passes, once or as it happens.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{Rates, Sample},
-    output::{Background, Printer, Stats, StatsQuery},
+    output::{Background, Printer, Stats, StatsBy, StatsQuery, Trends},
     ports::{PortSpec, PortWord},
 };
 
@@ -29,6 +29,9 @@ pub struct Args {
     /// Only these ports: `tcp/443`, `udp/dns`, `443`
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     port: Vec<String>,
+    /// Count together what has this in common
+    #[arg(long, value_enum, default_value_t)]
+    by: StatsBy,
     /// Show them every so many seconds
     #[arg(long, value_name = "SECS", num_args = 0..=1, default_missing_value = "1")]
     watch: Option<f64>,
@@ -37,7 +40,7 @@ pub struct Args {
     reset: bool,
 }
 
-/// Shows the drops.
+/// Shows the counters.
 ///
 /// # Errors
 ///
@@ -51,6 +54,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
             .map(|text| ports(text).map_err(Failure::usage))
             .collect::<Result<Vec<_>, _>>()?
             .concat(),
+        by: args.by,
     };
     if !context.json() && query.ports.is_empty() {
         query.top.get_or_insert(ROWS);
@@ -120,6 +124,7 @@ fn watch(
         print(&stats, json, &mut another)
     })?;
     let mut previous = None;
+    let mut trends = Trends::default();
     loop {
         let end = runtime.block_on(async {
             tokio::select! {
@@ -135,7 +140,13 @@ fn watch(
             return Ok(());
         }
         let sample = Sample::take()?;
-        let stats = Stats::new(&Rates::between(previous.as_ref(), &sample), query);
+        let rates = Rates::between(previous.as_ref(), &sample);
+        let mut stats = Stats::new(&rates, query);
+        // What came before the first look is no rate of now.
+        if previous.is_some() && !json {
+            let trend = trends.add(&rates, &stats.shown());
+            stats = stats.with(trend);
+        }
         if writer.offer(stats) {
             previous = Some(sample);
         }

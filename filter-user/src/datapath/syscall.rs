@@ -194,7 +194,8 @@ pub(super) fn update<K: NoUninit, V: NoUninit>(
     }
 }
 
-fn has_no_batch(error: &io::Error) -> bool {
+/// Whether the kernel does not take batches of this kind of map.
+pub(super) fn has_no_batch(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP)
@@ -249,6 +250,39 @@ fn update_one<K: NoUninit, V: NoUninit>(
     };
     update.__bindgen_anon_2 = element;
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut update).map(drop)
+}
+
+/// Reads so many elements of an array from the `first` on, each of so many words: of an array per
+/// CPU, those of all CPUs one after the other.
+pub(super) fn elements(
+    map: BorrowedFd<'_>,
+    first: u32,
+    count: usize,
+    words: usize,
+) -> io::Result<Vec<u64>> {
+    let (mut keys, mut values) = (vec![0_u32; count], vec![0_u64; count * words]);
+    // The kernel goes on behind a key (`generic_map_lookup_batch` in kernel/bpf/syscall.c).
+    let before = first.checked_sub(1);
+    let mut last = 0_u32;
+    let mut lookup = attributes();
+    lookup.batch.in_batch = before
+        .as_ref()
+        .map_or(0, |before| &raw const *before as u64);
+    lookup.batch.out_batch = &raw mut last as u64;
+    lookup.batch.keys = keys.as_mut_ptr() as u64;
+    lookup.batch.values = values.as_mut_ptr() as u64;
+    lookup.batch.count = u32::try_from(count).map_err(io::Error::other)?;
+    lookup.batch.map_fd = map.as_raw_fd() as u32;
+    match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut lookup) {
+        // At the end of the array.
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
+        _ => {}
+    }
+    // SAFETY: the member that was written before the call, and which the kernel updates.
+    match unsafe { lookup.batch.count } as usize == count {
+        true => Ok(values),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// Reads all entries of a hash map that has room for so many. Packets go on meanwhile.

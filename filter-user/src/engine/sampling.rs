@@ -83,15 +83,19 @@ impl<'a> Rates<'a> {
 
     /// Drops of a local port, per second.
     pub fn dropped(&self, transport: Transport, port: u16) -> f64 {
+        self.per_second(|counters| counters.dropped(transport, port))
+    }
+
+    /// What a count moved by, per second.
+    pub fn per_second(&self, count: impl Fn(&Snapshot) -> u64) -> f64 {
         let seconds = self.sample.at.duration_since(self.began()).as_secs_f64();
         if seconds <= 0.0 {
             return 0.0;
         }
         let before = self
             .previous
-            .map_or(0, |previous| previous.counters.dropped(transport, port));
-        let now = self.sample.counters.dropped(transport, port);
-        now.saturating_sub(before) as f64 / seconds
+            .map_or(0, |previous| count(&previous.counters));
+        count(&self.sample.counters).saturating_sub(before) as f64 / seconds
     }
 
     fn began(&self) -> Timestamp {

@@ -16,6 +16,7 @@ mod shadow;
 mod stats;
 mod status;
 mod table;
+mod trend;
 mod warnings;
 
 pub use background::Background;
@@ -30,9 +31,10 @@ pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};
 pub use review::{Review, Reviewed};
 pub use shadow::Shadow;
-pub use stats::{Query as StatsQuery, Stats};
+pub use stats::{By as StatsBy, Query as StatsQuery, Stats};
 pub use status::{StateWarning, Status, shown_then};
 pub use table::change_line;
+pub use trend::{Trend, Trends, has_blocks};
 pub use warnings::warning_lines;
 
 use serde::Serialize;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
-use xdpfw_common::Reason;
+use xdpfw_common::{Reason, Verdict, abi::Counter};
 
 use super::{FlowFill, Totals, table};
 use crate::{
@@ -23,6 +23,8 @@ pub struct Status {
     traced: bool,
     /// How many do.
     listeners: usize,
+    /// When all counters were zero; `None` while nothing is counted.
+    since: Option<Timestamp>,
     /// The change that goes back unless it is confirmed.
     pending: Option<Pending>,
     /// The program that what passes goes on to.
@@ -113,6 +115,9 @@ struct InterfaceRow {
     ifindex: u32,
     mode: &'static str,
     egress: Option<&'static str>,
+    /// `None` if it is not counted apart.
+    passed: Option<Counter>,
+    dropped: Option<Counter>,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,6 +149,7 @@ impl Status {
         );
         Self {
             flows,
+            since: Some(record.counting_since),
             pending: live.pending().and_then(Pending::of),
             then: record.then.as_ref().map(ThenRow::from),
             shadow: differences.map(|differences| Rehearsal { differences }),
@@ -174,6 +180,8 @@ impl Status {
             ifindex: attached.interface.index,
             mode: attached.mode.as_str(),
             egress: attached.egress.map(Egress::as_str),
+            passed: counters.of_interface(&attached.interface.name, Verdict::Pass),
+            dropped: counters.of_interface(&attached.interface.name, Verdict::Drop),
         });
         let reasons = Reason::ALL.iter().map(|&reason| {
             let tally = counters.reason(reason);
@@ -190,6 +198,7 @@ impl Status {
             generation,
             traced: listeners > 0,
             listeners,
+            since: None,
             pending: None,
             then: None,
             shadow: None,
@@ -224,13 +233,20 @@ impl fmt::Display for Status {
             }
         )?;
         if !self.interfaces.is_empty() {
-            let mut table = table::table(&["interface", "ifindex", "mode", "egress"], &[1]);
+            let heads = ["interface", "ifindex", "mode", "egress", "passed", "dropped"];
+            let mut table = table::table(&heads, &[1, 4, 5]);
+            let packets = |counter: Option<Counter>| match counter {
+                Some(counter) => thousands(counter.packets),
+                None => "?".to_owned(),
+            };
             for row in &self.interfaces {
                 table.add_row([
                     row.name.clone(),
                     row.ifindex.to_string(),
                     row.mode.to_owned(),
                     row.egress.unwrap_or("none").to_owned(),
+                    packets(row.passed),
+                    packets(row.dropped),
                 ]);
             }
             write!(f, "\n{}", table::lines(&table))?;
@@ -267,6 +283,10 @@ impl fmt::Display for Status {
             ]);
         }
         write!(f, "\n{}", table::lines(&table))?;
+        if let Some(since) = self.since {
+            let since = since.to_zoned(TimeZone::system());
+            writeln!(f, "\ncounted since {}", since.strftime("%Y-%m-%d %H:%M:%S %Z"))?;
+        }
         if self.has_warnings() {
             writeln!(f)?;
         }
