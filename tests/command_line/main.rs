@@ -5,5 +5,6 @@ mod json;
 mod running;
 mod stats;
 mod log;
+mod log_targets;
 mod usage;
 mod watch;

@@ -158,7 +158,7 @@ fn words_that_are_no_packet_are_refused_in_a_line() -> Result<()> {
         ("--pcap /nonexistent --on eth0", 1, "/nonexistent"),
         ("--pcap /dev/null --on eth0", 1, "no capture"),
         ("--pcap /etc/passwd --on eth0", 1, "no capture"),
-        ("--pcap /etc --on eth0", 1, "/etc"),
+        ("--pcap /etc --on eth0", 1, "/etc: is a directory"),
     ] {
         let (code, said) = explain(host, words)?;
         assert_is_one_error(&said, why);
@@ -206,29 +206,77 @@ fn captures_are_read_whatever_is_in_front_of_ip() -> Result<()> {
         let expected = "     1  pass  rule       tcp 10.0.0.2:40000 -> 10.0.0.1:22 [S]  r1\n";
         assert_eq!((code, said.as_str()), (Some(0), expected), "{name}");
     }
-    for (name, bytes, exit, why) in [
-        (
-            "wireless",
-            pcap(105, &frame, frame.len()),
-            0,
-            "link type 105",
-        ),
-        ("huge", pcap(1, &frame, 9000), 0, "of 9000 bytes"),
-        ("short", pcap(101, &[], 0), 0, "too short"),
-        (
-            "broken",
-            pcap(1, &frame, frame.len())[..60].to_vec(),
-            1,
-            "breaks off",
-        ),
+    let one = |link_type, frame: &[u8]| pcap(link_type, frame, frame.len());
+    for (name, bytes, why) in [
+        ("wireless", one(105, &frame), "link type 105"),
+        ("huge", pcap(1, &frame, 9000), "of 9000 bytes"),
+        ("short", one(101, &[0]), "too short"),
+        ("runt", one(1, &frame[..13]), "too short"),
+        ("headless", pcap(1, &frame[..40], frame.len()), "cut off"),
     ] {
         let path = file(name, &bytes)?;
         let (code, said) = explain(host, &format!("--pcap {}", path.display()))?;
-        assert!(
-            said.contains(why) && said.lines().count() == 1,
-            "{name}: {said}"
-        );
-        assert_eq!(code, Some(exit), "{name}: {said}");
+        let (warning, error) = said.split_once('\n').context(said.clone())?;
+        assert!(warning.contains(why), "{name}: {said}");
+        assert_is_one_error(error, "no frame that can be judged");
+        assert_eq!(code, Some(1), "{name}: {said}");
     }
+    // Beside others, they are warned of, and not without end.
+    let frames = [&frame[..], &[0; 13]]
+        .into_iter()
+        .chain([&[0; 13][..]; 1000]);
+    let bytes = packets::pcap(1, frames.map(|frame| (frame, frame.len())));
+    let path = file("some", &bytes)?;
+    let (code, said) = explain(host, &format!("--pcap {}", path.display()))?;
+    assert_eq!(said.lines().count(), 12, "{said}");
+    assert!(said.contains("991 more frames are not judged"), "{said}");
+    assert_eq!(code, Some(0));
+    Ok(())
+}
+
+#[test]
+fn what_is_no_capture_is_refused_at_once() -> Result<()> {
+    let lab = Lab::new()?.filtered("rule = [{ allow = 'tcp 22' }]");
+    let host = &lab.host;
+    let near = lab.link().near();
+    let syn = packets::syn(([203, 0, 113, 7], 40_000), near.at(22));
+    let frame = packets::frame(lab.link().far(), near, &syn);
+    let whole = pcap(1, &frame, frame.len());
+    let at = |name: &str| host.directory().join(name);
+    fs::create_dir(at("directory"))?;
+    host.run("mkfifo", [at("pipe")])?;
+    fs::write(at("empty"), "")?;
+    fs::write(at("headers"), &whole[..24])?;
+    fs::write(at("broken"), &whole[..60])?;
+    // Of each, a gigabyte that takes no room.
+    for (name, begin) in [("zeros", &[][..]), ("padded", &whole)] {
+        fs::write(at(name), begin)?;
+        fs::OpenOptions::new()
+            .write(true)
+            .open(at(name))?
+            .set_len(1 << 30)?;
+    }
+    for (path, why) in [
+        (at("directory"), "is a directory (name a capture in it)"),
+        (at("pipe"), "no capture (pcap or pcapng)"),
+        (at("empty"), "no capture (pcap or pcapng)"),
+        (at("zeros"), "no capture (pcap or pcapng)"),
+        ("/dev/zero".into(), "no capture (pcap or pcapng)"),
+        ("/dev/null".into(), "no capture (pcap or pcapng)"),
+        ("/proc/self/mem".into(), "cannot read /proc/self/mem"),
+        (at("missing"), "No such file or directory"),
+        (at("headers"), "no frame that can be judged"),
+        (at("broken"), "breaks off in the middle of a block"),
+    ] {
+        let (code, said) = explain(host, &format!("--pcap {}", path.display()))?;
+        assert_is_one_error(&said, why);
+        assert_eq!(code, Some(1), "{said}");
+    }
+    // Nor is it read to its end for what cannot be.
+    let path = at("padded").to_string_lossy().into_owned();
+    let output = host.xdpfw(["explain", "--pcap", &path]).output()?;
+    assert_is_one_error(&text(&output.stderr), "damaged, with a frame of no bytes");
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    assert_eq!(output.status.code(), Some(1));
     Ok(())
 }

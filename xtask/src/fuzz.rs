@@ -41,8 +41,14 @@ pub(crate) fn cli() -> clap::Command {
         .arg(
             number("sequences")
                 .default_value("1000")
-                .value_parser(count())
-                .help("Random sequences of packets out and in under each policy"),
+                .value_parser(value_parser!(u64))
+                .help("Random sequences of packets out and in under each policy; 0 for none"),
+        )
+        .arg(
+            number("explained")
+                .default_value("100")
+                .value_parser(value_parser!(u64))
+                .help("Random packets under each policy that `xdpfw explain` judges, too"),
         )
         .arg(
             number("seed")
@@ -59,7 +65,7 @@ pub(crate) fn cli() -> clap::Command {
             Arg::new("coverage")
                 .long("coverage")
                 .action(ArgAction::SetTrue)
-                .conflicts_with_all(["policies", "packets", "sequences", "first"])
+                .conflicts_with_all(["policies", "packets", "sequences", "explained", "first"])
                 .help(
                     "Instead, let a coverage-guided fuzzer at the packet logic itself (needs no \
                      root)",
@@ -92,17 +98,20 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
     test::check_privileges()?;
     packages::install_tools()?;
     let build = build::run()?;
-    let [first, policies, packets, sequences] =
-        ["first", "policies", "packets", "sequences"].map(|name| number(name).unwrap_or_default());
+    let [first, policies, packets, sequences, explained] =
+        ["first", "policies", "packets", "sequences", "explained"]
+            .map(|name| number(name).unwrap_or_default());
     let numbers = [
         ("SEED", seed),
         ("FIRST", first),
         ("POLICIES", policies),
         ("PACKETS", packets),
         ("SEQUENCES", sequences),
+        ("EXPLAINED", explained),
     ];
     say(format_args!(
-        "fuzz: {policies} policies, {packets} packets and {sequences} sequences each, seed {seed}"
+        "fuzz: {policies} policies, {packets} packets, {sequences} sequences and \
+         {explained} explanations each, seed {seed}"
     ));
     // Optimised: most of the time is the model's and the generator's.
     let mut command = cargo()?;

@@ -39,7 +39,7 @@ const MANUAL: (&str, &str) = ("groff", "groff-base");
 
 /// Programs that ask others, by which the tests see that this host gets its answers, and that
 /// make commands fail. Apart from the tools, since nothing but these tests needs them.
-const CLIENTS: [(&str, &str); 8] = [
+const CLIENTS: [(&str, &str); 9] = [
     ("dig", "bind9-dnsutils"),
     ("mtr", "mtr-tiny"),
     ("snmpget", "snmp"),
@@ -48,6 +48,8 @@ const CLIENTS: [(&str, &str); 8] = [
     // Shows a command another time on its wall.
     ("faketime", "faketime"),
     ("tftp", "tftp-hpa"),
+    // Reads captures.
+    ("tshark", "tshark"),
     ("traceroute", "traceroute"),
     ("wireguard-go", "wireguard-go"),
 ];

@@ -20,7 +20,11 @@ use crate::{
     engine::{Engine, Judge},
     netlink::{Interface, own_addresses, route_to},
     output::{Explained, Printer},
+    text::thousands,
 };
+
+/// How many frames are named that cannot be judged.
+const WARNINGS: u64 = 10;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
@@ -84,7 +88,7 @@ fn capture(
     // It judges by what it has; nobody waits for a long capture.
     drop(engine);
     let mut drops = false;
-    let mut number = 0;
+    let (mut number, mut unjudged) = (0, 0);
     while let Some(captured) = capture.next()? {
         number += 1;
         let explained = match captured {
@@ -92,7 +96,10 @@ fn capture(
                 .with_context(|| format!("frame {number}"))?
                 .of_frame(number),
             Captured::Unreadable(why) => {
-                printer.warning(&format!("frame {number}: {why}; not judged"));
+                unjudged += 1;
+                if unjudged <= WARNINGS {
+                    printer.warning(&format!("frame {number}: {why}; not judged"));
+                }
                 continue;
             }
         };
@@ -101,6 +108,15 @@ fn capture(
             true => printer.json(&explained)?,
             false => printer.verdicts(&format!("{}\n", explained.line()))?,
         }
+    }
+    if unjudged > WARNINGS {
+        let more = thousands(unjudged - WARNINGS);
+        printer.warning(&format!("{more} more frames are not judged"));
+    }
+    if unjudged == number {
+        // No verdict is no good one.
+        let message = format!("{}: no frame that can be judged", capture.shown());
+        return Err(Failure::new(Exit::Failed, message).into());
     }
     Ok(match drops {
         true => Exit::Negative,

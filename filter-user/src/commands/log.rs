@@ -1,6 +1,7 @@
 //! `xdpfw log` and `xdpfw trace`: show packets as they come in, what becomes of them, and why.
 
 mod filter;
+mod target;
 
 use std::{future, pin::Pin, sync::atomic::Ordering, time::Duration};
 
@@ -9,9 +10,12 @@ use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
     time::{Interval, MissedTickBehavior},
 };
-use xdpfw_common::abi::{Missed, Report, WANTS_DIAGNOSTICS};
+use xdpfw_common::abi::{Missed, Report, WANTS_DIAGNOSTICS, WANTS_HEAD};
 
-use self::filter::{Filter, FilterArgs, VerdictArg};
+use self::{
+    filter::{Filter, FilterArgs, VerdictArg},
+    target::{Captured, Item, TargetArgs},
+};
 use super::{
     Context, Exit,
     privilege::{require_to_change, require_to_read},
@@ -20,8 +24,9 @@ use super::{
 use crate::{
     datapath::Generation,
     engine::{Followed, Listener},
-    netlink::{Interface, interfaces},
-    output::{Background, Columns, Lost, Printer, Seen, WallClock},
+    netlink::{Interface, LinkLayer, interfaces},
+    output::{Background, Lost, Printer, Seen, WallClock},
+    text::thousands,
 };
 
 /// How often to look for reports. The program wakes nobody for one: that would cost packets more
@@ -29,8 +34,6 @@ use crate::{
 const TAKE: Duration = Duration::from_millis(50);
 /// How often to look which generation is in force, and whether anybody reads.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many events wait to be written. What comes in a second of a busy host.
-const ROOM: usize = 4096;
 /// How many reports to take before anything else is looked at.
 const AT_ONCE: usize = 1024;
 
@@ -45,6 +48,8 @@ pub struct Args {
     count: Option<u64>,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 /// What is shown where the user does not say.
@@ -54,14 +59,6 @@ pub enum View {
     Log,
     /// All packets.
     Trace,
-}
-
-/// What is written.
-enum Item {
-    Seen(Box<Seen>),
-    Lost(Lost),
-    Note(&'static str),
-    Detail(String),
 }
 
 /// Shows packets until it is interrupted, or has shown as many as were asked for.
@@ -77,7 +74,7 @@ pub fn run(view: View, args: &Args, context: &Context, printer: &mut Printer) ->
             View::Trace => VerdictArg::Any,
         },
     )?;
-    let flags = match printer.is_verbose() {
+    let mut flags = match printer.is_verbose() {
         true => {
             require_to_change()?;
             WANTS_DIAGNOSTICS
@@ -87,21 +84,28 @@ pub fn run(view: View, args: &Args, context: &Context, printer: &mut Printer) ->
             0
         }
     };
+    if args.target.write.is_some() {
+        flags |= WANTS_HEAD;
+    }
     let runtime = runtime()?;
     let _context = runtime.enter();
     let mut ends = Ends::watch()?;
+    let mut listener = Listener::begin(|record| filter.wanted(record, flags))?;
     let show = Show {
-        left: args.count.unwrap_or(u64::MAX),
+        shown: 0,
+        most: args.count.unwrap_or(u64::MAX),
+        target: &args.target,
         filter: &filter,
         known: interfaces()?,
         clock: WallClock::now(),
-        writer: writer(context.json(), printer)?,
+        // Only now: a command that fails leaves no file.
+        writer: args.target.writer(context.json(), printer)?,
         offered: 0,
         lost: Lost::default(),
         missed: Missed::default(),
     };
-    let mut listener = Listener::begin(|record| filter.wanted(record, flags))?;
-    let shown = runtime.block_on(show.run(&mut listener, flags != 0, &mut ends));
+    let with_log = flags & WANTS_DIAGNOSTICS != 0;
+    let shown = runtime.block_on(show.run(&mut listener, with_log, &mut ends));
     // Before anything that waits for a reader.
     drop(listener);
     let (end, show) = shown?;
@@ -109,35 +113,13 @@ pub fn run(view: View, args: &Args, context: &Context, printer: &mut Printer) ->
     Ok(Exit::Done)
 }
 
-/// What writes items, to stdout and stderr.
-fn writer(json: bool, printer: &Printer) -> Result<Background<Item>> {
-    let mut printer = printer.another();
-    let mut columns = Columns::default();
-    Background::start(ROOM, move |item| match item {
-        Item::Seen(seen) if json => printer.json(&seen),
-        Item::Seen(seen) => printer.verdicts(&columns.line(&seen)),
-        Item::Lost(lost) => {
-            printer.note(&lost.to_string());
-            match json {
-                true => printer.json(&lost),
-                false => Ok(()),
-            }
-        }
-        Item::Note(text) => {
-            printer.note(text);
-            Ok(())
-        }
-        Item::Detail(text) => {
-            printer.detail(|| text);
-            Ok(())
-        }
-    })
-}
-
 /// Packets being shown.
 struct Show<'a> {
-    /// Packets still to be shown.
-    left: u64,
+    /// Packets shown so far.
+    shown: u64,
+    /// How many are to be shown.
+    most: u64,
+    target: &'a TargetArgs,
     filter: &'a Filter,
     known: Vec<Interface>,
     clock: WallClock,
@@ -165,7 +147,7 @@ impl Show<'_> {
         let mut follower = log_of(listener.generation());
         let mut take = every(TAKE);
         let mut look = every(LOOK);
-        while self.left > 0 {
+        while self.shown < self.most {
             tokio::select! {
                 biased;
                 () = ends.next() => return Ok((End::Signal, self)),
@@ -173,7 +155,7 @@ impl Show<'_> {
                 result = &mut follower => return result.map(|()| (End::Done, self)),
                 _ = look.tick() => {
                     self.look_for_lost(listener)?;
-                    if is_unread() {
+                    if self.target.is_screen() && is_unread() {
                         break;
                     }
                     match listener.follow()? {
@@ -200,7 +182,7 @@ impl Show<'_> {
     fn take(&mut self, listener: &mut Listener) -> Result<()> {
         self.clock = WallClock::now();
         for _ in 0..AT_ONCE {
-            if self.left == 0 {
+            if self.shown == self.most {
                 break;
             }
             let Some(report) = listener.next()? else {
@@ -216,21 +198,28 @@ impl Show<'_> {
         if !self.filter.shows(event) {
             return Ok(());
         }
-        let interface = self.name_of(event.interface);
+        let (interface, link_layer) = self.interface(event.interface);
         let record = listener.record_of(event.rule());
         let at = self.clock.at(report.at);
         let seen = Seen::new(event, at, record, interface)?;
-        self.show(seen);
+        self.show(match self.target.write {
+            None => Item::Seen(Box::new(seen)),
+            Some(_) => Item::Captured(Box::new(Captured {
+                seen,
+                link_layer,
+                report: *report,
+            })),
+        });
         Ok(())
     }
 
     /// Shows a packet, if there is room.
-    fn show(&mut self, seen: Seen) {
+    fn show(&mut self, packet: Item) {
         self.say_lost();
-        if !self.lost.is_nothing() || !self.offer(Item::Seen(Box::new(seen))) {
+        if !self.lost.is_nothing() || !self.offer(packet) {
             self.lost.add(1, 0);
         } else {
-            self.left -= 1;
+            self.shown += 1;
         }
     }
 
@@ -256,7 +245,9 @@ impl Show<'_> {
     fn note_change(&mut self, listener: &Listener) {
         let record = listener.generation().record();
         if record.purpose.passes_all() {
-            self.write(Item::Note("everything passes for a while, and is not shown"));
+            self.write(Item::Note(
+                "everything passes for a while, and is not shown",
+            ));
         } else if !self.filter.is_possible(record) {
             self.write(Item::Note("the rule is no longer in force"));
         }
@@ -273,18 +264,19 @@ impl Show<'_> {
         let _ = self.offer(item);
     }
 
-    /// The name of an interface, also of one that came after the command began.
-    fn name_of(&mut self, index: u32) -> String {
-        let name = |known: &[Interface]| {
+    /// The name of an interface, also of one that came after the command began, and what its
+    /// packets begin with.
+    fn interface(&mut self, index: u32) -> (String, LinkLayer) {
+        let find = |known: &[Interface]| {
             let one = known.iter().find(|one| one.index == index)?;
-            Some(one.name.clone())
+            Some((one.name.clone(), one.link_layer))
         };
-        if name(&self.known).is_none()
+        if find(&self.known).is_none()
             && let Ok(known) = interfaces()
         {
             self.known = known;
         }
-        name(&self.known).unwrap_or_else(|| format!("if{index}"))
+        find(&self.known).unwrap_or_else(|| (format!("if{index}"), LinkLayer::Ethernet))
     }
 
     /// Waits for what is being written, and says what is not.
@@ -292,6 +284,11 @@ impl Show<'_> {
         let written = self.writer.written();
         let last = (!self.lost.is_nothing()).then(|| Item::Lost(self.lost.clone()));
         if finish(self.writer, last, end, ends).await? {
+            if let Some(path) = &self.target.write {
+                let path = path.display().to_string();
+                let (packets, path) = (thousands(self.shown), path.escape_debug());
+                printer.another().note(&format!("{path}: {packets} packets"));
+            }
             return Ok(());
         }
         let waiting = self.offered.saturating_sub(written.load(Ordering::Relaxed));
@@ -307,10 +304,7 @@ fn every(period: Duration) -> Interval {
 }
 
 /// Hands each line that the program of a generation writes about itself to `lines`.
-fn follow_log(
-    generation: Generation,
-    lines: Lines,
-) -> Pin<Box<dyn Future<Output = Result<()>>>> {
+fn follow_log(generation: Generation, lines: Lines) -> Pin<Box<dyn Future<Output = Result<()>>>> {
     Box::pin(async move { generation.follow_log(lines).await })
 }
 

@@ -1,5 +1,7 @@
 //! A packet that the program reports.
 
+mod fields;
+
 use std::{fmt, net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
@@ -14,6 +16,8 @@ use crate::{
     policy::Protocol,
     text::thousands,
 };
+
+pub(in crate::output) use self::fields::{Field, Logged};
 
 /// A packet, what became of it, and why. In JSON, one object of `xdpfw.event/1`.
 #[derive(Debug, Serialize)]

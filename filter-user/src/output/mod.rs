@@ -2,6 +2,7 @@
 //! a table; all go through the printer.
 
 mod background;
+mod capture;
 mod closed;
 mod difference;
 mod doctor;
@@ -13,6 +14,7 @@ mod list;
 mod printer;
 mod review;
 mod shadow;
+mod sink;
 mod stats;
 mod status;
 mod table;
@@ -20,6 +22,7 @@ mod trend;
 mod warnings;
 
 pub use background::Background;
+pub use capture::{Capture, Packet, comment};
 pub use closed::closed_line;
 pub use difference::{Difference, summary};
 pub use doctor::Doctor;
@@ -31,6 +34,7 @@ pub use list::{List, RuleRow};
 pub use printer::{Printer, Verbosity};
 pub use review::{Review, Reviewed};
 pub use shadow::Shadow;
+pub use sink::{Log, Sink};
 pub use stats::{By as StatsBy, Query as StatsQuery, Stats};
 pub use status::{StateWarning, Status, shown_then};
 pub use table::change_line;

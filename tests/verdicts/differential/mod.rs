@@ -41,6 +41,7 @@ const SHORT: Run = Run {
     policies: 20,
     packets: 2000,
     sequences: 200,
+    explained: 100,
 };
 
 /// Policies between two signs of life.
@@ -79,6 +80,8 @@ struct Run {
     packets: u64,
     /// Random sequences under each.
     sequences: u64,
+    /// Random packets under each that `explain` judges.
+    explained: u64,
 }
 
 impl Run {
@@ -99,14 +102,16 @@ impl Run {
             policies: number("XDPFW_FUZZ_POLICIES")?.unwrap_or(SHORT.policies),
             packets: number("XDPFW_FUZZ_PACKETS")?.unwrap_or(SHORT.packets),
             sequences: number("XDPFW_FUZZ_SEQUENCES")?.unwrap_or(SHORT.sequences),
+            explained: number("XDPFW_FUZZ_EXPLAINED")?.unwrap_or(SHORT.explained),
         }))
     }
 
     /// Compares, on all CPUs, and claims that there is no difference.
     fn compare(self) -> Result<Findings> {
         println!(
-            "seed {}: {} policies from number {} on, {} packets and {} sequences each",
-            self.seed, self.policies, self.first, self.packets, self.sequences
+            "seed {}: {} policies from number {} on, {} packets, {} sequences and {} \
+             explanations each",
+            self.seed, self.policies, self.first, self.packets, self.sequences, self.explained
         );
         let start = Instant::now();
         let progress = Mutex::new(Progress::default());
@@ -135,7 +140,9 @@ impl Run {
             "the model and the program differ; each difference is shown above"
         );
         ensure!(
-            begun == self.policies && findings.packets() == self.policies * self.packets,
+            begun == self.policies
+                && findings.packets() == self.policies * self.packets
+                && findings.explained == self.policies * self.explained,
             "not all packets were compared"
         );
         sequences.check(self.policies * self.sequences)?;
@@ -161,10 +168,14 @@ impl Run {
             };
             // By its number, so that it is the same host when it is had again.
             let subject = &subjects[usize::from(number % 2 == 1)];
-            let findings = Trial::of(subject, self.seed, number, self.packets)
+            let findings = Trial::of(subject, self, number)
                 .and_then(Trial::compare)
                 .with_context(|| format!("seed {}, policy {number}", self.seed))?;
-            let tally = sequences::compare(subject, self.seed, number, self.sequences)?;
+            let tally = match self.sequences {
+                // They have the policy put in force once more.
+                0 => Tally::default(),
+                sequences => sequences::compare(subject, self.seed, number, sequences)?,
+            };
             let mut progress = locked();
             progress.findings.add(findings);
             progress.sequences.add(tally);

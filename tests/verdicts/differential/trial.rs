@@ -7,12 +7,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use xdpfw_common::Reason;
 use xdpfw_model::{Opinion, PacketSource, Policy, Random, Verdict, judge, random};
 
 use crate::explained;
 
 use super::{
+    Run,
     counts::reason_of,
     filter::{Arrival, Entry, Filter},
     over_time::OverTime,
@@ -22,8 +24,6 @@ use super::{
 /// Packets between two looks at all counters; those that a packet is expected to
 /// change are looked at after each.
 const BATCH: usize = 1000;
-/// Packets that are explained, too.
-const EXPLAINED: usize = 100;
 /// Differences after which nobody wants to see more.
 const ENOUGH: usize = 5;
 
@@ -53,13 +53,21 @@ pub(crate) struct Trial<'a> {
     policy: Policy,
     /// How many are compared.
     packets: u64,
+    /// How many others are explained.
+    explained: u64,
     source: PacketSource,
     filter: Filter,
 }
 
 impl<'a> Trial<'a> {
-    /// Puts the policy with this number in force, for so many packets.
-    pub(crate) fn of(subject: &'a Subject, seed: u64, number: u64, packets: u64) -> Result<Self> {
+    /// Puts the policy with this number in force, for as many packets as the run has for each.
+    pub(crate) fn of(subject: &'a Subject, run: Run, number: u64) -> Result<Self> {
+        let Run {
+            seed,
+            packets,
+            explained,
+            ..
+        } = run;
         // Each policy has its own numbers, to be had again without the others.
         let mut random = random(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let ephemeral = subject.choose_ephemeral(&mut random)?;
@@ -86,6 +94,7 @@ impl<'a> Trial<'a> {
             seed,
             number,
             packets,
+            explained,
             source,
             filter,
             policy,
@@ -98,7 +107,7 @@ impl<'a> Trial<'a> {
         let subject = self.subject;
         let before = subject.rule_hits()?;
         let mut hits = vec![0; self.policy.rules.len()];
-        let findings = subject.enter(|| self.compare_packets(&mut hits))?;
+        let mut findings = subject.enter(|| self.compare_packets(&mut hits))?;
         if findings.differences.is_empty() {
             let after = subject.rule_hits()?;
             for (rule, expected) in self.policy.rules.iter().zip(hits) {
@@ -114,46 +123,56 @@ impl<'a> Trial<'a> {
                 );
             }
         }
-        self.explain()?;
+        if self.explained > 0 {
+            findings.explained = self.explain()?;
+        }
         Ok(findings)
     }
 
-    /// Claims that `explain` says of other packets what the model does.
-    fn explain(&mut self) -> Result<()> {
-        let has_time = self.policy.ends().next().is_some_and(|end| end <= SOON);
-        if has_time {
-            // It would depend on when it is asked.
-            return Ok(());
-        }
-        let arrivals: Vec<Arrival> = (0..EXPLAINED)
-            .map(|_| arrival(self.subject, &mut self.source, &mut self.random))
-            .collect();
-        for interface in self.subject.interfaces() {
-            let here = arrivals.iter().filter(|one| {
-                one.interface.index == interface.index
-                    && one.entry.has_ethernet()
-                    && one.frame.len() <= explained::LONGEST
-            });
-            let here: Vec<&Arrival> = here.collect();
-            let frames = here.iter().map(|one| one.frame.as_slice());
-            let said = self.subject.explain(&interface.name, frames)?;
-            for (arrival, said) in here.iter().zip(said) {
-                let opinion = self.judge(arrival, 0);
-                let rule = opinion.rule.map(|rule| self.policy.rules[rule].id.as_str());
-                let verdict = match opinion.verdict {
-                    Verdict::Pass => "pass",
-                    Verdict::Drop => "drop",
-                };
-                ensure!(
-                    said["verdict"] == verdict
-                        && said["reason"] == opinion.reason
-                        && said["rule"].as_str() == rule,
-                    "explain says {said}\n{}",
-                    self.difference(arrival, opinion.verdict, Vec::new())
-                );
+    /// Claims that `explain` says of other packets what the model does; how many these are.
+    fn explain(&mut self) -> Result<u64> {
+        // All by one interface, since each call of the command loads a program.
+        let interface = self.subject.choose_interface(&mut self.random);
+        let mut arrivals = Vec::new();
+        while (arrivals.len() as u64) < self.explained {
+            let mut arrival = arrival(self.subject, &mut self.source, &mut self.random);
+            if arrival.entry.has_ethernet() && arrival.frame.len() <= explained::LONGEST {
+                arrival.interface = interface.clone();
+                arrivals.push(arrival);
             }
         }
-        Ok(())
+        let frames = arrivals.iter().map(|one| one.frame.as_slice());
+        let begin = self.time()? - CLOCKS_APART;
+        let said = self.subject.explain(&interface.name, frames)?;
+        let end = self.time()? + CLOCKS_APART;
+        // Rules may have ended meanwhile, before any of the packets.
+        let ends = self.policy.ends().filter(|&at| begin < at && at <= end);
+        let moments: Vec<i64> = [begin].into_iter().chain(ends).collect();
+        for (arrival, said) in arrivals.iter().zip(said) {
+            let agrees = |&at: &i64| self.is_said(&self.judge(arrival, at), &said);
+            let verdict = match said["verdict"] == "pass" {
+                true => Verdict::Pass,
+                false => Verdict::Drop,
+            };
+            ensure!(
+                moments.iter().any(agrees),
+                "explain says {said}\n{}",
+                self.difference(arrival, verdict, Vec::new())
+            );
+        }
+        Ok(self.explained)
+    }
+
+    /// Whether `explain` says this.
+    fn is_said(&self, opinion: &Opinion, said: &Value) -> bool {
+        let rule = opinion.rule.map(|rule| self.policy.rules[rule].id.as_str());
+        let verdict = match opinion.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Drop => "drop",
+        };
+        said["verdict"] == verdict
+            && said["reason"] == opinion.reason
+            && said["rule"].as_str() == rule
     }
 
     fn compare_packets(&mut self, hits: &mut [u64]) -> Result<Findings> {
@@ -265,7 +284,8 @@ impl<'a> Trial<'a> {
             .rule
             .map_or("none", |rule| &self.policy.rules[rule].id);
         format!(
-            "--- difference: `cargo xtask fuzz --seed {} --first {} --policies 1 --packets {}`\n\
+            "--- difference: `cargo xtask fuzz --seed {} --first {} --policies 1 --packets {} \
+             --explained {}`\n\
              at {at} ms on {}, to {:?}, {} bytes in the first buffer, {} of metadata: {frame}\n\
              read as: {:?}\n\
              model:   {opinion:?}, the rule's id: {rule}\n\
@@ -274,6 +294,7 @@ impl<'a> Trial<'a> {
             self.seed,
             self.number,
             self.packets,
+            self.explained,
             arrival.interface.name,
             arrival.entry,
             arrival.first_buffer,
@@ -312,6 +333,8 @@ pub(crate) fn arrival(
 pub(crate) struct Findings {
     /// Packets that all are of one mind about, by reason.
     packets: [u64; Reason::SLOTS],
+    /// Packets that were explained as the model judges them.
+    pub(crate) explained: u64,
     /// The others, as a report to be read.
     pub(crate) differences: Vec<String>,
 }
@@ -331,6 +354,7 @@ impl Findings {
         for (ours, theirs) in self.packets.iter_mut().zip(other.packets) {
             *ours += theirs;
         }
+        self.explained += other.explained;
         self.differences.extend(other.differences);
     }
 
@@ -361,8 +385,9 @@ impl fmt::Display for Findings {
         }
         write!(
             f,
-            "{:10} packets, {} differences",
+            "{:10} packets, {} more explained, {} differences",
             self.packets(),
+            self.explained,
             self.differences.len()
         )
     }

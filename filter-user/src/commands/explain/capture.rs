@@ -1,17 +1,22 @@
 //! Frames of a capture file, pcap or pcapng, as the filter would see them.
 
+mod headers;
+
 use std::{fs::File, io, path::Path};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use pcap_parser::{
     Block, Linktype, PcapBlockOwned, PcapError, create_reader, traits::PcapReaderIterator,
 };
+use rustix::fs::{FileType, Mode, OFlags, fcntl_setfl, fstat, open};
 
 /// The largest block that is read, in bytes: larger than any packet, with room for its options.
 const LARGEST_BLOCK: usize = 1 << 20;
 /// Longest frame that the kernel judges in one piece, in bytes: a page, less what it keeps in
 /// front and behind (`bpf_test_init` in net/bpf/test_run.c).
 const LONGEST: usize = 3_400;
+/// Shortest frame that it judges, in bytes (`ETH_HLEN` in linux/if_ether.h).
+const ETHERNET_HEADER: usize = 14;
 /// The kinds of a frame in front of IP (`ETH_P_IP` and `ETH_P_IPV6` in linux/if_ether.h).
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
@@ -35,6 +40,11 @@ pub(super) struct Capture {
 }
 
 impl Capture {
+    /// What it is called.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
     /// Opens one.
     ///
     /// # Errors
@@ -42,10 +52,25 @@ impl Capture {
     /// It cannot be read, or is something else.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let shown = path.display().to_string().escape_debug().to_string();
-        let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
-        let reader = create_reader(LARGEST_BLOCK, file)
-            .ok()
-            .with_context(|| format!("{shown}: no capture (pcap or pcapng)"))?;
+        // A pipe that nobody writes to would not even open.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = open(path, flags, Mode::empty())
+            .and_then(|file| Ok((fstat(&file)?, file)))
+            .and_then(|(stat, file)| {
+                fcntl_setfl(&file, OFlags::empty())?;
+                Ok((FileType::from_raw_mode(stat.st_mode), File::from(file)))
+            });
+        let file = match file {
+            Ok((FileType::Directory, _)) => bail!("{shown}: is a directory (name a capture in it)"),
+            Ok((_, file)) => file,
+            Err(errno) => {
+                return Err(io::Error::from(errno)).with_context(|| format!("cannot open {shown}"));
+            }
+        };
+        let reader = create_reader(LARGEST_BLOCK, file).map_err(|error| match error {
+            PcapError::ReadError => anyhow!("cannot read {shown}"),
+            _ => anyhow!("{shown}: no capture (pcap or pcapng)"),
+        })?;
         Ok(Self {
             reader,
             shown,
@@ -62,6 +87,9 @@ impl Capture {
     pub(super) fn next(&mut self) -> Result<Option<Captured>> {
         while !self.is_over {
             let found = match self.reader.next() {
+                Ok((_, PcapBlockOwned::Legacy(one))) if one.origlen == 0 => {
+                    bail!("{}: damaged, with a frame of no bytes", self.shown)
+                }
                 Ok((length, block)) => {
                     let found = frame_of(&block, &mut self.link_types);
                     self.reader.consume(length);
@@ -95,7 +123,8 @@ impl Capture {
 fn frame_of(block: &PcapBlockOwned<'_>, link_types: &mut Vec<Linktype>) -> Option<Captured> {
     let (interface, data, captured, original) = match block {
         PcapBlockOwned::LegacyHeader(header) => {
-            link_types.push(header.network);
+            // Above is what is said of a check sum behind each frame.
+            link_types.push(Linktype(header.network.0 & 0xffff));
             return None;
         }
         PcapBlockOwned::Legacy(one) => (0, one.data, one.caplen, one.origlen),
@@ -127,7 +156,8 @@ fn frame_of(block: &PcapBlockOwned<'_>, link_types: &mut Vec<Linktype>) -> Optio
     Some(ethernet(*link_type, data, missing))
 }
 
-/// A frame with an Ethernet header, and zeros for what was not captured: only headers decide.
+/// A frame with an Ethernet header, and zeros for what was not captured: headers decide, and all of
+/// them are there.
 fn ethernet(link_type: Linktype, data: &[u8], missing: usize) -> Captured {
     let headed = |kind: [u8; 2], packet: &[u8]| [&[0; 12], kind.as_slice(), packet].concat();
     let bare = |packet: &[u8]| match packet.first().map(|byte| byte >> 4) {
@@ -154,6 +184,12 @@ fn ethernet(link_type: Linktype, data: &[u8], missing: usize) -> Captured {
     let Some(mut frame) = frame else {
         return Captured::Unreadable("too short for its link type".to_owned());
     };
+    if frame.len() < ETHERNET_HEADER {
+        return Captured::Unreadable("too short for its link type".to_owned());
+    }
+    if missing > 0 && headers::are_cut(&frame) {
+        return Captured::Unreadable("cut off within its headers".to_owned());
+    }
     let length = frame.len().saturating_add(missing);
     if length > LONGEST {
         return Captured::Unreadable(format!(
@@ -163,3 +199,6 @@ fn ethernet(link_type: Linktype, data: &[u8], missing: usize) -> Captured {
     frame.resize(length, 0);
     Captured::Frame(frame)
 }
+
+#[cfg(test)]
+mod tests;
