@@ -61,11 +61,15 @@ fn view(frame: &[u8]) -> Result<View, Malformation> {
     let read = verdict::read(frame);
     let ports = |kind, [remote, local]: [u16; 2], flags| Some((kind, remote, local, flags));
     let expected = match view {
-        Ok(View::Tcp { ports: both, flags, .. }) => ports(ProtocolKind::Tcp, both, flags),
+        Ok(View::Tcp {
+            ports: both, flags, ..
+        }) => ports(ProtocolKind::Tcp, both, flags),
         Ok(View::Udp { ports: both, .. }) => ports(ProtocolKind::Udp, both, Flags::NONE),
         _ => None,
     };
-    let fields = read.fields().filter(|fields| fields.kind.transport().is_some());
+    let fields = read
+        .fields()
+        .filter(|fields| fields.kind.transport().is_some());
     let has_ports = !matches!(view, Ok(View::Ipv6));
     if has_ports {
         let seen = fields.map(|seen| (seen.kind, seen.remote, seen.local, seen.flags));

@@ -16,9 +16,8 @@ use aya_log_ebpf::debug;
 use xdpfw_common::{
     Reason,
     abi::{
-        Event, HEAD, LISTENERS, Listened, Listener, Missed, NO_KIND, NO_RULE,
-        REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD,
-        Wanted, lot,
+        Event, HEAD, LISTENERS, Listened, Listener, Missed, NO_KIND, NO_RULE, REPORTS_AT_ONCE,
+        REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted, lot,
     },
     flows::Memory as _,
     verdict::{self, Outcome},

@@ -144,15 +144,17 @@ fn judge<const REHEARSED: bool, const FRAGS: bool, F: Frame>(
     packet: &Packet<'_, FRAGS>,
     frame: &F,
 ) -> u32 {
-    verdict::judge_then(frame, &Kernel::new(packet.ctx), Conclusion::<REHEARSED, _>(packet))
+    verdict::judge_then(
+        frame,
+        &Kernel::new(packet.ctx),
+        Conclusion::<REHEARSED, _>(packet),
+    )
 }
 
 /// Counts a packet, tells of it, and translates the verdict.
 struct Conclusion<'a, const REHEARSED: bool, const FRAGS: bool>(&'a Packet<'a, FRAGS>);
 
-impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32>
-    for Conclusion<'_, REHEARSED, FRAGS>
-{
+impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32> for Conclusion<'_, REHEARSED, FRAGS> {
     #[inline(always)]
     fn conclude(self, outcome: Outcome) -> u32 {
         let count = counters::count(self.0, &outcome);

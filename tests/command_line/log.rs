@@ -347,7 +347,10 @@ fn each_of_four_listeners_hears_all_and_a_fifth_is_refused() -> Result<()> {
     Sender::new(&lab.peer, far)?.send_all(&all)?;
     for (log, (words, ports)) in listeners.iter_mut().zip(filters) {
         let events = objects(log)?;
-        let heard: Vec<&Value> = events.iter().map(|one| &one["destination"]["port"]).collect();
+        let heard: Vec<&Value> = events
+            .iter()
+            .map(|one| &one["destination"]["port"])
+            .collect();
         assert_eq!(heard, ports.iter().collect::<Vec<_>>(), "{words:?}");
     }
     assert!(!is_traced(host));

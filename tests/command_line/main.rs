@@ -2,9 +2,9 @@
 
 mod completion;
 mod json;
-mod running;
-mod stats;
 mod log;
 mod log_targets;
+mod running;
+mod stats;
 mod usage;
 mod watch;

@@ -62,9 +62,9 @@ pub const ABI_VERSION: u32 = 9;
 /// itself. Those that generations share are in [`SHARED_MAPS`].
 pub mod names {
     pub use super::{
-        bridges::names::*, config::names::*, counters::names::*, deadline::names::*, event::names::*, flows::names::*,
-        ports::names::*, probe::names::*, programs::names::*, rehearsal::names::*,
-        tables::names::*,
+        bridges::names::*, config::names::*, counters::names::*, deadline::names::*,
+        event::names::*, flows::names::*, ports::names::*, probe::names::*, programs::names::*,
+        rehearsal::names::*, tables::names::*,
     };
 }
 

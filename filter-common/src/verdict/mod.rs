@@ -162,11 +162,7 @@ impl Conclude<Outcome> for AsItIs {
 /// keeps there only what that path's outcome needs, where a common end would
 /// make every path carry all fields of every outcome.
 #[inline(always)]
-pub fn judge_then<F: Frame + ?Sized, H: Host, R>(
-    frame: &F,
-    host: &H,
-    then: impl Conclude<R>,
-) -> R {
+pub fn judge_then<F: Frame + ?Sized, H: Host, R>(frame: &F, host: &H, then: impl Conclude<R>) -> R {
     let payload = if frame.has_ethernet() {
         ethernet::payload(frame)
     } else {

@@ -287,7 +287,9 @@ impl Show<'_> {
             if let Some(path) = &self.target.write {
                 let path = path.display().to_string();
                 let (packets, path) = (thousands(self.shown), path.escape_debug());
-                printer.another().note(&format!("{path}: {packets} packets"));
+                printer
+                    .another()
+                    .note(&format!("{path}: {packets} packets"));
             }
             return Ok(());
         }

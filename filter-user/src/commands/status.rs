@@ -10,8 +10,7 @@ use super::{
 use crate::{
     datapath::{Attached, Egress, Generation, Store},
     engine::{
-        Engine, PolicyFile, PolicySource as _, Unfiltered, differences, records_answers,
-        unfiltered,
+        Engine, PolicyFile, PolicySource as _, Unfiltered, differences, records_answers, unfiltered,
     },
     output::{Printer, StateWarning, Status, shown_then},
     policy::Policy,

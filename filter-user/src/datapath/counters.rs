@@ -111,7 +111,9 @@ impl InterfaceCounters<'_> {
 }
 
 fn total(verdict: Verdict, counter: impl Fn(Reason) -> Counter) -> Counter {
-    let reasons = Reason::ALL.iter().filter(|reason| reason.verdict() == verdict);
+    let reasons = Reason::ALL
+        .iter()
+        .filter(|reason| reason.verdict() == verdict);
     let counters = reasons.map(|&reason| counter(reason));
     counters.fold(Counter::default(), std::ops::Add::add)
 }

@@ -18,7 +18,9 @@ pub enum Error {
     #[error("the kernel refused the program: {0} (needs Linux 5.15 with BPF and XDP)")]
     ProgramRefused(String),
     /// Each place is taken.
-    #[error("{LISTENERS} commands listen already, and no more can; end a `log`, a `trace` or a `top`")]
+    #[error(
+        "{LISTENERS} commands listen already, and no more can; end a `log`, a `trace` or a `top`"
+    )]
     TooManyListeners,
     /// Where links are unknown, nothing keeps a program attached or replaces it atomically.
     #[error("this kernel has no XDP links (they came with Linux 5.9)")]

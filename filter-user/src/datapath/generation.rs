@@ -32,6 +32,16 @@ pub struct Generation {
     version: u32,
 }
 
+/// What a new generation finds.
+pub(super) struct Legacy<'a> {
+    /// Whose flows it takes over.
+    pub(super) flows_of: Option<&'a Generation>,
+    /// Whose counters.
+    pub(super) counters_of: Option<&'a Generation>,
+    /// The interfaces that are filtered, by index and name; they are counted apart.
+    pub(super) attached: &'a [(u32, String)],
+}
+
 /// A generation that was just built, and is not in force yet.
 pub(super) struct Built {
     pub(super) entry: Entry,
@@ -62,20 +72,21 @@ impl Generation {
         })
     }
 
-    /// Builds a generation and pins it in a new directory. It takes over the flows of
-    /// another one, and the counters of `counters_of`; these `attached` interfaces, by index and
-    /// name, are counted apart. With a `term`, it is behind a gate; with a `rehearsal`, in front of
-    /// a candidate.
+    /// Builds a generation and pins it in a new directory. With a `term`, it is behind a gate; with
+    /// a `rehearsal`, in front of a candidate.
     pub(super) fn build(
         directory: PinDirectory,
         record: Record,
         tables: &Tables,
-        flows_of: Option<&Self>,
-        counters_of: Option<&Self>,
-        attached: &[(u32, String)],
+        legacy: &Legacy<'_>,
         term: Option<&Term<'_>>,
         rehearsal: Option<&Rehearsal<'_>>,
     ) -> Result<Built> {
+        let &Legacy {
+            flows_of,
+            counters_of,
+            attached,
+        } = legacy;
         let same_next = flows_of.filter(|other| other.record.then == record.then);
         let taken_over = |map: SharedMap| {
             let from = match map.holds {
@@ -376,7 +387,10 @@ impl Generation {
     ///
     /// Somebody follows it already, the generation was removed meanwhile, or the kernel refuses.
     pub async fn follow_log(&self, logger: impl log::Log + 'static) -> Result<()> {
-        let _mark = self.directory.mark()?.context("its log is followed already")?;
+        let _mark = self
+            .directory
+            .mark()?
+            .context("its log is followed already")?;
         listening::follow_log(&self.directory, logger).await
     }
 

@@ -25,7 +25,8 @@ pub(super) fn add(directory: &PinDirectory, interfaces: &[(u32, String)]) -> Res
     let slots = with(before, interfaces);
     if slots != before {
         let bytes: [u8; BYTES] = bytemuck::cast(slots);
-        map.set(0, bytes, 0).context("cannot write the slots of interfaces")?;
+        map.set(0, bytes, 0)
+            .context("cannot write the slots of interfaces")?;
     }
     Ok(())
 }
@@ -37,7 +38,8 @@ pub(super) fn with(mut slots: InterfaceSlots, interfaces: &[(u32, String)]) -> I
         let name = padded(name);
         // A name that another interface had before goes on where that was counted.
         let own = slots.names.iter().position(|other| *other == name);
-        let free = || (OTHER_INTERFACES + 1..INTERFACE_SLOTS).find(|&slot| slots.names[slot][0] == 0);
+        let free =
+            || (OTHER_INTERFACES + 1..INTERFACE_SLOTS).find(|&slot| slots.names[slot][0] == 0);
         let slot = own.or_else(free).unwrap_or(OTHER_INTERFACES);
         slots.slots[place] = slot as u8;
         if slot != OTHER_INTERFACES {
@@ -82,10 +84,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_slot_and_the_rest_share_one() {
-        let first = with(
-            InterfaceSlots::EMPTY,
-            &[one(2, "eth0"), one(7, "eth1")],
-        );
+        let first = with(InterfaceSlots::EMPTY, &[one(2, "eth0"), one(7, "eth1")]);
         assert_eq!([slot_of(&first, 2), slot_of(&first, 7)], [1, 2]);
         assert_eq!(name(&first, 1).as_deref(), Some("eth0"));
         assert_eq!(name(&first, OTHER_INTERFACES), None);

@@ -25,12 +25,7 @@ use xdpfw_common::abi::{
     Wanted,
 };
 
-use super::{
-    Clock, Error, Generation,
-    clock::monotonic,
-    object,
-    pins::PinDirectory,
-};
+use super::{Clock, Error, Generation, clock::monotonic, object, pins::PinDirectory};
 
 /// Pin of what the program writes about itself.
 pub(super) const LOG: &str = "log";

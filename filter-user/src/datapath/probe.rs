@@ -10,7 +10,11 @@ use aya::{
 };
 use xdpfw_common::abi::Judged;
 
-use super::{Bridges, Record, object::{InitialState, Object}, syscall};
+use super::{
+    Bridges, Record,
+    object::{InitialState, Object},
+    syscall,
+};
 use crate::compiler::Tables;
 
 /// A program that judges as a generation does, and counts nothing.

@@ -16,6 +16,7 @@ use super::{
     attach::{self, Dispatchers},
     foreign::{Layout, refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version},
     frags::delivers_frags,
+    generation::Legacy,
     object::maker,
     pins::PinDirectory,
     runtime,
@@ -196,13 +197,16 @@ impl Store {
         let generations = self.existing()?.make_directory(GENERATIONS)?;
         let name = record.generation.to_string();
         let directory = generations.make_directory(&name)?;
+        let legacy = Legacy {
+            flows_of,
+            counters_of,
+            attached: &self.attached_names()?,
+        };
         let built = Generation::build(
             directory,
             record,
             tables,
-            flows_of,
-            counters_of,
-            &self.attached_names()?,
+            &legacy,
             term.as_ref(),
             rehearsal,
         )

@@ -73,7 +73,8 @@ impl WallClock {
     /// What the wall clock showed when so many nanoseconds of `CLOCK_BOOTTIME` had passed.
     pub fn at(&self, boot: u64) -> Timestamp {
         let now = i128::try_from(self.boot.as_nanos()).unwrap_or(i128::MAX);
-        let ago = SignedDuration::from_nanos((now - i128::from(boot)).clamp(0, i64::MAX.into()) as i64);
+        let ago =
+            SignedDuration::from_nanos((now - i128::from(boot)).clamp(0, i64::MAX.into()) as i64);
         self.wall.checked_sub(ago).unwrap_or(self.wall)
     }
 }
@@ -275,7 +276,11 @@ impl fmt::Display for Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use xdpfw_common::{Reason, abi::{NO_KIND, NO_RULE}, wire::Malformation};
+    use xdpfw_common::{
+        Reason,
+        abi::{NO_KIND, NO_RULE},
+        wire::Malformation,
+    };
 
     use super::*;
 

@@ -74,8 +74,7 @@ impl Stats {
                 .into_iter()
                 .flat_map(|transport| (0..=u16::MAX).map(move |port| (transport, port)))
         };
-        let with_drops =
-            |(transport, port)| (transport, port, counters.dropped(transport, port));
+        let with_drops = |(transport, port)| (transport, port, counters.dropped(transport, port));
         let mut counted: Vec<(Transport, u16, u64)> = match query.ports.is_empty() {
             false => query.ports.iter().copied().map(with_drops).collect(),
             true => every()

@@ -233,7 +233,14 @@ impl fmt::Display for Status {
             }
         )?;
         if !self.interfaces.is_empty() {
-            let heads = ["interface", "ifindex", "mode", "egress", "passed", "dropped"];
+            let heads = [
+                "interface",
+                "ifindex",
+                "mode",
+                "egress",
+                "passed",
+                "dropped",
+            ];
             let mut table = table::table(&heads, &[1, 4, 5]);
             let packets = |counter: Option<Counter>| match counter {
                 Some(counter) => thousands(counter.packets),
@@ -285,7 +292,11 @@ impl fmt::Display for Status {
         write!(f, "\n{}", table::lines(&table))?;
         if let Some(since) = self.since {
             let since = since.to_zoned(TimeZone::system());
-            writeln!(f, "\ncounted since {}", since.strftime("%Y-%m-%d %H:%M:%S %Z"))?;
+            writeln!(
+                f,
+                "\ncounted since {}",
+                since.strftime("%Y-%m-%d %H:%M:%S %Z")
+            )?;
         }
         if self.has_warnings() {
             writeln!(f)?;

@@ -124,23 +124,27 @@ impl ReasonRow {
 impl InterfaceRow {
     /// Every interface that is counted apart, and the others together.
     pub(super) fn all(rates: &Rates<'_>) -> Vec<Self> {
-        let rows = rates.sample().counters.interfaces().map(|(name, counters)| {
-            let per_second = |verdict| {
-                rates.per_second(|counters| match &name {
-                    Some(name) => counters
-                        .of_interface(name, verdict)
-                        .map_or(0, |counter| counter.packets),
-                    None => counters.of_others(verdict).packets,
-                })
-            };
-            Self {
-                passed: counters.total(Verdict::Pass),
-                dropped: counters.total(Verdict::Drop),
-                passed_per_second: per_second(Verdict::Pass),
-                dropped_per_second: per_second(Verdict::Drop),
-                interface: name,
-            }
-        });
+        let rows = rates
+            .sample()
+            .counters
+            .interfaces()
+            .map(|(name, counters)| {
+                let per_second = |verdict| {
+                    rates.per_second(|counters| match &name {
+                        Some(name) => counters
+                            .of_interface(name, verdict)
+                            .map_or(0, |counter| counter.packets),
+                        None => counters.of_others(verdict).packets,
+                    })
+                };
+                Self {
+                    passed: counters.total(Verdict::Pass),
+                    dropped: counters.total(Verdict::Drop),
+                    passed_per_second: per_second(Verdict::Pass),
+                    dropped_per_second: per_second(Verdict::Drop),
+                    interface: name,
+                }
+            });
         let mut rows: Vec<Self> = rows.collect();
         // The others last.
         rows.sort_by_key(|row| (row.interface.is_none(), row.interface.clone()));
@@ -181,7 +185,10 @@ pub(super) fn of_ports(ports: &[Port], trend: Option<&Trend>) -> Table {
 }
 
 pub(super) fn of_classes(classes: &[Class]) -> Table {
-    let mut table = table(&["drops/s", "drops", "ports hit", "class", "ports"], &[0, 1, 2]);
+    let mut table = table(
+        &["drops/s", "drops", "ports hit", "class", "ports"],
+        &[0, 1, 2],
+    );
     for row in classes {
         table.add_row([
             rate(row.dropped_per_second),
@@ -220,7 +227,9 @@ pub(super) fn of_interfaces(interfaces: &[InterfaceRow]) -> Table {
             thousands(row.dropped.packets),
             rate(row.passed_per_second),
             thousands(row.passed.packets),
-            row.interface.clone().unwrap_or_else(|| "(others)".to_owned()),
+            row.interface
+                .clone()
+                .unwrap_or_else(|| "(others)".to_owned()),
         ]);
     }
     table
