@@ -6,5 +6,6 @@ mod log;
 mod log_targets;
 mod running;
 mod stats;
+mod top;
 mod usage;
 mod watch;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "up",
     "down",
     "allow",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 23] = [
     "status",
     "flows",
     "stats",
+    "top",
     "apply",
     "shadow",
     "confirm",

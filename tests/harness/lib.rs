@@ -39,6 +39,7 @@ pub mod servers;
 mod state;
 mod tally;
 pub mod task;
+mod tmux;
 mod tun;
 mod xdpfw;
 
@@ -54,6 +55,7 @@ pub use process::{Process, capture};
 pub use sender::{Sender, packet_socket};
 pub use state::{State, generation, interfaces_up, policy_mode, policy_text, state};
 pub use tally::Tally;
+pub use tmux::Tmux;
 pub use tun::Tun;
 pub use xdpfw::{CAPABILITIES, Xdpfw};
 

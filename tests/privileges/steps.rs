@@ -41,6 +41,7 @@ pub(crate) const STEPS: &[Step] = &[
     &["flows"],
     &["stats"],
     &["stats", "--reset"],
+    &["top", "--json", "-n", "1", "--interval", "0.1"],
     &["trace", "-n", "1"],
     &["apply", "--check"],
     &["apply"],

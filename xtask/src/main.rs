@@ -23,12 +23,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{ArgMatches, Command};
 
-use self::program::{BENCH, BOOT_TEST, DEMO, VERIFIER};
+use self::program::{BENCH, BOOT_TEST, DEMO, PICTURES, VERIFIER};
 
 /// A task: how it is called, and what it does.
 type Task = (fn() -> Command, fn(&ArgMatches) -> Result<()>);
 
-const TASKS: [Task; 14] = [
+const TASKS: [Task; 15] = [
     (setup::cli, |_| setup::run()),
     (build::cli, |_| build::run().map(drop)),
     (lint::cli, |_| lint::run()),
@@ -36,6 +36,7 @@ const TASKS: [Task; 14] = [
     (|| DEMO.cli(), |matches| DEMO.exec(matches)),
     (|| BENCH.cli(), |matches| BENCH.exec(matches)),
     (|| BOOT_TEST.cli(), |matches| BOOT_TEST.exec(matches)),
+    (|| PICTURES.cli(), |matches| PICTURES.exec(matches)),
     (fuzz::cli, fuzz::run),
     (chaos::cli, chaos::run),
     (upgrade::cli, upgrade::run),

@@ -37,6 +37,9 @@ pub(crate) const TOOLS: [(&str, &str); 10] = [
 /// What renders the manual, and the package that has it. Guests have no use for it.
 const MANUAL: (&str, &str) = ("groff", "groff-base");
 
+/// The terminal that `top` is tried in, and pictures are taken of. Guests have no use for it.
+const TERMINAL: (&str, &str) = ("tmux", "tmux");
+
 /// Programs that ask others, by which the tests see that this host gets its answers, and that
 /// make commands fail. Apart from the tools, since nothing but these tests needs them.
 const CLIENTS: [(&str, &str); 9] = [
@@ -115,7 +118,7 @@ pub(crate) fn llvm(major: u32) -> String {
 /// Installs the tools that are not there.
 pub(crate) fn install_tools() -> Result<()> {
     install_missing(&TOOLS)?;
-    install_missing(&[MANUAL])
+    install_missing(&[MANUAL, TERMINAL])
 }
 
 /// Installs the clients and shells and unpacks the daemons that are not there.

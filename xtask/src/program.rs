@@ -1,5 +1,5 @@
-//! Builds xdpfw, then runs a program that measures or shows it: bench, boot-test, demo, verifier. Each
-//! is a crate below `tests`, so that this one stays small.
+//! Builds xdpfw, then runs a program that measures or shows it: bench, boot-test, demo, pictures,
+//! verifier. Each is a crate below `tests`, so that this one stays small.
 
 use std::{
     env,
@@ -50,6 +50,12 @@ pub(crate) const DEMO: Program = Program {
     task: "demo",
     about: "Show the filter at work on a veth pair of its own (needs root)",
     has_arguments: false,
+    prepare: || Ok(()),
+};
+pub(crate) const PICTURES: Program = Program {
+    task: "pictures",
+    about: "Draw what xdpfw shows of a scanned host, for the documentation (needs root)",
+    has_arguments: true,
     prepare: || Ok(()),
 };
 pub(crate) const VERIFIER: Program = Program {

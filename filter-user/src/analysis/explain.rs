@@ -43,10 +43,10 @@ pub fn explain(
             true => format!("no rule is for {}", subject(packet)),
             false => "no other rule is for it".to_owned(),
         },
-        _ => sentence(reason).to_owned(),
+        _ => meaning(reason).to_owned(),
     });
     if decided.is_none() && asks_rules(reason) {
-        path.push(sentence(reason).to_owned());
+        path.push(meaning(reason).to_owned());
     }
     let remedy = packet.and_then(|packet| remedy(policy, packet, reason, decided, ephemeral));
     Explanation { path, remedy }
@@ -173,7 +173,7 @@ fn remedy(
 }
 
 /// What a reason means, in part of a sentence.
-const fn sentence(reason: Reason) -> &'static str {
+pub const fn meaning(reason: Reason) -> &'static str {
     match reason {
         Reason::DefaultDrop => "default drop",
         Reason::DefaultPass => "default pass",

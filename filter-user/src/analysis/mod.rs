@@ -18,7 +18,7 @@ mod test_policy;
 
 pub use self::{
     closed::{Closed, listeners_closed},
-    explain::{Explanation, explain},
+    explain::{Explanation, explain, meaning},
     places::{Place, in_vain, misplaced, unjudged_esp},
     takes_away::takes_away,
     unreachable::{Shadowed, unreachable},

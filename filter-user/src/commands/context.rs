@@ -75,6 +75,16 @@ impl Context {
         self.global.json
     }
 
+    /// When to use colour.
+    pub const fn color(&self) -> ColorChoice {
+        self.global.color
+    }
+
+    /// The policy file that the command line or the environment names, if one does.
+    pub fn named_policy(&self) -> Option<&Path> {
+        self.global.policy.as_deref()
+    }
+
     /// Reads the policy file.
     ///
     /// # Errors

@@ -60,6 +60,33 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
 }
 
 fn packet(args: &Args, asked: Asked, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    let explained = judged(args, &asked)?;
+    match context.json() {
+        true => printer.json(&explained)?,
+        false => printer.verdicts(&explained.to_string())?,
+    }
+    Ok(exit(explained.verdict()))
+}
+
+/// What would become of a packet of these words, which comes in by this interface, or else by the
+/// one that it would come in by.
+///
+/// # Errors
+///
+/// As of [`run`].
+pub(super) fn of_words(words: Vec<String>, on: Option<String>) -> Result<Explained> {
+    require_to_change()?;
+    let args = Args {
+        words,
+        to: None,
+        on,
+        flags: None,
+        pcap: None,
+    };
+    judged(&args, &Asked::parse(&args.words)?)
+}
+
+fn judged(args: &Args, asked: &Asked) -> Result<Explained> {
     let engine = Engine::shared()?;
     let interface = interface(args, engine.must_be_up()?, Some(asked.peer))?;
     let to = match args.to {
@@ -67,13 +94,7 @@ fn packet(args: &Args, asked: Asked, context: &Context, printer: &mut Printer) -
         None => own_address(asked.peer, interface)?,
     };
     let frame = asked.frame(to, args.flags.as_deref())?;
-    let explained = explained(&engine.judge()?, &frame, interface)?;
-    drop(engine);
-    match context.json() {
-        true => printer.json(&explained)?,
-        false => printer.verdicts(&explained.to_string())?,
-    }
-    Ok(exit(explained.verdict()))
+    explained(&engine.judge()?, &frame, interface)
 }
 
 fn capture(

@@ -185,7 +185,7 @@ impl Show<'_> {
             if self.shown == self.most {
                 break;
             }
-            let Some(report) = listener.next()? else {
+            let Some(report) = listener.hear()? else {
                 break;
             };
             self.see(&report, listener)?;

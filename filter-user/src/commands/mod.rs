@@ -33,6 +33,7 @@ pub mod rule;
 pub mod shadow;
 pub mod stats;
 pub mod status;
+pub mod top;
 mod ufw;
 pub mod up;
 mod watching;
@@ -97,6 +98,11 @@ pub enum Command {
         after_help = "Examples:\n  xdpfw stats --top 10\n  xdpfw stats --port 443 --watch\n  xdpfw stats --by interface"
     )]
     Stats(stats::Args),
+    /// Show on a full screen what is dropped, while it happens
+    #[command(
+        after_help = "Examples:\n  xdpfw top                  # ? shows the keys\n  xdpfw top --interval 5\n  xdpfw --json top -n 1"
+    )]
+    Top(top::Args),
     /// Replace the policy by a file, or compare it
     #[command(
         after_help = "Examples:\n  xdpfw apply --check\n  xdpfw apply new-policy.toml\n  xdpfw apply --shadow new-policy.toml"
@@ -184,6 +190,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Status(args) => status::run(&args, context, printer),
         Command::Flows(args) => flows::run(&args, context, printer),
         Command::Stats(args) => stats::run(&args, context, printer),
+        Command::Top(args) => top::run(&args, context, printer),
         Command::Apply(args) => apply::run(&args, context, printer),
         Command::Shadow(args) => shadow::run(&args, context, printer),
         Command::Confirm(args) => confirm::run(&args, context, printer),

@@ -250,6 +250,31 @@ fn map_data(directory: &PinDirectory, map: SharedMap) -> Result<MapData> {
 }
 
 #[cfg(test)]
+impl Snapshot {
+    /// With packets of one byte judged for reasons, and drops of ports.
+    pub(crate) fn of_tests(
+        reasons: &[(Reason, u64)],
+        drops: &[(Transport, u16, u64)],
+        rules: &[u64],
+    ) -> Self {
+        let counter = |packets| Counter {
+            packets,
+            bytes: packets,
+        };
+        let mut snapshot = Self::empty(0);
+        for &(reason, packets) in reasons {
+            snapshot.reasons[0][reason.slot()] = counter(packets);
+        }
+        for &(transport, port, packets) in drops {
+            let (block, place) = port_counter(transport, port);
+            snapshot.drops[block as usize * PORTS_PER_BLOCK + place] = packets;
+        }
+        snapshot.rules = rules.iter().copied().map(counter).collect();
+        snapshot
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

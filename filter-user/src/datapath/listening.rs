@@ -107,7 +107,7 @@ impl Listening {
     /// # Errors
     ///
     /// What the program wrote is no report.
-    pub fn next(&mut self) -> Result<Option<Report>> {
+    pub fn hear(&mut self) -> Result<Option<Report>> {
         let report = self.ring.next();
         let report = report.map(|bytes| bytemuck::try_pod_read_unaligned(&bytes));
         report

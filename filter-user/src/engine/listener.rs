@@ -57,8 +57,8 @@ impl Listener {
     /// # Errors
     ///
     /// What the program wrote is no report.
-    pub fn next(&mut self) -> Result<Option<Report>> {
-        self.listening.next()
+    pub fn hear(&mut self) -> Result<Option<Report>> {
+        self.listening.hear()
     }
 
     /// What was wanted and is not reported, since it began.

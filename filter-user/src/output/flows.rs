@@ -96,6 +96,15 @@ impl FlowFill {
         })
     }
 
+    /// Flows in all tables, and how many there is room for.
+    pub fn total(&self) -> (u64, u64) {
+        let of = |fill: &Fill| [fill.tcp, fill.other, fill.brief];
+        let all = of(&self.local).into_iter().chain(of(&self.forwarded));
+        all.fold((0, 0), |(entries, capacity), usage| {
+            (entries + usage.entries, capacity + usage.capacity)
+        })
+    }
+
     /// What the tables take, in bytes.
     pub const fn memory_bytes(&self) -> u64 {
         self.memory_bytes

@@ -31,7 +31,7 @@ pub use explained::Explained;
 pub use flows::{FlowFill, Flows};
 pub use history::HistoryTable;
 pub use list::{List, RuleRow};
-pub use printer::{Printer, Verbosity};
+pub use printer::{HeldWarnings, Printer, Verbosity};
 pub use review::{Review, Reviewed};
 pub use shadow::Shadow;
 pub use sink::{Log, Sink};

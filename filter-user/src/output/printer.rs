@@ -5,6 +5,7 @@
 use std::{
     borrow::Cow,
     io::{self, BufWriter, IsTerminal as _, Stderr, Stdout, Write as _},
+    sync::{Mutex, PoisonError},
 };
 
 use anstream::AutoStream;
@@ -47,6 +48,41 @@ const PASSES: Style = AnsiColor::Green.on_default();
 const DROPS: Style = AnsiColor::Red.on_default();
 const NOTHING: Style = Style::new().dimmed();
 
+/// Warnings of code that has no printer, while something else has the screen.
+static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// Keeps the warnings of code that has no printer off the screen. What nobody has
+/// [taken](Self::take) is printed when this is dropped.
+#[must_use = "warnings are held back while this lives"]
+#[derive(Debug)]
+pub struct HeldWarnings(());
+
+impl HeldWarnings {
+    /// From now on.
+    pub fn begin() -> Self {
+        *held() = Some(Vec::new());
+        Self(())
+    }
+
+    /// What was warned of since this was asked last.
+    pub fn take(&self) -> Vec<String> {
+        held().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
+
+impl Drop for HeldWarnings {
+    fn drop(&mut self) {
+        let left = held().take();
+        for warning in left.unwrap_or_default() {
+            log::warn!("{warning}");
+        }
+    }
+}
+
+fn held() -> std::sync::MutexGuard<'static, Option<Vec<String>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Prints the warnings of code that has no printer, which logs them.
 struct Warnings {
     color: anstream::ColorChoice,
@@ -63,6 +99,10 @@ impl log::Log for Warnings {
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
+            if let Some(held) = held().as_mut() {
+                held.push(record.args().to_string());
+                return;
+            }
             let mut err = AutoStream::new(io::stderr(), self.color);
             // Where stderr is closed there is nobody to tell.
             drop(writeln!(
