@@ -20,7 +20,13 @@ fn interfaces(host: &Host) -> Result<Vec<(String, u64, u64)>> {
 fn send(lab: &Lab, link: usize, count: u16) -> Result<()> {
     let (near, far) = (lab.links[link].near(), lab.links[link].far());
     let from = far.at(40_000);
-    let port = |number: u16| if number % 10 == 0 { 443 } else { 1000 + number };
+    let port = |number: u16| {
+        if number.is_multiple_of(10) {
+            443
+        } else {
+            1000 + number
+        }
+    };
     let packets = (0..count).map(|number| packets::syn(from, near.at(port(number))));
     Sender::new(&lab.peer, far)?.send_all(packets)?;
     Ok(())

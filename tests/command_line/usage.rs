@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "up",
     "down",
     "allow",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 24] = [
     "delete",
     "default",
     "list",
+    "log",
     "status",
     "flows",
     "stats",

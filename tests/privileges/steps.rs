@@ -42,6 +42,7 @@ pub(crate) const STEPS: &[Step] = &[
     &["stats"],
     &["stats", "--reset"],
     &["top", "--json", "-n", "1", "--interval", "0.1"],
+    &["log", "-n", "1"],
     &["trace", "-n", "1"],
     &["apply", "--check"],
     &["apply"],
@@ -77,9 +78,9 @@ pub(crate) fn call(host: &Host, step: Step) -> Result<Xdpfw> {
     })))
 }
 
-/// Makes a call to its end, while packets come in for it to trace.
+/// Makes a call to its end, while packets come in for it to show.
 pub(crate) fn made(lab: &Lab, step: Step, call: Xdpfw) -> Result<Output> {
-    if step[0] != "trace" {
+    if !["log", "trace"].contains(&step[0]) {
         return call.output();
     }
     let (near, far) = (lab.link().near(), lab.link().far());

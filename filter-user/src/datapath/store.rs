@@ -202,15 +202,8 @@ impl Store {
             counters_of,
             attached: &self.attached_names()?,
         };
-        let built = Generation::build(
-            directory,
-            record,
-            tables,
-            &legacy,
-            term.as_ref(),
-            rehearsal,
-        )
-        .inspect_err(|_| drop(generations.remove_all(&name)))?;
+        let built = Generation::build(directory, record, tables, &legacy, term.as_ref(), rehearsal)
+            .inspect_err(|_| drop(generations.remove_all(&name)))?;
         Ok(Candidate::new(self, built, term.map(|term| term.lasts)))
     }
 

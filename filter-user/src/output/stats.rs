@@ -144,7 +144,7 @@ impl fmt::Display for Stats {
             let per_second = |rate: f64| thousands(rate.round() as u64);
             writeln!(
                 f,
-                "{}/s dropped, {}/s passed, peak {}/s  {}",
+                "{}/s dropped, {}/s passed, peak {}/s\n{}",
                 per_second(dropped),
                 per_second(passed),
                 per_second(trend.peak),

@@ -10,7 +10,7 @@ use xdpfw_common::{Transport, Verdict};
 use crate::engine::Rates;
 
 /// How many looks a line shows.
-const WIDTH: usize = 40;
+const WIDTH: usize = 72;
 /// The same where each row has one.
 const SHORT: usize = 16;
 
@@ -77,7 +77,8 @@ fn push(rates: &mut VecDeque<f64>, rate: f64, room: usize) {
 /// A column for each rate, the highest as high as can be; nothing is a blank.
 fn line(rates: &VecDeque<f64>, width: usize, has_blocks: bool) -> String {
     let heights: &[char] = match has_blocks {
-        true => &['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
+        // Not full ones: rows one below the other would be one area.
+        true => &['▁', '▂', '▃', '▄', '▅', '▆', '▇'],
         false => &['.', '-', '=', '#'],
     };
     let highest = rates.iter().copied().fold(0.0, f64::max);
@@ -97,9 +98,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_column_is_full_and_nothing_is_blank() {
+    fn the_highest_column_is_highest_and_nothing_is_blank() {
         let rates = VecDeque::from([0.0, 1.0, 4.0, 8.0]);
-        assert_eq!(line(&rates, 6, true), "   ▁▄█");
+        assert_eq!(line(&rates, 6, true), "   ▁▄▇");
         assert_eq!(line(&rates, 6, false), "   .=#");
         assert_eq!(line(&VecDeque::from([0.0]), 3, true), "   ");
     }

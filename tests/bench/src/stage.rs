@@ -129,16 +129,19 @@ impl Stage {
         self.lab.host.enter(|| capture(command.args(arguments)))
     }
 
-    /// Starts somebody who looks at what becomes of each packet.
-    pub(crate) fn trace(&self) -> Result<Process> {
+    /// Starts somebody who listens to one of so many packets.
+    pub(crate) fn listen(&self, sample: &str) -> Result<Process> {
         let binary = self.binary.to_string_lossy();
-        let unread = "exec \"$0\" trace >/dev/null 2>&1";
-        let tracer = self.lab.host.spawn("sh", ["-c", unread, &*binary])?;
+        let unread = "exec \"$0\" trace --sample \"$1\" >/dev/null 2>&1";
+        let listener = self
+            .lab
+            .host
+            .spawn("sh", ["-c", unread, &*binary, sample])?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let status: Value = serde_json::from_str(&self.xdpfw(&["--json", "status"])?)?;
             if status["traced"] == true {
-                return Ok(tracer);
+                return Ok(listener);
             }
             ensure!(Instant::now() < deadline, "`xdpfw trace` does not begin");
             thread::sleep(Duration::from_millis(10));

@@ -163,6 +163,9 @@ pub(super) fn of_ports(ports: &[Port], trend: Option<&Trend>) -> Table {
         None => &heads[..4],
     };
     let mut table = table(heads, &[0, 1]);
+    if trend.is_some() {
+        table.keep_whole(4);
+    }
     for port in ports {
         let name = port.service.map(|name| format!(" {name}"));
         let mut cells = vec![

@@ -169,6 +169,7 @@ impl<'a> Control<'a> {
         push(subjects::XDPFW_MAPS, memory.policy);
         push(subjects::XDPFW_COUNTERS, memory.counters);
         push(subjects::XDPFW_FLOWS, memory.flows);
+        push(subjects::XDPFW_RINGS, memory.events);
         push(subjects::XDPFW_APPLY_PEAK, peak);
         if let Some(nft) = &self.nft {
             let file = self.nft_file("large.nft", policy, Form::Plain)?;
@@ -232,6 +233,8 @@ struct Memory {
     counters: u64,
     /// What left lately.
     flows: u64,
+    /// What waits to be read by those who listen.
+    events: u64,
 }
 
 impl Memory {
@@ -245,9 +248,10 @@ impl Memory {
             let name = map.name_as_str();
             let shared = SHARED_MAPS.iter().find(|map| Some(map.name) == name);
             match shared.map(|map| map.holds) {
-                None | Some(Holds::Next | Holds::Rehearsal | Holds::Events) => memory.policy += bytes,
+                None | Some(Holds::Next | Holds::Rehearsal) => memory.policy += bytes,
                 Some(Holds::Counters) => memory.counters += bytes / cpus,
                 Some(Holds::Flows) => memory.flows += bytes,
+                Some(Holds::Events) => memory.events += bytes,
             }
         }
         Ok(memory)

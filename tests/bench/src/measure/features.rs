@@ -41,8 +41,8 @@ enum Surroundings {
     Usual,
     /// An interface with large packets.
     LargePackets,
-    /// Somebody who looks at what becomes of each packet.
-    Onlooker,
+    /// Somebody who listens to one of so many packets.
+    Listener(&'static str),
 }
 
 impl Feature {
@@ -86,7 +86,7 @@ impl Feature {
     }
 }
 
-const FEATURES: [Feature; 14] = [
+const FEATURES: [Feature; 15] = [
     Feature::new(subjects::ONE_PORT, "", ""),
     Feature::without_rule("no rules", "", DROP),
     Feature::new("remote port", "", "remote_ports = [\"high\"]\n"),
@@ -104,7 +104,11 @@ const FEATURES: [Feature; 14] = [
     Feature::new("no DHCP client", "dhcp_client = false\n", ""),
     Feature::without_rule("default pass", "default = \"pass\"\n", PASS),
     Feature::with("frags", Surroundings::LargePackets),
-    Feature::with("traced", Surroundings::Onlooker),
+    Feature::with(
+        "one packet in 1,000 is listened to",
+        Surroundings::Listener("1000"),
+    ),
+    Feature::with("all packets are listened to", Surroundings::Listener("1")),
 ];
 
 /// A feature in use.
@@ -112,7 +116,7 @@ struct Use {
     feature: Feature,
     stage: Stage,
     program: Xdp,
-    _onlooker: Option<Process>,
+    _listener: Option<Process>,
 }
 
 impl Use {
@@ -132,15 +136,16 @@ impl Use {
         let text = feature.policy(&link.near().interface);
         let file = stage.write("feature.toml", &text)?;
         stage.xdpfw(&["apply", &file.to_string_lossy()])?;
-        let onlooker = (feature.surroundings == Surroundings::Onlooker)
-            .then(|| stage.trace())
-            .transpose()?;
+        let listener = match feature.surroundings {
+            Surroundings::Listener(sample) => Some(stage.listen(sample)?),
+            _ => None,
+        };
         let program = attached(&stage)?;
         Ok(Self {
             feature,
             stage,
             program,
-            _onlooker: onlooker,
+            _listener: listener,
         })
     }
 }

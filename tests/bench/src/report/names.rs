@@ -61,6 +61,7 @@ pub(crate) mod subjects {
     pub(crate) const XDPFW_MAPS: &str = "xdpfw maps";
     pub(crate) const XDPFW_COUNTERS: &str = "xdpfw counters, per CPU";
     pub(crate) const XDPFW_FLOWS: &str = "xdpfw flows";
+    pub(crate) const XDPFW_RINGS: &str = "xdpfw rings of listeners";
     pub(crate) const XDPFW_APPLY_PEAK: &str = "xdpfw apply, peak";
     pub(crate) const NFT_FILE_PEAK: &str = "nft -f, peak";
     /// A policy of one rule, for one port, by which the other features are seen.
@@ -188,7 +189,8 @@ pub(crate) const OUTLINES: [Outline; 20] = {
                 "no DHCP client",
                 "default pass",
                 "frags",
-                "traced",
+                "one packet in 1,000 is listened to",
+                "all packets are listened to",
             ],
             cases: &[SYN_HOT, SYN_VARIED, UDP_HOT, UDP_VARIED, SYN_OPEN, ACK_HOT],
         },
@@ -384,6 +386,7 @@ pub(crate) const OUTLINES: [Outline; 20] = {
                 XDPFW_MAPS,
                 XDPFW_COUNTERS,
                 XDPFW_FLOWS,
+                XDPFW_RINGS,
                 XDPFW_APPLY_PEAK,
                 NFT_FILE_PEAK,
             ],
