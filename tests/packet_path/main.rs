@@ -6,4 +6,5 @@ mod explain;
 mod flood;
 mod jumbo;
 mod neighbour;
+mod reports;
 mod scan;
