@@ -2,6 +2,7 @@
 //! nothing on in the kernel however they end.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
     process::{Child, Stdio},
@@ -260,6 +261,9 @@ fn it_goes_on_through_every_change() -> Result<()> {
     let host = &lab.host;
     host.xdpfw(["allow", "tcp", "443"]).ok();
     host.xdpfw(["up", "eth0"]).ok();
+    let other = host.directory().join("other.toml");
+    fs::write(&other, "version = 1\ndefault = \"drop\"\n")?;
+    let other = other.to_str().context("an odd path")?;
     let mut trace = start(host.xdpfw(["--json", "trace", "--port", "443"]))?;
     wait_until("tracing", || is_traced(host))?;
     let mut lines = BufReader::new(trace.stdout.take().context("no stdout")?).lines();
@@ -275,6 +279,9 @@ fn it_goes_on_through_every_change() -> Result<()> {
         (&["delete", "--all"], "drop", Value::Null),
         (&["default", "pass", "--force"], "pass", Value::Null),
         (&["up"], "pass", Value::Null),
+        (&["apply", "--shadow", other], "pass", Value::Null),
+        // What was rehearsed had nobody who listened.
+        (&["shadow", "--accept"], "drop", Value::Null),
     ] {
         host.xdpfw(change).ok();
         // It looks for a change once a second.

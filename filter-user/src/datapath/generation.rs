@@ -38,6 +38,8 @@ pub(super) struct Legacy<'a> {
     pub(super) flows_of: Option<&'a Generation>,
     /// Whose counters.
     pub(super) counters_of: Option<&'a Generation>,
+    /// Whose listeners.
+    pub(super) in_force: Option<&'a Generation>,
     /// The interfaces that are filtered, by index and name; they are counted apart.
     pub(super) attached: &'a [(u32, String)],
 }
@@ -85,6 +87,7 @@ impl Generation {
         let &Legacy {
             flows_of,
             counters_of,
+            in_force,
             attached,
         } = legacy;
         let same_next = flows_of.filter(|other| other.record.then == record.then);
@@ -92,7 +95,7 @@ impl Generation {
             let from = match map.holds {
                 Holds::Counters => counters_of,
                 Holds::Rehearsal => None,
-                Holds::Events => flows_of,
+                Holds::Events => in_force,
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,
@@ -108,7 +111,7 @@ impl Generation {
             true => Bridges::of_host()?,
             false => Bridges::default(),
         };
-        let listened = match flows_of.filter(|other| other.keeps(LISTENED)) {
+        let listened = match in_force.filter(|other| other.keeps(LISTENED)) {
             Some(other) => listening::listened(&other.directory)?,
             None => 0,
         };

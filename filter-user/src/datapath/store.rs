@@ -197,9 +197,11 @@ impl Store {
         let generations = self.existing()?.make_directory(GENERATIONS)?;
         let name = record.generation.to_string();
         let directory = generations.make_directory(&name)?;
+        let in_force = self.current()?;
         let legacy = Legacy {
             flows_of,
             counters_of,
+            in_force: in_force.as_ref(),
             attached: &self.attached_names()?,
         };
         let built = Generation::build(directory, record, tables, &legacy, term.as_ref(), rehearsal)
