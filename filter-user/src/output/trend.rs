@@ -101,7 +101,7 @@ mod tests {
     fn the_highest_column_is_highest_and_nothing_is_blank() {
         let rates = VecDeque::from([0.0, 1.0, 4.0, 8.0]);
         assert_eq!(line(&rates, 6, true), "   ▁▄▇");
-        assert_eq!(line(&rates, 6, false), "   .=#");
+        assert_eq!(line(&rates, 6, false), "   .-#");
         assert_eq!(line(&VecDeque::from([0.0]), 3, true), "   ");
     }
 
