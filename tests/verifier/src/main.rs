@@ -5,14 +5,9 @@ mod object;
 mod policies;
 mod report;
 
-use std::{
-    env, fs,
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{env, fs, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use aya::programs::ProgramInfo;
 use clap::Parser;
 use xdpfw_common::abi::{ABI_VERSION, names};
@@ -29,9 +24,6 @@ use self::{
 
 /// What programs are measured under whose code does not depend on the policy.
 const EVERY: &str = "every policy";
-
-/// How long `xdpfw trace` may take to put its program in force.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Show what the kernel's verifier makes of each program, and hold it to bounds (needs root)
 #[derive(Debug, Parser)]
