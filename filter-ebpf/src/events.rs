@@ -156,6 +156,9 @@ extern "C" fn listeners(reason: u32, slot: u32, lot: u32, port: u32) -> u32 {
             && by.reasons >> (reason & 31) & 1 != 0
             && (by.slot == NO_RULE || by.slot == slot)
             && (any_port || its_port == port)
+            // Of a flood, all but a few packets end here. Where the source matters, nobody knows
+            // yet whether the packet is wanted.
+            && (by.mask != [0; 16] || can_afford(number, reason, now))
         {
             wanted |= 1 << number | u32::from(by.flags) << FLAGS_SHIFT;
         }
@@ -197,16 +200,7 @@ extern "C" fn tell(ctx: *mut xdp_md, wanted: u32) -> u32 {
     let now = unsafe { bpf_jiffies64() };
     let mut is_told = false;
     for number in 0..LISTENERS as u32 {
-        if wanted >> number & 1 == 0 || !is_wanted_from(number, &report.event) {
-            continue;
-        }
-        let Some(missed) = MISSED.get_ptr_mut(number) else {
-            continue;
-        };
-        // SAFETY: a map value of this type, this CPU's own.
-        let missed = unsafe { &mut *missed };
-        if !take(number, report.event.reason.into(), now) {
-            missed.suppressed += 1;
+        if wanted >> number & 1 == 0 || !is_wanted_from(number, &report.event, now) {
             continue;
         }
         let flags = u64::from(BPF_RB_NO_WAKEUP);
@@ -216,7 +210,9 @@ extern "C" fn tell(ctx: *mut xdp_md, wanted: u32) -> u32 {
             2 => REPORTS_2.output::<Report>(report, flags),
             _ => REPORTS_3.output::<Report>(report, flags),
         };
-        if written.is_err() {
+        if written.is_err()
+            && let Some(missed) = missed_by(number)
+        {
             missed.lost += 1;
         }
         is_told = true;
@@ -236,9 +232,9 @@ extern "C" fn tell(ctx: *mut xdp_md, wanted: u32) -> u32 {
     0
 }
 
-/// Whether a listener wants to know of packets from this one's source.
+/// Whether a listener wants to know of packets from this one's source, and can have the report.
 #[inline(always)]
-fn is_wanted_from(number: u32, event: &Event) -> bool {
+fn is_wanted_from(number: u32, event: &Event, now: u64) -> bool {
     let Some(listener) = LISTENING.get_ptr(number) else {
         return false;
     };
@@ -249,7 +245,28 @@ fn is_wanted_from(number: u32, event: &Event) -> bool {
     }
     let [source, mask, from] =
         [source, mask, &event.source].map(|bytes| u128::from_ne_bytes(*bytes));
-    event.family != 0 && from & mask == source
+    event.family != 0 && from & mask == source && can_afford(number, event.reason.into(), now)
+}
+
+/// What a listener missed on this CPU.
+#[inline(always)]
+fn missed_by(number: u32) -> Option<&'static mut Missed> {
+    // SAFETY: a map value of this type, this CPU's own.
+    MISSED
+        .get_ptr_mut(number)
+        .map(|missed| unsafe { &mut *missed })
+}
+
+/// Whether a listener can have one more report for this reason; counts it if not.
+#[inline(always)]
+fn can_afford(number: u32, reason: u32, now: u64) -> bool {
+    if take(number, reason, now) {
+        return true;
+    }
+    if let Some(missed) = missed_by(number) {
+        missed.suppressed += 1;
+    }
+    false
 }
 
 /// Takes what one report costs from a listener's bucket, if there is enough in it.
