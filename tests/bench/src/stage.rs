@@ -129,21 +129,27 @@ impl Stage {
         self.lab.host.enter(|| capture(command.args(arguments)))
     }
 
-    /// Starts somebody who listens to one of so many packets.
-    pub(crate) fn listen(&self, sample: &str) -> Result<Process> {
+    /// Starts commands that look on, their output unread, and waits until so many of them listen
+    /// to packets.
+    pub(crate) fn watch(&self, commands: &[&str], listeners: usize) -> Result<Vec<Process>> {
         let binary = self.binary.to_string_lossy();
-        let unread = "exec \"$0\" trace --sample \"$1\" >/dev/null 2>&1";
-        let listener = self
-            .lab
-            .host
-            .spawn("sh", ["-c", unread, &*binary, sample])?;
+        let unread = "exec \"$0\" \"$@\" >/dev/null 2>&1";
+        let watchers = commands
+            .iter()
+            .map(|command| {
+                let words = ["-c", unread, &*binary]
+                    .into_iter()
+                    .chain(command.split(' '));
+                self.lab.host.spawn("sh", words)
+            })
+            .collect::<Result<_>>()?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let status: Value = serde_json::from_str(&self.xdpfw(&["--json", "status"])?)?;
-            if status["traced"] == true {
-                return Ok(listener);
+            if status["listeners"] == listeners {
+                return Ok(watchers);
             }
-            ensure!(Instant::now() < deadline, "`xdpfw trace` does not begin");
+            ensure!(Instant::now() < deadline, "{commands:?} do not listen");
             thread::sleep(Duration::from_millis(10));
         }
     }

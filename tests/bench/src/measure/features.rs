@@ -41,8 +41,8 @@ enum Surroundings {
     Usual,
     /// An interface with large packets.
     LargePackets,
-    /// Somebody who listens to one of so many packets.
-    Listener(&'static str),
+    /// Commands that look on, and how many of them listen to packets.
+    Watched(&'static [&'static str], usize),
 }
 
 impl Feature {
@@ -86,7 +86,7 @@ impl Feature {
     }
 }
 
-const FEATURES: [Feature; 15] = [
+const FEATURES: [Feature; 16] = [
     Feature::new(subjects::ONE_PORT, "", ""),
     Feature::without_rule("no rules", "", DROP),
     Feature::new("remote port", "", "remote_ports = [\"high\"]\n"),
@@ -106,9 +106,16 @@ const FEATURES: [Feature; 15] = [
     Feature::with("frags", Surroundings::LargePackets),
     Feature::with(
         "one packet in 1,000 is listened to",
-        Surroundings::Listener("1000"),
+        Surroundings::Watched(&["trace --sample 1000"], 1),
     ),
-    Feature::with("all packets are listened to", Surroundings::Listener("1")),
+    Feature::with(
+        "all packets are listened to",
+        Surroundings::Watched(&["trace"], 1),
+    ),
+    Feature::with(
+        "stats, log and top look on",
+        Surroundings::Watched(&["stats --watch", "log --sample 1000", "--json top"], 2),
+    ),
 ];
 
 /// A feature in use.
@@ -116,7 +123,7 @@ struct Use {
     feature: Feature,
     stage: Stage,
     program: Xdp,
-    _listener: Option<Process>,
+    _watchers: Vec<Process>,
 }
 
 impl Use {
@@ -136,16 +143,16 @@ impl Use {
         let text = feature.policy(&link.near().interface);
         let file = stage.write("feature.toml", &text)?;
         stage.xdpfw(&["apply", &file.to_string_lossy()])?;
-        let listener = match feature.surroundings {
-            Surroundings::Listener(sample) => Some(stage.listen(sample)?),
-            _ => None,
+        let watchers = match feature.surroundings {
+            Surroundings::Watched(commands, listeners) => stage.watch(commands, listeners)?,
+            _ => Vec::new(),
         };
         let program = attached(&stage)?;
         Ok(Self {
             feature,
             stage,
             program,
-            _listener: listener,
+            _watchers: watchers,
         })
     }
 }

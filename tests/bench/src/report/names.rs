@@ -191,6 +191,7 @@ pub(crate) const OUTLINES: [Outline; 20] = {
                 "frags",
                 "one packet in 1,000 is listened to",
                 "all packets are listened to",
+                "stats, log and top look on",
             ],
             cases: &[SYN_HOT, SYN_VARIED, UDP_HOT, UDP_VARIED, SYN_OPEN, ACK_HOT],
         },
