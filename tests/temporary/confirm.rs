@@ -81,7 +81,6 @@ fn no_other_change_is_made_while_one_is_pending() -> Result<()> {
         &["allow", "tcp", "22", "--confirm", "1m"],
         &["up"],
         &["stats", "--reset"],
-        &["trace", "-n", "1"],
         &["bypass", "--for", "1m"],
     ] {
         let said = host.xdpfw(command).fails(1);
