@@ -20,7 +20,7 @@ use xdpfw_common::{
         REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted, lot,
     },
     flows::Memory as _,
-    verdict::{self, Outcome},
+    verdict::{self, Conclude, Outcome},
     wire::{
         Frame, Malformation,
         ethernet::{self, Payload, VLAN_ID},
@@ -112,9 +112,11 @@ pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, count: u64
     }
     if FRAGS {
         vlans_frags(ctx.ctx);
+        addresses_frags(ctx.ctx);
         fill_frags(ctx.ctx);
     } else {
         vlans_plain(ctx.ctx);
+        addresses_plain(ctx.ctx);
         fill_plain(ctx.ctx);
     }
     if wanted >> FLAGS_SHIFT & u32::from(WANTS_HEAD) != 0 {
@@ -325,7 +327,7 @@ fn fill_vlans<F: Frame>(frame: &F) -> u32 {
     0
 }
 
-/// Fills the report for a packet, but for VLANs and its first bytes.
+/// Fills the report for a packet, but for addresses, VLANs and its first bytes.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn fill_plain(ctx: *mut xdp_md) -> u32 {
@@ -348,49 +350,100 @@ extern "C" fn fill_frags(ctx: *mut xdp_md) -> u32 {
 
 #[inline(always)]
 fn fill_report<const FRAGS: bool, F: Frame>(packet: &Packet<'_, FRAGS>, frame: &F) -> u32 {
-    if let Some(report) = report_to_fill() {
-        fill(&mut report.event, packet, frame, &verdict::read(frame));
+    match report_to_fill() {
+        Some(report) => verdict::read_then(frame, Fill(&mut report.event, packet)),
+        None => 0,
     }
-    0
+}
+
+/// Writes what a packet is into the event for it, at the end of each path of the reading.
+struct Fill<'a, const FRAGS: bool>(&'a mut Event, &'a Packet<'a, FRAGS>);
+
+impl<const FRAGS: bool> Conclude<u32> for Fill<'_, FRAGS> {
+    #[inline(always)]
+    fn conclude(self, outcome: Outcome) -> u32 {
+        fill(self.0, self.1, &outcome);
+        0
+    }
 }
 
 /// Writes what a packet is into the event for it, in its place: the stack has no room for it.
-/// Reason, rule and VLANs are the caller's.
+/// Reason, rule, addresses and VLANs are the caller's.
 #[inline(always)]
-pub fn fill<const FRAGS: bool, F: Frame>(
-    event: &mut Event,
-    packet: &Packet<'_, FRAGS>,
-    frame: &F,
-    outcome: &Outcome,
-) {
-    for address in [&mut event.source, &mut event.destination] {
-        zero(address);
-    }
+pub fn fill<const FRAGS: bool>(event: &mut Event, packet: &Packet<'_, FRAGS>, outcome: &Outcome) {
     event.interface = packet.ctx.ingress_interface().unwrap_or(0);
     event.len = packet.len() as u32;
-    event.remote = [0; 2];
-    event.local = [0; 2];
-    event.kind = NO_KIND;
-    event.family = 0;
     event.malformation = outcome.malformation().map_or(0, Malformation::code);
-    event.flags = 0;
     event.padding = [0; 2];
-    let network = match outcome.fields() {
+    match outcome.fields() {
         Some(fields) => {
             event.remote = fields.remote.to_be_bytes();
             event.local = fields.local.to_be_bytes();
             event.kind = fields.kind as u8;
             event.flags = fields.flags.bits();
-            Some(fields.network)
         }
-        None => network(frame),
-    };
-    if let Some(network) = network
+        None => {
+            event.remote = [0; 2];
+            event.local = [0; 2];
+            event.kind = NO_KIND;
+            event.flags = 0;
+        }
+    }
+}
+
+/// Writes the addresses of a packet into the report, for the same reason as its VLANs.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn addresses_plain(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    fill_report_addresses(&frame::<false>(&ctx))
+}
+
+/// The same for packets in several buffers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn addresses_frags(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let packet = frame::<true>(&ctx);
+    match Copy::of(&packet) {
+        Some(copy) => fill_report_addresses(&copy),
+        None => fill_report_addresses(&packet),
+    }
+}
+
+#[inline(always)]
+fn fill_report_addresses<F: Frame>(frame: &F) -> u32 {
+    if let Some(report) = report_to_fill() {
+        fill_addresses(&mut report.event, frame);
+    }
+    0
+}
+
+/// Writes the addresses of a packet into the event for it.
+#[inline(always)]
+pub fn fill_addresses<F: Frame>(event: &mut Event, frame: &F) {
+    for address in [&mut event.source, &mut event.destination] {
+        zero(address);
+    }
+    event.family = 0;
+    if let Some(network) = network(frame)
         && let Some((version, source, destination)) = ip::addresses(frame, frame.settle(network))
     {
         event.source = source.octets();
         event.destination = destination.octets();
         event.family = version;
+    }
+}
+
+/// Where the IP header of a packet is, if it has one.
+#[inline(always)]
+fn network<F: Frame>(frame: &F) -> Option<usize> {
+    if !frame.has_ethernet() {
+        return Some(0);
+    }
+    match ethernet::payload(frame) {
+        Ok(Payload::Ipv4(offset) | Payload::Ipv6(offset)) => Some(offset),
+        _ => None,
     }
 }
 
@@ -401,18 +454,6 @@ fn zero(address: &mut [u8; 16]) {
     for word in 0..4 {
         // SAFETY: four words of four bytes.
         unsafe { words.add(word).write_volatile([0; 4]) };
-    }
-}
-
-/// Where the IP header of a packet is of which no more is known.
-#[inline(always)]
-fn network<F: Frame>(frame: &F) -> Option<usize> {
-    if !frame.has_ethernet() {
-        return Some(0);
-    }
-    match ethernet::payload(frame) {
-        Ok(Payload::Ipv4(offset) | Payload::Ipv6(offset)) => Some(offset),
-        _ => None,
     }
 }
 

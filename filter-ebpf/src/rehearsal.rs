@@ -220,7 +220,8 @@ fn insert<const FRAGS: bool, F: Frame>(
     first.packets = 1;
     first.sample.reason = outcome.reason().slot() as u8;
     first.sample.slot = outcome.rule().unwrap_or(NO_RULE);
-    events::fill(&mut first.sample, packet, frame, outcome);
+    events::fill(&mut first.sample, packet, outcome);
+    events::fill_addresses(&mut first.sample, frame);
     DIFFERENCES.insert(key, first, BPF_NOEXIST.into()).is_ok()
 }
 

@@ -19,7 +19,7 @@ use self::{
 pub use self::{
     answers::{discovers, is_answer, is_discovery, is_established_only},
     outcome::{Fields, Outcome, Segment},
-    read::read,
+    read::{read, read_then},
     rules::{Lasting, admits},
 };
 use crate::{

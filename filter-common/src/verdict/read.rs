@@ -1,7 +1,7 @@
 //! Reads what a packet is, whatever becomes of it: it is judged under a policy that asks nothing
 //! and lets everything pass.
 
-use super::{Host, Outcome, Sockets, Tables, judge};
+use super::{Conclude, Host, Outcome, Sockets, Tables, judge, judge_then};
 use crate::{
     Transport,
     abi::{
@@ -17,6 +17,12 @@ use crate::{
 #[inline(always)]
 pub fn read<F: Frame + ?Sized>(frame: &F) -> Outcome {
     judge(frame, &Nowhere)
+}
+
+/// The same, and goes on to `then` with it at the end of each path.
+#[inline(always)]
+pub fn read_then<F: Frame + ?Sized, R>(frame: &F, then: impl Conclude<R>) -> R {
+    judge_then(frame, &Nowhere, then)
 }
 
 /// A host without rules, sockets or flows.
