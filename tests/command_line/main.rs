@@ -1,5 +1,6 @@
 //! Tests of what the command line reads and writes: words, files, JSON, signals.
 
+mod balance;
 mod completion;
 mod json;
 mod log;
