@@ -40,9 +40,15 @@ fn up_attaches_and_down_leaves_nothing_but_the_policy() -> Result<()> {
         host.xdpfw(["up", "eth0"]).ok(),
         "eth0: native XDP (veth), default drop, 0 rules\n"
     );
-    let status = host.status();
+    let mut status = host.status();
+    // What they counted is shown elsewhere.
+    for counted in ["passed", "dropped"] {
+        assert!(status["interfaces"][0][counted].take().is_object());
+    }
     let interface = json!({
         "name": "eth0",
+        "passed": null,
+        "dropped": null,
         "ifindex": ifindex(host, "eth0")?,
         "mode": "native",
         // Which of the two depends on the kernel.
