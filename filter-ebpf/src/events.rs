@@ -3,7 +3,9 @@
 //!
 //! While nobody listens, a packet pays one load and a comparison for it. What listens says so
 //! again and again ([`Listener::until`]), so that nothing is left on by one that was killed.
-//! Whatever comes in, a listener costs a CPU no more than so many reports in a second.
+//! Whatever comes in, a CPU writes no more than so many reports in a second for a listener; beyond
+//! that, a packet pays for finding out who wants it. One who asks for a source makes all packets
+//! pay for being read, too.
 
 use aya_ebpf::{
     bindings::{BPF_RB_NO_WAKEUP, xdp_md},
@@ -57,6 +59,10 @@ static mut LISTENED: Listened = Listened {
     threshold: 0,
     phase: 0,
 };
+
+/// The number of this generation. Written by the loader; the verifier sees a constant.
+#[unsafe(no_mangle)]
+static GENERATION: u32 = 0;
 
 /// What a CPU may report for a reason.
 #[repr(C)]
@@ -176,6 +182,8 @@ extern "C" fn listeners(reason: u32, slot: u32, lot: u32, port: u32) -> u32 {
         // SAFETY: it has no arguments.
         report.at = unsafe { bpf_ktime_get_boot_ns() };
         report.captured = 0;
+        // SAFETY: a reference, so aligned and initialised.
+        report.generation = unsafe { core::ptr::read_volatile(&GENERATION) } as u16;
         report.event.reason = reason as u8;
         report.event.slot = slot;
     }
@@ -495,6 +503,6 @@ fn copy<F: Frame>(frame: &F) -> u32 {
         report.head[copied] = *last;
         copied += 1;
     }
-    report.captured = copied as u32;
+    report.captured = copied as u16;
     0
 }

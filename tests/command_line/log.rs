@@ -2,25 +2,21 @@
 //! nothing on in the kernel however they end.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
-    process::{Child, Stdio},
-    thread,
-    time::Duration,
+    process::Stdio,
 };
 
 use anyhow::{Context as _, Result};
 use etherparse::EtherType;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use xdpfw_common::abi::LISTENERS;
 use xdpfw_tests::{
     Lab, PATIENCE, Sender, is_dropped,
     packets::{self, flags},
 };
 
-use crate::running::{ended, is_stalled, is_traced, read_line_while, start, wait_until};
+use crate::running::{ended, is_stalled, is_traced, objects, read_line_while, start, wait_until};
 
 /// The peer's port where it does not matter.
 const REMOTE: u16 = 40_000;
@@ -254,116 +250,6 @@ fn nobody_listens_once_the_terminal_is_gone() -> Result<()> {
     Ok(())
 }
 
-/// What is in force changes behind it, and rules keep their names.
-#[test]
-fn it_goes_on_through_every_change() -> Result<()> {
-    let lab = Lab::new()?;
-    let host = &lab.host;
-    host.xdpfw(["allow", "tcp", "443"]).ok();
-    host.xdpfw(["up", "eth0"]).ok();
-    let other = host.directory().join("other.toml");
-    fs::write(&other, "version = 1\ndefault = \"drop\"\n")?;
-    let other = other.to_str().context("an odd path")?;
-    let mut trace = start(host.xdpfw(["--json", "trace", "--port", "443"]))?;
-    wait_until("tracing", || is_traced(host))?;
-    let mut lines = BufReader::new(trace.stdout.take().context("no stdout")?).lines();
-    let mut seen = || -> Result<Value> {
-        is_dropped(&lab, 443)?;
-        let line = lines.next().context("it has ended")??;
-        Ok(serde_json::from_str(&line)?)
-    };
-    for (change, verdict, rule) in [
-        (&["status"][..], "pass", json!("r1")),
-        (&["deny", "tcp", "443", "--first"], "drop", json!("r2")),
-        (&["stats", "--reset"], "drop", json!("r2")),
-        (&["delete", "--all"], "drop", Value::Null),
-        (&["default", "pass", "--force"], "pass", Value::Null),
-        (&["up"], "pass", Value::Null),
-        (&["apply", "--shadow", other], "pass", Value::Null),
-        // What was rehearsed had nobody who listened.
-        (&["shadow", "--accept"], "drop", Value::Null),
-    ] {
-        host.xdpfw(change).ok();
-        // It looks for a change once a second.
-        thread::sleep(Duration::from_millis(1_500));
-        let event = seen()?;
-        assert_eq!(
-            (&event["verdict"], &event["rule"]),
-            (&json!(verdict), &rule),
-            "{change:?}: {event}"
-        );
-    }
-    assert!(is_traced(host));
-    host.xdpfw(["down"]).ok();
-    let status = ended(&mut trace, PATIENCE)?.context("trace does not end")?;
-    assert_eq!(status.code(), Some(0));
-    Ok(())
-}
-
-/// Nobody can end what was killed: the kernel finds out by itself.
-#[test]
-fn a_killed_listener_leaves_nothing_behind() -> Result<()> {
-    let lab = Lab::new()?;
-    let host = &lab.host;
-    host.xdpfw(["up", "eth0"]).ok();
-    for _ in 0..2 * LISTENERS {
-        let mut log = start(host.xdpfw(["log"]))?;
-        wait_until("listening", || is_traced(host))?;
-        log.kill()?;
-        log.wait()?;
-        host.xdpfw(["status"]).ok();
-    }
-    wait_until("over", || !is_traced(host))?;
-    assert!(is_dropped(&lab, 80)?);
-    // Its place is free, and who takes it hears nothing of what was meant for another.
-    let mut log = start(host.xdpfw(["--json", "log", "-n", "1"]))?;
-    wait_until("listening", || is_traced(host))?;
-    assert!(is_dropped(&lab, 81)?);
-    let events = objects(&mut log)?;
-    assert_eq!(events[0]["destination"]["port"], 81, "{events:?}");
-    Ok(())
-}
-
-#[test]
-fn each_of_four_listeners_hears_all_and_a_fifth_is_refused() -> Result<()> {
-    let lab = Lab::new()?;
-    let host = &lab.host;
-    let (near, far) = (lab.link().near(), lab.link().far());
-    host.xdpfw(["allow", "tcp", "443"]).ok();
-    host.xdpfw(["up", "eth0"]).ok();
-    let from = far.at(REMOTE);
-    let all = [80, 443, 22].map(|port| packets::syn(from, near.at(port)));
-    let filters: [(&[&str], &[u16]); LISTENERS] = [
-        (&["trace"], &[80, 443, 22]),
-        (&["log"], &[80, 22]),
-        (&["log", "--verdict", "pass"], &[443]),
-        (&["trace", "--port", "22"], &[22]),
-    ];
-    let mut listeners = Vec::new();
-    for (words, ports) in filters {
-        let count = ports.len().to_string();
-        let from = ["--from", &far.address.to_string()].map(str::to_owned);
-        let words = ["--json"].iter().chain(words).map(|&word| word.to_owned());
-        let words = words.chain(["-n".to_owned(), count]).chain(from);
-        listeners.push(start(host.xdpfw(words))?);
-        let count = listeners.len();
-        wait_until("listening", || host.status()["listeners"] == count)?;
-    }
-    let said = host.xdpfw(["log"]).fails(1);
-    assert!(said.contains("4 commands listen already"), "{said}");
-    Sender::new(&lab.peer, far)?.send_all(&all)?;
-    for (log, (words, ports)) in listeners.iter_mut().zip(filters) {
-        let events = objects(log)?;
-        let heard: Vec<&Value> = events
-            .iter()
-            .map(|one| &one["destination"]["port"])
-            .collect();
-        assert_eq!(heard, ports.iter().collect::<Vec<_>>(), "{words:?}");
-    }
-    assert!(!is_traced(host));
-    Ok(())
-}
-
 /// What nobody reads holds no signal up, whichever way out is stuck.
 #[test]
 fn a_trace_whose_reader_stalls_ends_with_a_signal() -> Result<()> {
@@ -500,16 +386,4 @@ fn flood(lab: &Lab, port: u16) -> Result<()> {
     let sent = Sender::new(&lab.peer, far)?.send_all(packets)?;
     assert_eq!(sent, FLOOD);
     Ok(())
-}
-
-/// What a trace wrote that ends, an object a line.
-fn objects(trace: &mut Child) -> Result<Vec<Value>> {
-    let stdout = BufReader::new(trace.stdout.take().context("no stdout")?);
-    let mut objects = Vec::new();
-    for line in stdout.lines() {
-        objects.push(serde_json::from_str(&line?)?);
-    }
-    let status = ended(trace, PATIENCE)?.context("trace does not end")?;
-    assert_eq!(status.code(), Some(0));
-    Ok(objects)
 }

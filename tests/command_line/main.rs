@@ -3,6 +3,7 @@
 mod balance;
 mod completion;
 mod json;
+mod listeners;
 mod log;
 mod log_targets;
 mod running;

@@ -1,7 +1,7 @@
 //! Commands that run while a test goes on.
 
 use std::{
-    io::Read as _,
+    io::{BufRead as _, BufReader, Read as _},
     process::{Child, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::io::ioctl_fionread;
+use serde_json::Value;
 use xdpfw_tests::{Host, PATIENCE, Xdpfw};
 
 /// Whether anybody listens.
@@ -63,4 +64,16 @@ pub(crate) fn read_line_while(child: &mut Child, cause: impl Fn() -> Result<bool
     let stdout = child.stdout.as_mut().context("no stdout")?;
     ensure!(stdout.read(&mut [0; 1])? > 0, "no output");
     Ok(())
+}
+
+/// What a command wrote that ends by itself, an object a line.
+pub(crate) fn objects(child: &mut Child) -> Result<Vec<Value>> {
+    let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+    let mut objects = Vec::new();
+    for line in stdout.lines() {
+        objects.push(serde_json::from_str(&line?)?);
+    }
+    let status = ended(child, PATIENCE)?.context("it does not end")?;
+    assert_eq!(status.code(), Some(0));
+    Ok(objects)
 }

@@ -1,5 +1,7 @@
 //! Proves that what `stats` counts together adds up to what was sent.
 
+use std::fs;
+
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use xdpfw_tests::{Host, Lab, Sender, packets};
@@ -68,6 +70,15 @@ fn each_interface_is_counted_apart() -> Result<()> {
     assert!(rows.contains("540  "), "{rows}");
     let rows = host.xdpfw(["stats", "--by", "class"]).ok();
     assert!(rows.contains("registered  1024-49151"), "{rows}");
+
+    // A candidate that is rehearsed counts nothing, and forgets nothing either.
+    let other = host.directory().join("other.toml");
+    fs::write(&other, "version = 1\n")?;
+    let other = other.to_str().context("an odd path")?;
+    host.xdpfw(["apply", "--shadow", other]).ok();
+    send(&lab, 1, 10)?;
+    assert_eq!(interfaces(host)?[1].1, 459);
+    host.xdpfw(["shadow", "--drop"]).ok();
 
     // At zero, every interface has its place again.
     host.xdpfw(["stats", "--reset"]).ok();

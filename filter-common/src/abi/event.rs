@@ -22,6 +22,8 @@ pub mod names {
     /// Global, a [`Listened`](super::Listened), alone in the section that
     /// [`LISTENED`](super::LISTENED) names.
     pub const LISTENED: &str = "LISTENED";
+    /// Read-only global, a `u32`: the lower bits of the generation's number.
+    pub const GENERATION: &str = "GENERATION";
 }
 
 /// How many can listen at once.
@@ -103,7 +105,10 @@ pub struct Report {
     /// The packet, and the verdict on it.
     pub event: Event,
     /// How many bytes of `head` are the packet's; 0 if the listener asks for none.
-    pub captured: u32,
+    pub captured: u16,
+    /// The lower bits of the number of the generation that judged: its record says which rule
+    /// [`Event::slot`] is of.
+    pub generation: u16,
     /// The packet's first bytes, from its link-layer header on, if it has one.
     pub head: [u8; HEAD],
 }
@@ -255,7 +260,7 @@ const _: () = {
     assert!(size_of::<Event>() == 60);
     assert!(size_of::<Wanted>() == 48);
     assert!(size_of::<Listener>() == 56);
-    assert!(size_of::<Report>() == 8 + 60 + 4 + HEAD);
+    assert!(size_of::<Report>() == 8 + 60 + 4 + HEAD && HEAD <= u16::MAX as usize);
     assert!(size_of::<Listened>() == size_of::<u64>());
     assert!(Reason::SLOTS <= u32::BITS as usize);
     assert!(NO_KIND as usize >= ProtocolKind::ALL.len());

@@ -6,11 +6,12 @@ mod target;
 use std::{future, pin::Pin, sync::atomic::Ordering, time::Duration};
 
 use anyhow::Result;
+use bytemuck::Zeroable as _;
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
     time::{Interval, MissedTickBehavior},
 };
-use xdpfw_common::abi::{Missed, Report, WANTS_DIAGNOSTICS, WANTS_HEAD};
+use xdpfw_common::abi::{Missed, Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted};
 
 use self::{
     filter::{Filter, FilterArgs, VerdictArg},
@@ -96,6 +97,7 @@ pub fn run(view: View, args: &Args, context: &Context, printer: &mut Printer) ->
         most: args.count.unwrap_or(u64::MAX),
         target: &args.target,
         filter: &filter,
+        flags,
         known: interfaces()?,
         clock: WallClock::now(),
         // Only now: a command that fails leaves no file.
@@ -104,8 +106,7 @@ pub fn run(view: View, args: &Args, context: &Context, printer: &mut Printer) ->
         lost: Lost::default(),
         missed: Missed::default(),
     };
-    let with_log = flags & WANTS_DIAGNOSTICS != 0;
-    let shown = runtime.block_on(show.run(&mut listener, with_log, &mut ends));
+    let shown = runtime.block_on(show.run(&mut listener, &mut ends));
     // Before anything that waits for a reader.
     drop(listener);
     let (end, show) = shown?;
@@ -121,6 +122,8 @@ struct Show<'a> {
     most: u64,
     target: &'a TargetArgs,
     filter: &'a Filter,
+    /// [`Wanted::flags`].
+    flags: u16,
     known: Vec<Interface>,
     clock: WallClock,
     writer: Background<Item>,
@@ -133,14 +136,10 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    async fn run(
-        mut self,
-        listener: &mut Listener,
-        with_log: bool,
-        ends: &mut Ends,
-    ) -> Result<(End, Self)> {
+    async fn run(mut self, listener: &mut Listener, ends: &mut Ends) -> Result<(End, Self)> {
         let (lines, mut diagnostics) = unbounded_channel();
-        let log_of = |generation: &Generation| match with_log {
+        let has_log = self.flags & WANTS_DIAGNOSTICS != 0;
+        let log_of = |generation: &Generation| match has_log {
             true => follow_log(generation.clone(), Lines(lines.clone())),
             false => Box::pin(future::pending()),
         };
@@ -162,7 +161,7 @@ impl Show<'_> {
                         Followed::Same => {}
                         Followed::Changed => {
                             follower = log_of(listener.generation());
-                            self.note_change(listener);
+                            self.keep_up(listener)?;
                         }
                         Followed::Ended => {
                             self.write(Item::Note("the filter is down"));
@@ -195,11 +194,11 @@ impl Show<'_> {
 
     fn see(&mut self, report: &Report, listener: &Listener) -> Result<()> {
         let event = &report.event;
-        if !self.filter.shows(event) {
+        let record = listener.record_of(report);
+        if !self.filter.shows(event, record) {
             return Ok(());
         }
         let (interface, link_layer) = self.interface(event.interface);
-        let record = listener.record_of(event.rule());
         let at = self.clock.at(report.at);
         let seen = Seen::new(event, at, record, interface)?;
         self.show(match self.target.write {
@@ -241,16 +240,23 @@ impl Show<'_> {
         Ok(())
     }
 
-    /// Says of a change what the one who looks must know.
-    fn note_change(&mut self, listener: &Listener) {
+    /// Asks for the same of another generation, and says of it what the one who looks must know.
+    fn keep_up(&mut self, listener: &Listener) -> Result<()> {
         let record = listener.generation().record();
+        match self.filter.wanted(record, self.flags) {
+            Ok(wanted) => listener.want(wanted)?,
+            // It may come back; until then, its number may be another one's.
+            Err(_) => {
+                listener.want(Wanted::zeroed())?;
+                self.write(Item::Note("the rule is no longer in force"));
+            }
+        }
         if record.purpose.passes_all() {
             self.write(Item::Note(
                 "everything passes for a while, and is not shown",
             ));
-        } else if !self.filter.is_possible(record) {
-            self.write(Item::Note("the rule is no longer in force"));
         }
+        Ok(())
     }
 
     fn offer(&mut self, item: Item) -> bool {

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use xdpfw_common::abi::{
-    ABI_VERSION, Holds, INTERFACES_COUNTED, InterfaceSlots, LISTENED, LISTENING, NEXT, NOTES, SENT,
-    SHARED_MAPS, SharedMap, Wanted, names,
+    ABI_VERSION, Holds, INTERFACES_COUNTED, LISTENING, NEXT, NOTES, SENT, SHARED_MAPS, SharedMap,
+    Wanted, names,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     gate::{Entry, Gate},
     interfaces_counted,
     listening::{self, LOG, Listening},
-    object::{self, InitialState, LOG_RECORDS, Object, Rings},
+    object::{self, LOG_RECORDS, Object, Rings},
     pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     record::{Purpose, Record},
     rehearsal::{Differences, Rehearsal},
@@ -40,8 +40,6 @@ pub(super) struct Legacy<'a> {
     pub(super) counters_of: Option<&'a Generation>,
     /// Whose listeners.
     pub(super) in_force: Option<&'a Generation>,
-    /// The interfaces that are filtered, by index and name; they are counted apart.
-    pub(super) attached: &'a [(u32, String)],
 }
 
 /// A generation that was just built, and is not in force yet.
@@ -88,7 +86,6 @@ impl Generation {
             flows_of,
             counters_of,
             in_force,
-            attached,
         } = legacy;
         let same_next = flows_of.filter(|other| other.record.then == record.then);
         let taken_over = |map: SharedMap| {
@@ -111,20 +108,7 @@ impl Generation {
             true => Bridges::of_host()?,
             false => Bridges::default(),
         };
-        let listened = match in_force.filter(|other| other.keeps(LISTENED)) {
-            Some(other) => listening::listened(&other.directory)?,
-            None => 0,
-        };
-        let interfaces = match counters_of.filter(|other| other.keeps(INTERFACES_COUNTED)) {
-            Some(other) => interfaces_counted::read(&other.directory)?,
-            None => InterfaceSlots::EMPTY,
-        };
-        let state = InitialState {
-            rings: Rings::Whole,
-            listened: &listened.to_ne_bytes(),
-            interfaces: &interfaces_counted::with(interfaces, attached),
-        };
-        let mut object = Object::load(tables, &record, &bridges, &state, taken_over)?;
+        let mut object = Object::load(tables, &record, &bridges, Rings::Whole, taken_over)?;
         let (name, recorder) = program_names(&record, rehearsal.is_some())?;
         let name = &name;
         for map in SHARED_MAPS {
@@ -198,8 +182,8 @@ impl Generation {
             true => Bridges::of_host()?,
             false => Bridges::default(),
         };
-        let state = InitialState::NONE;
-        let mut object = Object::load(tables, &self.record, &bridges, &state, flows)?;
+        let rings = Rings::Smallest;
+        let mut object = Object::load(tables, &self.record, &bridges, rings, flows)?;
         PacketProbe::of(&mut object)
     }
 
@@ -368,7 +352,7 @@ impl Generation {
 
     /// Hears what it reports, and what those report that come after it, for as long as the result
     /// lives. Who listens is marked below `marks`.
-    pub(super) fn listen(&self, marks: &PinDirectory, wanted: &Wanted) -> Result<Listening> {
+    pub(super) fn listen(&self, marks: &PinDirectory, wanted: Wanted) -> Result<Listening> {
         Listening::begin(&self.directory, marks, self.record.clock, wanted)
     }
 

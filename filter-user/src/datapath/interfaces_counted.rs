@@ -11,12 +11,6 @@ use super::pins::PinDirectory;
 
 const BYTES: usize = size_of::<InterfaceSlots>();
 
-/// The slots of the generation in this directory.
-pub(super) fn read(directory: &PinDirectory) -> Result<InterfaceSlots> {
-    let slots = open(directory)?.get(&0, 0)?;
-    Ok(bytemuck::pod_read_unaligned(&slots))
-}
-
 /// Gives each of these interfaces, by index and name, a slot in the generation in this directory, as far as there are
 /// any. Those that have one keep it.
 pub(super) fn add(directory: &PinDirectory, interfaces: &[(u32, String)]) -> Result<()> {
@@ -32,15 +26,20 @@ pub(super) fn add(directory: &PinDirectory, interfaces: &[(u32, String)]) -> Res
 }
 
 /// The same slots, and one for each of these interfaces, as far as there are any.
-pub(super) fn with(mut slots: InterfaceSlots, interfaces: &[(u32, String)]) -> InterfaceSlots {
+fn with(mut slots: InterfaceSlots, interfaces: &[(u32, String)]) -> InterfaceSlots {
     for (index, name) in interfaces {
         let place = *index as usize % INTERFACE_PLACES;
         let name = padded(name);
         // A name that another interface had before goes on where that was counted.
+        let is_alone = interfaces
+            .iter()
+            .all(|(other, _)| other == index || *other as usize % INTERFACE_PLACES != place);
         let own = slots.names.iter().position(|other| *other == name);
         let free =
             || (OTHER_INTERFACES + 1..INTERFACE_SLOTS).find(|&slot| slots.names[slot][0] == 0);
-        let slot = own.or_else(free).unwrap_or(OTHER_INTERFACES);
+        // Two that share a place cannot be told apart.
+        let slot = own.or_else(free).filter(|_| is_alone);
+        let slot = slot.unwrap_or(OTHER_INTERFACES);
         slots.slots[place] = slot as u8;
         if slot != OTHER_INTERFACES {
             slots.names[slot] = name;
@@ -96,5 +95,16 @@ mod tests {
         assert_eq!(slot_of(&full, 112), 15);
         assert_eq!(slot_of(&full, 113), OTHER_INTERFACES);
         assert_eq!(slot_of(&full, 19), 1);
+    }
+
+    #[test]
+    fn two_that_share_a_place_are_counted_with_the_others() {
+        let slots = with(
+            InterfaceSlots::EMPTY,
+            &[one(2, "eth0"), one(1026, "eth1"), one(3, "eth2")],
+        );
+        assert_eq!(slot_of(&slots, 2), OTHER_INTERFACES);
+        assert_eq!(slot_of(&slots, 3), 1);
+        assert_eq!(name(&slots, 1).as_deref(), Some("eth2"));
     }
 }

@@ -63,23 +63,23 @@ impl Listening {
         directory: &PinDirectory,
         marks: &PinDirectory,
         clock: Clock,
-        wanted: &Wanted,
+        wanted: Wanted,
     ) -> Result<Self> {
         let (number, mark) = take_place(marks)?;
         let mut place = Place {
             places: Places::open(directory, clock)?,
             number,
-            wanted: Wanted::zeroed(),
+            wanted: None,
         };
         // What the last one who had this place left.
-        place.leave()?;
+        place.want(None)?;
         let ring = open(directory, REPORTS[number as usize])?;
         let mut ring = RingBuf::try_from(Map::RingBuf(ring))?;
         while ring.next().is_some() {}
         let missed = PerCpuArray::try_from(Map::PerCpuArray(open(directory, MISSED)?))?;
         let before = sum(&missed, number)?;
         // Last: from now on the program reports.
-        place.want(*wanted)?;
+        place.want(Some(wanted))?;
         let place = Arc::new(Mutex::new(place));
         let of_beat = Arc::clone(&place);
         Ok(Self {
@@ -99,7 +99,7 @@ impl Listening {
     ///
     /// The kernel refuses.
     pub fn want(&self, wanted: Wanted) -> Result<()> {
-        held(&self.place).want(wanted)
+        held(&self.place).want(Some(wanted))
     }
 
     /// The next report; `None` if there is none by now.
@@ -142,7 +142,7 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         // If it fails, packets pay for it a second longer.
-        drop(held(&self.place).leave());
+        drop(held(&self.place).want(None));
     }
 }
 
@@ -160,12 +160,6 @@ fn sum(missed: &PerCpuArray<MapData, [u64; MISSED_WORDS]>, number: u32) -> Resul
 pub(super) fn count(directory: &PinDirectory, clock: Clock) -> Result<usize> {
     let places = Places::open(directory, clock)?;
     Ok(places.alive()?.len())
-}
-
-/// Who listens to the generation in this directory, as all packets read it.
-pub(super) fn listened(directory: &PinDirectory) -> Result<u64> {
-    let listened: Array<_, u64> = Map::Array(open(directory, LISTENED)?).try_into()?;
-    Ok(listened.get(&0, 0)?)
 }
 
 /// Hands each line that the program in this directory writes about itself to `logger`, until
@@ -202,27 +196,26 @@ fn take_place(marks: &PinDirectory) -> Result<(u32, OwnedFd)> {
 struct Place {
     places: Places,
     number: u32,
-    /// All zero once it does not listen any more.
-    wanted: Wanted,
+    /// `None` before it listens, and once it does not any more.
+    wanted: Option<Wanted>,
 }
 
 impl Place {
-    fn want(&mut self, wanted: Wanted) -> Result<()> {
+    fn want(&mut self, wanted: Option<Wanted>) -> Result<()> {
         self.wanted = wanted;
         self.still_want()
     }
 
+    /// Says so again, for a while.
     fn still_want(&mut self) -> Result<()> {
-        if self.wanted == Wanted::zeroed() {
-            return Ok(());
-        }
-        let until = self.places.clock.after(LEASE);
-        self.places.set(self.number, until, self.wanted)
-    }
-
-    fn leave(&mut self) -> Result<()> {
-        self.wanted = Wanted::zeroed();
-        self.places.set(self.number, 0, self.wanted)
+        let listener = match self.wanted {
+            Some(wanted) => Listener {
+                until: self.places.clock.after(LEASE),
+                wanted,
+            },
+            None => Listener::zeroed(),
+        };
+        self.places.set(self.number, listener)
     }
 }
 
@@ -248,8 +241,8 @@ impl Places {
     }
 
     /// Writes a place, and tells all packets who listens by now.
-    fn set(&mut self, number: u32, until: u64, wanted: Wanted) -> Result<()> {
-        let listener: [u8; LISTENER] = bytemuck::cast(Listener { until, wanted });
+    fn set(&mut self, number: u32, listener: Listener) -> Result<()> {
+        let listener: [u8; LISTENER] = bytemuck::cast(listener);
         self.listening.set(number, listener, 0)?;
         let alive = self.alive()?;
         let highest = alive.iter().map(|one| one.wanted.threshold).max();

@@ -37,6 +37,20 @@ impl Lock {
         Self::take(fs::File::try_lock_shared)
     }
 
+    /// The same, if it is so already.
+    ///
+    /// # Errors
+    ///
+    /// The lock's file cannot be made.
+    pub fn shared_at_once() -> Result<Option<Self>> {
+        let file = runtime::lock()?;
+        match file.try_lock_shared() {
+            Ok(()) if runtime::is_lock(&file)? => Ok(Some(Self { file })),
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).context("cannot lock /run/xdpfw/lock"),
+        }
+    }
+
     /// Waits until no other command runs.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ use aya::{
 use aya_obj::programs::XdpAttachType;
 use bytemuck::NoUninit;
 use xdpfw_common::abi::{
-    DIFFERENCES, InterfaceSlots, Listened, MAX_DIFFERENCES, REHEARSAL_MAPS, REPORTS, SHARED_MAPS,
-    SharedMap, flow_table, names,
+    DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LISTENED, Listened, MAX_DIFFERENCES,
+    REHEARSAL_MAPS, REPORTS, SHARED_MAPS, SharedMap, flow_table, names,
 };
 
 use super::{Bridges, Clock, Error, Purpose, Record, flows, syscall};
@@ -43,24 +43,6 @@ const SMALLEST_RING: u32 = 1;
 
 /// The shortest frame that the kernel runs a program on, in bytes: an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
-
-/// What packets and userspace both write, where a new generation begins with it.
-pub(super) struct InitialState<'a> {
-    pub(super) rings: Rings,
-    /// Who listens by now.
-    pub(super) listened: &'a [u8; size_of::<Listened>()],
-    /// Which interface is counted where.
-    pub(super) interfaces: &'a InterfaceSlots,
-}
-
-impl InitialState<'_> {
-    /// Of what nobody listens to, and what counts nothing.
-    pub(super) const NONE: Self = Self {
-        rings: Rings::Smallest,
-        listened: &[0; size_of::<Listened>()],
-        interfaces: &InterfaceSlots::EMPTY,
-    };
-}
 
 /// The size of the ring buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +72,7 @@ impl Object {
         tables: &Tables,
         record: &Record,
         bridges: &Bridges,
-        state: &InitialState<'_>,
+        rings: Rings,
         taken_over: impl Fn(SharedMap) -> Option<PathBuf>,
     ) -> Result<Self> {
         let entries = |len: usize| u32::try_from(len.max(1));
@@ -129,18 +111,15 @@ impl Object {
             .override_global(names::HAS_MEMBERS, &has_members, true)
             .map_max_entries(names::MEMBERS, entries(bridges.members.len())?)
             .map_max_entries(names::JOINED, entries(record.joined.len())?);
-        let InitialState {
-            rings,
-            listened,
-            interfaces,
-        } = state;
+        // These are written while packets read them, and aya writes them when it opens them: with
+        // what they hold.
+        let listened = global::<{ size_of::<Listened>() }>(taken_over(LISTENED))?;
+        let counted = global::<{ size_of::<InterfaceSlots>() }>(taken_over(INTERFACES_COUNTED))?;
+        let generation = record.generation as u32;
         loader
+            .override_global(names::GENERATION, &generation, true)
             .override_global(names::LISTENED, listened.as_slice(), true)
-            .override_global(
-                names::INTERFACES_COUNTED,
-                bytemuck::bytes_of(*interfaces),
-                true,
-            );
+            .override_global(names::INTERFACES_COUNTED, counted.as_slice(), true);
         match rings {
             Rings::Whole => {
                 loader.map_max_entries(LOG_RECORDS, LOG_BYTES);
@@ -260,6 +239,15 @@ fn trie_key<const LEN: usize>(prefix: &Prefix) -> [u8; LEN] {
     len.copy_from_slice(&u32::from(prefix.len).to_ne_bytes());
     address.copy_from_slice(&prefix.bits.to_be_bytes()[..address.len()]);
     key
+}
+
+/// What a global of its own section holds, which is pinned as a map; zeros, if there is none yet.
+fn global<const BYTES: usize>(pin: Option<PathBuf>) -> Result<[u8; BYTES]> {
+    let Some(pin) = pin else {
+        return Ok([0; BYTES]);
+    };
+    let map = Array::<_, [u8; BYTES]>::try_from(Map::Array(MapData::from_pin(pin)?))?;
+    Ok(map.get(&0, 0)?)
 }
 
 /// Makes the ring buffers as small as can be, where nobody is to listen.

@@ -12,7 +12,7 @@ use xdpfw_common::abi::Judged;
 
 use super::{
     Bridges, Record,
-    object::{InitialState, Object},
+    object::{Object, Rings},
     syscall,
 };
 use crate::compiler::Tables;
@@ -47,7 +47,7 @@ impl PacketProbe {
             tables,
             record,
             &Bridges::default(),
-            &InitialState::NONE,
+            Rings::Smallest,
             |_| None,
         )?)
     }

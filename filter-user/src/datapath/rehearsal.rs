@@ -13,7 +13,7 @@ use xdpfw_common::abi::{
 use super::{
     Bridges, Generation, Record, Unsaved,
     gate::Entry,
-    object::{self, InitialState, Object},
+    object::{self, Object, Rings},
     pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     syscall,
 };
@@ -79,8 +79,7 @@ impl Rehearsal<'_> {
             true => Bridges::of_host()?,
             false => Bridges::default(),
         };
-        let state = InitialState::NONE;
-        let mut object = Object::load(&self.tables, record, &bridges, &state, taken_over)?;
+        let mut object = Object::load(&self.tables, record, &bridges, Rings::Smallest, taken_over)?;
         for map in SHARED_MAPS.iter().chain(REHEARSAL_MAPS) {
             object.pin_map(map.name, &own.pin(map.pin))?;
         }

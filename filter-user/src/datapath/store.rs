@@ -2,17 +2,16 @@
 //! interfaces. Each change of it happens as a whole or not at all.
 
 mod candidate;
+mod counted;
 mod egress;
+mod listeners;
 mod older;
 mod stack;
 
-use anyhow::{Context as _, Result};
-use xdpfw_common::abi::Wanted;
-
-use self::egress::egress_hook;
 pub use self::{candidate::Candidate, older::Older};
+use self::{egress::egress_hook, listeners::LISTENERS};
 use super::{
-    Attached, Changes, Generation, Listening, Probe, Record, Refusal, Rehearsal, Term,
+    Attached, Changes, Generation, Probe, Record, Refusal, Rehearsal, Term,
     attach::{self, Dispatchers},
     foreign::{Layout, refuse_hidden_filter, refuse_other_versions, sweep_other_versions, version},
     frags::delivers_frags,
@@ -27,13 +26,12 @@ use crate::{
     netlink::{Interface, Mode},
     system,
 };
+use anyhow::{Context as _, Result};
 
 /// Directory of the links, by number of their interface.
 const LINKS: &str = "links";
 /// Directory of the generations, by their number.
 const GENERATIONS: &str = "generations";
-/// Directory of the places of those who listen, each a directory that is marked if it is taken.
-const LISTENERS: &str = "listeners";
 /// Pin of the program array with the generation in force.
 const CURRENT: &str = "current";
 /// Pins of the dispatchers.
@@ -194,17 +192,20 @@ impl Store {
             maker: maker(),
             ..record
         };
+        let in_force = self.current()?;
         let generations = self.existing()?.make_directory(GENERATIONS)?;
         let name = record.generation.to_string();
         let directory = generations.make_directory(&name)?;
-        let in_force = self.current()?;
         let legacy = Legacy {
             flows_of,
             counters_of,
             in_force: in_force.as_ref(),
-            attached: &self.attached_names()?,
         };
         let built = Generation::build(directory, record, tables, &legacy, term.as_ref(), rehearsal)
+            .and_then(|built| {
+                built.generation.count_interfaces(&self.attached_names()?)?;
+                Ok(built)
+            })
             .inspect_err(|_| drop(generations.remove_all(&name)))?;
         Ok(Candidate::new(self, built, term.map(|term| term.lasts)))
     }
@@ -268,34 +269,6 @@ impl Store {
                 Err(error)
             }
         }
-    }
-
-    /// Listens to the generation in force, and to those that come after it.
-    ///
-    /// # Errors
-    ///
-    /// Too many do already, or the kernel refuses.
-    pub fn listen(&self, generation: &Generation, wanted: &Wanted) -> Result<Listening> {
-        let marks = self.existing()?.make_directory(LISTENERS)?;
-        generation.listen(&marks, wanted)
-    }
-
-    /// Counts each interface apart that the filter is attached to.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses.
-    pub fn count_apart(&self) -> Result<()> {
-        match self.current()? {
-            Some(current) => current.count_interfaces(&self.attached_names()?),
-            None => Ok(()),
-        }
-    }
-
-    fn attached_names(&self) -> Result<Vec<(u32, String)>> {
-        let attached = self.attached()?.into_iter();
-        let names = attached.map(|one| (one.interface.index, one.interface.name));
-        Ok(names.collect())
     }
 
     /// What the kernel shows of an interface that the filter was just attached to.

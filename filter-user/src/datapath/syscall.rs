@@ -263,26 +263,44 @@ pub(super) fn elements(
     let (mut keys, mut values) = (vec![0_u32; count], vec![0_u64; count * words]);
     // The kernel goes on behind a key (`generic_map_lookup_batch` in kernel/bpf/syscall.c).
     let before = first.checked_sub(1);
-    let mut last = 0_u32;
-    let mut lookup = attributes();
-    lookup.batch.in_batch = before
-        .as_ref()
-        .map_or(0, |before| &raw const *before as u64);
-    lookup.batch.out_batch = &raw mut last as u64;
-    lookup.batch.keys = keys.as_mut_ptr() as u64;
-    lookup.batch.values = values.as_mut_ptr() as u64;
-    lookup.batch.count = u32::try_from(count).map_err(io::Error::other)?;
-    lookup.batch.map_fd = map.as_raw_fd() as u32;
-    match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut lookup) {
-        // At the end of the array.
-        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
-        _ => {}
-    }
-    // SAFETY: the member that was written before the call, and which the kernel updates.
-    match unsafe { lookup.batch.count } as usize == count {
+    let read = lookup_batch(map, before, &mut keys, &mut values)?;
+    match read.count == count {
         true => Ok(values),
         false => Err(io::ErrorKind::UnexpectedEof.into()),
     }
+}
+
+/// What one call has read of a map.
+struct Batch {
+    /// How many entries.
+    count: usize,
+    /// Where the next one goes on; `None` at the end.
+    next: Option<u32>,
+}
+
+/// Reads entries of a map from where the kernel went on to, as far as there is room for keys.
+fn lookup_batch<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    from: Option<u32>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<Batch> {
+    let mut next = 0_u32;
+    let mut lookup = attributes();
+    lookup.batch.in_batch = from.as_ref().map_or(0, |from| &raw const *from as u64);
+    lookup.batch.out_batch = &raw mut next as u64;
+    lookup.batch.keys = keys.as_mut_ptr() as u64;
+    lookup.batch.values = values.as_mut_ptr() as u64;
+    lookup.batch.count = u32::try_from(keys.len()).map_err(io::Error::other)?;
+    lookup.batch.map_fd = map.as_raw_fd() as u32;
+    let next = match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut lookup) {
+        Ok(_) => Some(next),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
+        Err(error) => return Err(error),
+    };
+    // SAFETY: the member that was written before the call, and which the kernel updates.
+    let count = unsafe { lookup.batch.count } as usize;
+    Ok(Batch { count, next })
 }
 
 /// Reads all entries of a hash map that has room for so many. Packets go on meanwhile.
@@ -297,28 +315,11 @@ pub(super) fn entries<K: Pod, V: Pod>(
     // in kernel/bpf/hashtab.c).
     let mut bucket: Option<u32> = None;
     loop {
-        let mut next = 0_u32;
-        let mut lookup = attributes();
-        lookup.batch.in_batch = bucket
-            .as_ref()
-            .map_or(0, |bucket| &raw const *bucket as u64);
-        lookup.batch.out_batch = &raw mut next as u64;
-        lookup.batch.keys = keys.as_mut_ptr() as u64;
-        lookup.batch.values = values.as_mut_ptr() as u64;
-        lookup.batch.count = capacity;
-        lookup.batch.map_fd = map.as_raw_fd() as u32;
-        let result = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut lookup);
-        // SAFETY: the member that was written before the call, and which the kernel updates.
-        let count = unsafe { lookup.batch.count } as usize;
-        let is_last = match result {
-            Ok(_) => false,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Err(error) => return Err(error),
-        };
+        let Batch { count, next } = lookup_batch(map, bucket, &mut keys, &mut values)?;
         found.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
-        if is_last {
+        if next.is_none() {
             return Ok(found);
         }
-        bucket = Some(next);
+        bucket = next;
     }
 }

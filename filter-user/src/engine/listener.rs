@@ -1,10 +1,16 @@
 //! Listens to the filter, through all changes of the policy, for as long as it is up.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use xdpfw_common::abi::{Missed, Report, Wanted};
 
 use super::Engine;
 use crate::datapath::{Generation, Listening, Record};
+
+/// How long a report waits until it is known what it is of. Who changes the filter holds the lock
+/// for less.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Hears of packets, until dropped.
 pub struct Listener {
@@ -12,6 +18,10 @@ pub struct Listener {
     generation: Generation,
     /// The one before, of which reports may wait to be read.
     before: Option<Generation>,
+    /// The next report, of a generation that is not known yet; and since when it waits.
+    waiting: Option<(Report, Instant)>,
+    /// Whether the generation is another one than was told of.
+    has_changed: bool,
 }
 
 /// What became of what is listened to.
@@ -37,13 +47,16 @@ impl Listener {
         let generation = engine.must_be_up()?.generation.clone();
         let wanted = wanted(generation.record())?;
         Ok(Self {
-            listening: engine.store().listen(&generation, &wanted)?,
+            listening: engine.store().listen(&generation, wanted)?,
             generation,
             before: None,
+            waiting: None,
+            has_changed: false,
         })
     }
 
-    /// Says what it wants to hear from now on.
+    /// Says what it wants to hear from now on. Rules go by the number in the record of the
+    /// generation in force.
     ///
     /// # Errors
     ///
@@ -56,9 +69,24 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// What the program wrote is no report.
+    /// What the program wrote is no report, or the kernel refuses to tell.
     pub fn hear(&mut self) -> Result<Option<Report>> {
-        self.listening.hear()
+        let now = Instant::now();
+        let (report, since) = match self.waiting.take() {
+            Some(waiting) => waiting,
+            None => match self.listening.hear()? {
+                Some(report) => (report, now),
+                None => return Ok(None),
+            },
+        };
+        if self.known(&report).is_none() && now - since < PATIENCE {
+            self.look()?;
+            if self.known(&report).is_none() {
+                self.waiting = Some((report, since));
+                return Ok(None);
+            }
+        }
+        Ok(Some(report))
     }
 
     /// What was wanted and is not reported, since it began.
@@ -70,26 +98,40 @@ impl Listener {
         self.listening.missed()
     }
 
-    /// Looks whether another generation is in force by now, to be called every second or so. It
-    /// waits for commands that change anything.
+    /// Looks whether another generation is in force by now, to be called every second or so. While
+    /// a command changes anything, it does not wait, and finds nothing new.
     ///
     /// # Errors
     ///
     /// The kernel refuses to tell.
     pub fn follow(&mut self) -> Result<Followed> {
-        let engine = Engine::shared()?;
-        let Some(live) = engine.live() else {
+        if !self.look()? {
             return Ok(Followed::Ended);
+        }
+        Ok(match std::mem::take(&mut self.has_changed) {
+            true => Followed::Changed,
+            false => Followed::Same,
+        })
+    }
+
+    /// Whether anything can still be heard.
+    fn look(&mut self) -> Result<bool> {
+        let Some(engine) = Engine::at_once()? else {
+            return Ok(true);
+        };
+        let Some(live) = engine.live() else {
+            return Ok(false);
         };
         let generation = &live.generation;
         if generation.program_id() == self.generation.program_id() {
-            return Ok(Followed::Same);
+            return Ok(true);
         }
         if !self.listening.is_of(generation)? {
-            return Ok(Followed::Ended);
+            return Ok(false);
         }
         self.before = Some(std::mem::replace(&mut self.generation, generation.clone()));
-        Ok(Followed::Changed)
+        self.has_changed = true;
+        Ok(true)
     }
 
     /// The generation in force, as far as it is known.
@@ -97,14 +139,15 @@ impl Listener {
         &self.generation
     }
 
-    /// The record of the generation that a report with this rule is of: rules that stay are known
-    /// by the same number in all.
-    pub fn record_of(&self, slot: Option<u32>) -> &Record {
-        let knows = |generation: &&Generation| {
-            slot.is_none_or(|slot| generation.record().slots.contains(&slot))
-        };
-        let generations = [Some(&self.generation), self.before.as_ref()];
-        let known = generations.into_iter().flatten().find(knows);
-        known.unwrap_or(&self.generation).record()
+    /// The record that a report goes by. Where that is gone, since policies changed faster than it
+    /// was looked, that of the generation in force.
+    pub fn record_of(&self, report: &Report) -> &Record {
+        self.known(report).unwrap_or(self.generation.record())
+    }
+
+    fn known(&self, report: &Report) -> Option<&Record> {
+        let known = [Some(&self.generation), self.before.as_ref()];
+        let mut records = known.into_iter().flatten().map(Generation::record);
+        records.find(|record| record.generation as u16 == report.generation)
     }
 }

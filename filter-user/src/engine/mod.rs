@@ -49,17 +49,6 @@ pub use self::{
 };
 use crate::datapath::{Live, Lock, Store};
 
-/// The kernel's number for the program in force, whatever interfaces run it.
-///
-/// # Errors
-///
-/// The kernel refuses to tell.
-pub fn program_in_force() -> Result<Option<u32>> {
-    let _lock = Lock::shared()?;
-    let current = Store::open()?.current()?;
-    Ok(current.map(|current| current.program_id()))
-}
-
 /// The filter of this network namespace, held while this value lives.
 #[derive(Debug)]
 pub struct Engine {
@@ -101,6 +90,15 @@ impl Engine {
         drop(engine);
         drop(Self::exclusive()?);
         Self::locked(Lock::shared()?)
+    }
+
+    /// Looks at the kernel's state as it is, if no other command changes anything just now.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to tell.
+    pub fn at_once() -> Result<Option<Self>> {
+        Lock::shared_at_once()?.map(Self::locked).transpose()
     }
 
     /// Tidies up what ended, and tells it. That it fails is no failure of what is about to be

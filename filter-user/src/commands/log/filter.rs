@@ -133,13 +133,13 @@ impl Filter {
         })
     }
 
-    /// Whether there can be packets of this kind under a record: the rule is there.
-    pub(super) fn is_possible(&self, record: &Record) -> bool {
-        self.rule.is_none_or(|id| slot_of(id, record).is_some())
-    }
-
-    /// Whether to show what the program reports.
-    pub(super) fn shows(&self, event: &Event) -> bool {
+    /// Whether to show what the program of a generation with this record reports. It may not know
+    /// yet what is asked for.
+    pub(super) fn shows(&self, event: &Event, record: &Record) -> bool {
+        let by_rule = |id| event.rule().is_some() && event.rule() == slot_of(id, record);
+        if !self.rule.is_none_or(by_rule) {
+            return false;
+        }
         let addresses = event.addresses();
         let is_from = |net: &IpNet| addresses.is_some_and(|(source, _)| net.contains(&source));
         self.from.is_empty() || self.from.iter().any(is_from)

@@ -108,7 +108,7 @@ fn to_capture(mut capture: Capture, mut printer: Printer) -> Result<Background<I
             link_layer,
             report,
         } = *one;
-        let captured = usize::try_from(report.captured)?;
+        let captured = usize::from(report.captured);
         let bytes = report.head.get(..captured).unwrap_or(&report.head);
         let comment = seen.comment();
         capture.write(&seen.packet(report.event.interface, link_layer, bytes, &comment))
