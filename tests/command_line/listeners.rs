@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -146,7 +146,11 @@ fn a_rule_is_followed_where_it_is_counted_anew() -> Result<()> {
     // Until it has found out, it misses some, and takes none for another.
     thread::scope(|scope| -> Result<()> {
         let shown = scope.spawn(|| lines.next().context("it has ended"));
+        let deadline = Instant::now() + PATIENCE;
         while !shown.is_finished() {
+            if Instant::now() > deadline {
+                kill_process(Pid::from_child(&log), Signal::KILL)?;
+            }
             assert!(is_dropped(&lab, 22)? && is_dropped(&lab, 23)?);
         }
         let line = shown.join();
