@@ -138,6 +138,21 @@ impl Host {
         Ok(process)
     }
 
+    /// Starts a name server that knows nothing but what these options say.
+    pub fn start_dnsmasq(&self, options: &[&str]) -> Result<()> {
+        let log = self.directory().join("dnsmasq.log");
+        let log = format!("--log-facility={}", log.display());
+        let own = [
+            "--conf-file=/dev/null",
+            "--user=root",
+            "--pid-file=",
+            "--no-resolv",
+            "--no-hosts",
+            &log,
+        ];
+        self.start_daemon("dnsmasq", own.iter().chain(options))
+    }
+
     /// Starts a daemon on this host, one of those that `cargo xtask setup` has unpacked. It
     /// has detached itself and serves when this returns, and it ends with the host.
     pub fn start_daemon(

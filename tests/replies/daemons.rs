@@ -16,17 +16,14 @@ pub(crate) const SYSTEM: &str = "the-peer";
 /// Starts a name server at all addresses that knows one name.
 pub(crate) fn dnsmasq(host: &Host) -> Result<()> {
     let answer = format!("--address=/{NAME}/{ADDRESS}");
-    start_dnsmasq(host, &[&answer])
+    host.start_dnsmasq(&[&answer])
 }
 
 /// Starts a forwarder for this host, which asks another name server.
 pub(crate) fn dnsmasq_forwarder(host: &Host, server: IpAddr) -> Result<()> {
     let server = format!("--server={server}");
     let only_here = ["--listen-address=127.0.0.1", "--bind-interfaces"];
-    start_dnsmasq(
-        host,
-        &[&only_here[..], &["--cache-size=0", &server]].concat(),
-    )
+    host.start_dnsmasq(&[&only_here[..], &["--cache-size=0", &server]].concat())
 }
 
 /// Starts a TFTP server that has one file. It answers from ports of its own choice, as TFTP
@@ -39,7 +36,7 @@ pub(crate) fn tftp(host: &Host, file: &str, content: &str, port: TftpPort) -> Re
     if port == TftpPort::Single {
         options.push("--tftp-single-port");
     }
-    start_dnsmasq(host, &options)
+    host.start_dnsmasq(&options)
 }
 
 /// The port that a TFTP server answers from.
@@ -49,20 +46,6 @@ pub(crate) enum TftpPort {
     Single,
     /// Another one for each transfer (RFC 1350, section 4).
     New,
-}
-
-fn start_dnsmasq(host: &Host, options: &[&str]) -> Result<()> {
-    let directory = host.directory();
-    let log = format!("--log-facility={}", directory.join("dnsmasq.log").display());
-    let own = [
-        "--conf-file=/dev/null",
-        "--user=root",
-        "--pid-file=",
-        "--no-resolv",
-        "--no-hosts",
-        &log,
-    ];
-    host.start_daemon("dnsmasq", own.iter().chain(options))
 }
 
 /// Starts a forwarder for this host, which asks another name server.

@@ -18,7 +18,7 @@ pub(super) fn server() -> Result<Lab> {
     nginx(host)?;
     redis(host)?;
     let address = format!("--listen-address={}", lab.link().near().address);
-    dnsmasq(host, &[&address, "--bind-interfaces"])?;
+    host.start_dnsmasq(&[&address, "--bind-interfaces"])?;
     publish(host)?;
     Ok(lab)
 }
@@ -56,19 +56,6 @@ pub(super) fn redis(host: &Host) -> Result<()> {
             .map(AsRef::as_ref)
             .chain([directory.as_os_str()]),
     )
-}
-
-fn dnsmasq(host: &Host, options: &[&str]) -> Result<()> {
-    let log = format!("--log-facility={}", host.directory().join("dns").display());
-    let own = [
-        "--conf-file=/dev/null",
-        "--user=root",
-        "--pid-file=",
-        "--no-resolv",
-        "--no-hosts",
-        &log,
-    ];
-    host.start_daemon("dnsmasq", own.iter().chain(options))
 }
 
 /// A port of a container, published as docker does it, but by nft.
