@@ -11,9 +11,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use xdpfw_tests::{Lab, Link, PATIENCE, Sender, json::number, packets};
+use xdpfw_tests::{Lab, Link, PATIENCE, Sender, is_traced, json::number, packets, wait_until};
 
-use crate::running::{ended, is_traced, start, wait_until};
+use crate::running::{ended, start};
 
 /// What `log` told of.
 #[derive(Default)]

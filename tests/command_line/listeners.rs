@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use xdpfw_common::abi::LISTENERS;
-use xdpfw_tests::{Lab, PATIENCE, Sender, is_dropped, packets};
+use xdpfw_tests::{Lab, PATIENCE, Sender, is_dropped, is_traced, packets, wait_until};
 
-use crate::running::{ended, is_traced, objects, start, wait_until};
+use crate::running::{ended, objects, start};
 
 /// The peer's port where it does not matter.
 const REMOTE: u16 = 40_000;

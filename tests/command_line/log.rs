@@ -12,11 +12,12 @@ use etherparse::EtherType;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use xdpfw_tests::{
-    Lab, PATIENCE, Sender, is_dropped,
+    Lab, PATIENCE, Sender, is_dropped, is_traced,
     packets::{self, flags},
+    wait_until,
 };
 
-use crate::running::{ended, is_stalled, is_traced, objects, read_line_while, start, wait_until};
+use crate::running::{ended, is_stalled, objects, read_line_while, start};
 
 /// The peer's port where it does not matter.
 const REMOTE: u16 = 40_000;

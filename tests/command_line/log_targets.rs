@@ -13,9 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use xdpfw_tests::{Lab, PATIENCE, Sender, assert_is_one_error, capture, packets, text};
+use xdpfw_tests::{
+    Lab, PATIENCE, Sender, assert_is_one_error, capture, is_traced, packets, text, wait_until,
+};
 
-use crate::running::{ended, is_traced, start, wait_until};
+use crate::running::{ended, start};
 
 /// The peer's port.
 const REMOTE: u16 = 40_000;

@@ -10,12 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::io::ioctl_fionread;
 use serde_json::Value;
-use xdpfw_tests::{Host, PATIENCE, Xdpfw};
-
-/// Whether anybody listens.
-pub(crate) fn is_traced(host: &Host) -> bool {
-    host.status()["traced"] == true
-}
+use xdpfw_tests::{PATIENCE, Xdpfw};
 
 /// Starts a command, its stdout to be read.
 pub(crate) fn start(xdpfw: Xdpfw) -> Result<Child> {
@@ -46,16 +41,6 @@ pub(crate) fn is_stalled(child: &Child) -> bool {
     let before = unread();
     thread::sleep(Duration::from_millis(300));
     before.is_some_and(|bytes| bytes > 0) && unread() == before
-}
-
-/// Waits until something is so.
-pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        ensure!(Instant::now() < deadline, "not {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
 }
 
 /// Waits for a line of output, which `cause` brings about.

@@ -8,9 +8,9 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 use serde_json::{Value, json};
-use xdpfw_tests::{Lab, PATIENCE, Sender, assert_is_one_error, is_dropped, packets};
+use xdpfw_tests::{Lab, PATIENCE, Sender, assert_is_one_error, is_dropped, packets, wait_until};
 
-use crate::running::{ended, is_stalled, start, wait_until};
+use crate::running::{ended, is_stalled, start};
 
 const POLICY: &str = "rule = [{ allow = 'tcp 443' }]";
 const WORDS: [&str; 4] = ["--json", "top", "--interval", "0.1"];

@@ -15,9 +15,9 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 use serde_json::{Value, json};
-use xdpfw_tests::{Lab, PATIENCE, is_dropped, policy_text};
+use xdpfw_tests::{Lab, PATIENCE, is_dropped, policy_text, wait_until};
 
-use crate::running::{ended, is_stalled, start, wait_until};
+use crate::running::{ended, is_stalled, start};
 
 /// The lock that commands take turns with.
 const LOCK: &str = "/run/xdpfw/lock";

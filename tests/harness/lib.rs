@@ -53,7 +53,9 @@ pub use output::{assert_is_one_error, text};
 pub use probe::{is_dropped, is_dropped_on};
 pub use process::{Process, capture};
 pub use sender::{Sender, packet_socket};
-pub use state::{State, generation, interfaces_up, policy_mode, policy_text, state};
+pub use state::{
+    State, generation, interfaces_up, is_traced, policy_mode, policy_text, state, wait_until,
+};
 pub use tally::Tally;
 pub use tmux::Tmux;
 pub use tun::Tun;

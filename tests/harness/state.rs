@@ -1,10 +1,15 @@
 //! Compares a host before and after a command: its policy file, and what is in force.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::{Host, xdp};
+use crate::{Host, PATIENCE, xdp};
 
 /// What a command that fails must leave alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,4 +59,19 @@ pub fn interfaces_up(host: &Host) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Whether anybody listens.
+pub fn is_traced(host: &Host) -> bool {
+    host.status()["traced"] == true
+}
+
+/// Waits until something is so.
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        ensure!(Instant::now() < deadline, "not {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }

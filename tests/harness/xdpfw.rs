@@ -80,11 +80,13 @@ impl Xdpfw {
 
     /// The same call, made by a shell script that is the init of a system of its own: with
     /// its own mounts, processes and history, in the same network namespace. In the script, it
-    /// is `"$@"`.
+    /// is `"$@"`. A script that waits for what never comes is killed, with all that it started.
     pub fn in_private_system(self, script: &str) -> Self {
-        let system = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"];
+        let limit = ["timeout", "--foreground", "--signal=KILL", "300"];
+        let system = ["unshare", "--mount", "--pid", "--fork", "--kill-child"];
         let script = format!("{OWN_HISTORY}\n{script}");
-        self.under(system.iter().chain(&["sh", "-c", &script, "sh"]))
+        let shell = ["--mount-proc", "sh", "-c", &script, "sh"];
+        self.under(limit.iter().chain(&system).chain(&shell))
     }
 
     /// The same call, made by another program: one that has these words and then the call.

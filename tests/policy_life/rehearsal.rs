@@ -1,19 +1,15 @@
 //! Proves that a rehearsal finds exactly what would be judged otherwise, and that what is in
 //! force judges, counts and serves as it does without, whatever happens meanwhile.
 
-use std::{
-    fs,
-    net::SocketAddrV4,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::SocketAddrV4};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use xdpfw_tests::{
-    Lab, PATIENCE, Sender, Tally, assert_nothing_is_left, is_dropped, packets, policy_text,
+    Lab, PATIENCE, Sender, Tally, assert_nothing_is_left, is_dropped, is_traced, packets,
+    policy_text,
     servers::{self, TcpServer},
-    state,
+    state, wait_until,
 };
 
 use super::swap::Killer;
@@ -232,10 +228,10 @@ fn a_rehearsal_goes_on_behind_whatever_comes_into_force() -> Result<()> {
     assert_eq!(differences(&lab), 2);
     // The same policy in force: nothing is lost.
     let mut trace = host.xdpfw(["--quiet", "trace", "-n", "1"]).spawn()?;
-    wait_until_traced(&lab, true)?;
+    wait_until("listening", || is_traced(&lab.host))?;
     knock(&lab, CLOSED, 1)?;
     assert!(trace.wait(PATIENCE)?.is_some_and(|status| status.success()));
-    wait_until_traced(&lab, false)?;
+    wait_until("silent", || !is_traced(&lab.host))?;
     assert_eq!(differences(&lab), 3);
 
     // Another one: what was found is nothing any more.
@@ -372,14 +368,4 @@ fn a_killed_command_leaves_no_half_of_a_rehearsal() -> Result<()> {
     }
     host.xdpfw(["down"]).ok();
     assert_nothing_is_left(host, &["eth0"])
-}
-
-/// Waits until the generation in force is a traced one, or is not.
-fn wait_until_traced(lab: &Lab, traced: bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while lab.host.xdpfw(["status"]).json_with(|_| 0)["traced"] != traced {
-        ensure!(Instant::now() < deadline, "the trace does not get there");
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }

@@ -340,7 +340,7 @@ fn a_filter_whose_pins_are_gone_comes_up_again() -> Result<()> {
         &lab,
         "\"$@\" up eth0 || exit 80
         \"$@\" trace > /mnt/trace 2>&1 & trace=$!
-        until \"$@\" status | grep --quiet traced; do sleep 0.1; done
+        until \"$@\" status | grep --quiet '1 listener'; do sleep 0.1; done
         umount --lazy /run/xdpfw/bpf
         code=0; wait $trace || code=$?
         [ $code = 5 ] || exit 81

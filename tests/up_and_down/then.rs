@@ -11,7 +11,8 @@ use aya_obj::generated::bpf_attach_type;
 use serde_json::{Value, json};
 use xdpfw_common::abi::ABI_VERSION;
 use xdpfw_tests::{
-    CAPABILITIES, Host, Lab, assert_is_one_error, assert_nothing_is_left, is_dropped, state,
+    CAPABILITIES, Host, Lab, assert_is_one_error, assert_nothing_is_left, is_dropped, is_traced,
+    state, wait_until,
 };
 
 use crate::{
@@ -127,7 +128,7 @@ fn what_passes_goes_on_whatever_changes() -> Result<()> {
     assert_goes_on(&lab, &guard, "after the bypass")?;
 
     let trace = host.xdpfw(["trace", "-n", "1"]).spawn()?;
-    while host.status()["traced"] != true {}
+    wait_until("listening", || is_traced(host))?;
     assert_goes_on(&lab, &guard, "traced")?;
     drop(trace);
     host.xdpfw(["down"]).ok();
