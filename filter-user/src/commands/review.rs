@@ -2,6 +2,7 @@
 
 mod bench;
 mod facts;
+mod senders;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use self::facts::Gathered;
 use super::{Context, Exit, privilege::require_to_read};
 use crate::{
     analysis::review::{Earlier, differences, examine},
+    duration::Seconds,
     engine::SavedReview,
     output::{Printer, Review},
 };
@@ -27,6 +29,9 @@ pub struct Args {
     /// Keep this review, for the next one to be compared with
     #[arg(long)]
     save: bool,
+    /// How long to listen for who sends to services that nobody reaches, if anything was dropped
+    #[arg(long, value_name = "DUR", default_value = "1s")]
+    listen: Seconds,
 }
 
 /// Shows what listens and who reaches it, and what there is to do. The exit code is negative if
@@ -44,7 +49,12 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
         Some(since) => earlier(since, &last, args.save, printer)?,
         None => None,
     };
-    let gathered = Gathered::now(context, printer)?;
+    let mut gathered = Gathered::now(context, printer)?;
+    if let Err(error) = senders::hear(&mut gathered.services, args.listen.duration()) {
+        printer.note(&format!(
+            "who sends to closed services is not known: {error:#}"
+        ));
+    }
     let known = examine(&gathered.facts());
     let changed = earlier
         .as_ref()

@@ -18,7 +18,7 @@ use crate::{
 
 /// Most rows of a list that are shown; JSON has all.
 const ROWS: usize = 50;
-/// Destinations that JSON names.
+/// Destinations, and sources, that JSON names.
 const BUSIEST: usize = 10;
 
 /// The review. What it prints as JSON is also what is saved of it.
@@ -213,6 +213,7 @@ mod tests {
             reach: Reach::Closed,
             asks: false,
             dropped: 3,
+            sources: Vec::new(),
         }
     }
 

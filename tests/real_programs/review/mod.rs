@@ -9,11 +9,13 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use xdpfw_tests::{
     CAPABILITIES, Lab, Sender, assert_is_one_error, capture, packets,
     servers::{self, TcpServer},
@@ -91,6 +93,36 @@ fn exactly_what_is_planted_is_found() -> Result<()> {
         "\n    xdpfw allow tcp 6379\n",
     ] {
         assert!(table.contains(line), "no {line:?}: {table}");
+    }
+
+    // Who goes on to ask is named.
+    let asks = AtomicBool::new(true);
+    let heard = thread::scope(|scope| -> Result<Value> {
+        let client = scope.spawn(|| -> Result<()> {
+            while asks.load(Ordering::Relaxed) {
+                peer.send_all([knock(6379)])?;
+                thread::sleep(Duration::from_millis(20));
+            }
+            Ok(())
+        });
+        let said = review(host, &["--listen", "2s"]);
+        asks.store(false, Ordering::Relaxed);
+        client.join().expect("the client panicked")?;
+        Ok(said)
+    })?;
+    let from = format!("just now from {} (", far.address);
+    assert!(heard["findings"].to_string().contains(&from), "{heard:#}");
+    assert!(!redis.contains("just now"), "{redis}");
+    let listens = heard["listening"].as_array().context("no list")?;
+    for service in listens {
+        let sources = &service["sources"];
+        match service["port"].as_u64() {
+            Some(6379) => {
+                assert_eq!(sources[0]["address"], far.address.to_string());
+                assert!(sources[0]["packets"].as_u64() > Some(9), "{sources}");
+            }
+            _ => assert_eq!(*sources, json!([])),
+        }
     }
 
     // Each is gone when its command is done, and the packets get in that should.

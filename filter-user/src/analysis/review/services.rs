@@ -76,6 +76,8 @@ pub struct Service {
     pub asks: bool,
     /// Packets to its port that were dropped, whatever address they were for.
     pub dropped: u64,
+    /// Who sent some of them while it was listened, and how many, the busiest first.
+    pub sources: Vec<(IpAddr, u64)>,
 }
 
 impl Service {
@@ -129,6 +131,7 @@ pub fn services(
             reach: Reach::Local,
             asks: false,
             dropped: 0,
+            sources: Vec::new(),
         });
         // Several sockets can share a port; one is enough to name the process.
         if service.holder.is_none() {
@@ -159,6 +162,7 @@ pub fn services(
                 reach: Reach::Local,
                 asks: false,
                 dropped: 0,
+                sources: Vec::new(),
             });
     }
     let has_own =
@@ -221,8 +225,17 @@ fn closed(facts: &Facts<'_>, transport: Transport, port: u16, all: &[&Service]) 
         true => "; answers to what it asks pass all the same",
         false => "",
     };
+    let mut sources: Vec<String> = Vec::new();
+    // All its sockets have the same.
+    for (from, count) in all.first().into_iter().flat_map(|service| &service.sources) {
+        sources.push(format!("{from} ({})", thousands(*count)));
+    }
+    let from = match sources.is_empty() {
+        true => String::new(),
+        false => format!(", just now from {}", sentence_list(&sources, NAMED)),
+    };
     let text = format!(
-        "{what}, but no rule lets anybody in{often}{asks} (to keep it closed: xdpfw deny {transport} \
+        "{what}, but no rule lets anybody in{often}{from}{asks} (to keep it closed: xdpfw deny {transport} \
          {port})"
     );
     Finding::new(kind, format!("{transport} {port}"), text)

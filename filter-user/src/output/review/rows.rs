@@ -7,6 +7,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::BUSIEST;
 use crate::{
     analysis::review::{Crowd, Finding, Service},
     text::{in_line, thousands},
@@ -37,6 +38,15 @@ pub(super) struct ServiceRow {
     pub(super) verdict: &'static str,
     /// Packets to the port that were dropped.
     pub(super) dropped: u64,
+    /// Who sent some of them while it was listened, the busiest first.
+    pub(super) sources: Vec<SourceRow>,
+}
+
+/// Who sent packets, and how many.
+#[derive(Debug, Serialize)]
+pub(super) struct SourceRow {
+    pub(super) address: IpAddr,
+    pub(super) packets: u64,
 }
 
 /// The ports of clients.
@@ -95,6 +105,12 @@ impl From<&Service> for ServiceRow {
             published: service.is_published,
             verdict: service.reach.as_str(),
             dropped: service.dropped,
+            sources: service
+                .sources
+                .iter()
+                .take(BUSIEST)
+                .map(|&(address, packets)| SourceRow { address, packets })
+                .collect(),
         }
     }
 }
