@@ -4,6 +4,14 @@
 //! → [`engine`] → [`datapath`] and [`analysis`] → [`compiler`] → [`policy`] → [`ports`] and
 //! [`names`]. [`netlink`] and [`system`] read the host and know none of them.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests write to directories of their own"
+    )
+)]
+
 pub mod analysis;
 pub mod cli;
 pub mod commands;

@@ -80,6 +80,10 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     if let Some(directory) = &args.dir {
         for (name, page) in pages(&line)? {
             let path = directory.join(format!("{name}.8"));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "whoever packages xdpfw makes the directory for it"
+            )]
             std::fs::write(&path, page)
                 .with_context(|| format!("{}: cannot be written", path.display()))?;
         }

@@ -394,7 +394,6 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Err
         return Error::NotPermitted.into();
     }
     let text = error.to_string();
-    std::fs::write("/tmp/verifier.log", &text).ok();
     let first = text.lines().next().unwrap_or_default();
     // Of the verifier's pages, what it says last, in front of its statistics.
     let reason = text
