@@ -40,9 +40,9 @@ const MANUAL: (&str, &str) = ("groff", "groff-base");
 /// The terminal that `top` is tried in, and pictures are taken of. Guests have no use for it.
 const TERMINAL: (&str, &str) = ("tmux", "tmux");
 
-/// Programs that ask others, by which the tests see that this host gets its answers, and that
-/// make commands fail. Apart from the tools, since nothing but these tests needs them.
-const CLIENTS: [(&str, &str); 9] = [
+/// Programs that ask others, by which the tests see that this host gets its answers, that make
+/// commands fail, and that commands have to do with. Apart from the tools, since nothing but these tests needs them.
+const CLIENTS: [(&str, &str); 10] = [
     ("dig", "bind9-dnsutils"),
     ("mtr", "mtr-tiny"),
     ("snmpget", "snmp"),
@@ -50,6 +50,8 @@ const CLIENTS: [(&str, &str); 9] = [
     ("strace", "strace"),
     // Shows a command another time on its wall.
     ("faketime", "faketime"),
+    // Another packet filter, whose rules `doctor` finds.
+    ("iptables-legacy", "iptables"),
     ("tftp", "tftp-hpa"),
     // Reads captures.
     ("tshark", "tshark"),
