@@ -82,7 +82,8 @@ impl Xdpfw {
     /// its own mounts, processes and history, in the same network namespace. In the script, it
     /// is `"$@"`. A script that waits for what never comes is killed, with all that it started.
     pub fn in_private_system(self, script: &str) -> Self {
-        let limit = ["timeout", "--foreground", "--signal=KILL", "300"];
+        // The short option is also busybox's, which guests have.
+        let limit = ["timeout", "-s", "KILL", "300"];
         let system = ["unshare", "--mount", "--pid", "--fork", "--kill-child"];
         let script = format!("{OWN_HISTORY}\n{script}");
         let shell = ["--mount-proc", "sh", "-c", &script, "sh"];
