@@ -78,16 +78,16 @@ impl Xdpfw {
         self
     }
 
-    /// The same call, made by a shell script that is the init of a system of its own: with
-    /// its own mounts, processes and history, in the same network namespace. In the script, it
-    /// is `"$@"`. A script that waits for what never comes is killed, with all that it started.
+    /// The same call, made by a shell script in a system of its own: with its own mounts, processes
+    /// and history, in the same network namespace. In the script, it is `"$@"`. One that waits for
+    /// what never comes is killed, and with it all that it started. In a guest it is not, since
+    /// busybox has the script as init: there, all tests have a limit.
     pub fn in_private_system(self, script: &str) -> Self {
-        // The short option is also busybox's, which guests have.
+        let system = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"];
         let limit = ["timeout", "-s", "KILL", "300"];
-        let system = ["unshare", "--mount", "--pid", "--fork", "--kill-child"];
         let script = format!("{OWN_HISTORY}\n{script}");
-        let shell = ["--mount-proc", "sh", "-c", &script, "sh"];
-        self.under(limit.iter().chain(&system).chain(&shell))
+        let shell = ["sh", "-c", &script, "sh"];
+        self.under(system.iter().chain(&limit).chain(&shell))
     }
 
     /// The same call, made by another program: one that has these words and then the call.
