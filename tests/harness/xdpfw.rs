@@ -80,8 +80,7 @@ impl Xdpfw {
 
     /// The same call, made by a shell script in a system of its own: with its own mounts, processes
     /// and history, in the same network namespace. In the script, it is `"$@"`. One that waits for
-    /// what never comes is killed, and with it all that it started. In a guest it is not, since
-    /// busybox has the script as init: there, all tests have a limit.
+    /// what never comes is killed, and with it all that it started.
     pub fn in_private_system(self, script: &str) -> Self {
         let system = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"];
         let limit = ["timeout", "-s", "KILL", "300"];

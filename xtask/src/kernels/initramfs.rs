@@ -19,8 +19,9 @@ use crate::{
 
 /// The programs of the system that tests call beside the [tools](packages::TOOLS); what
 /// is not here is busybox's.
-const PROGRAMS: [&str; 11] = [
-    "cp", "env", "grep", "mkdir", "mount", "script", "setpriv", "sh", "stat", "umount", "unshare",
+const PROGRAMS: [&str; 12] = [
+    "cp", "env", "grep", "mkdir", "mount", "script", "setpriv", "sh", "stat", "timeout", "umount",
+    "unshare",
 ];
 /// What nmap reads, whatever it is asked.
 const DATA: [&str; 4] = [
