@@ -1,6 +1,9 @@
 //! Listens to the filter, through all changes of the policy, for as long as it is up.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use xdpfw_common::abi::{Missed, Report, Wanted};
@@ -11,6 +14,11 @@ use crate::datapath::{Generation, Listening, Record};
 /// How long a report waits until it is known what it is of. Who changes the filter holds the lock
 /// for less.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often to try to look what is in force, once it is time to, and for how long to wait in
+/// between. All of it is no longer than a ring takes to fill.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Hears of packets, until dropped.
 pub struct Listener {
@@ -99,14 +107,18 @@ impl Listener {
     }
 
     /// Looks whether another generation is in force by now, to be called every second or so. While
-    /// a command changes anything, it does not wait, and finds nothing new.
+    /// commands change anything, it does not wait for long, and finds nothing new.
     ///
     /// # Errors
     ///
     /// The kernel refuses to tell.
     pub fn follow(&mut self) -> Result<Followed> {
-        if !self.look()? {
-            return Ok(Followed::Ended);
+        for _ in 0..TRIES {
+            match self.look()? {
+                Some(true) => break,
+                Some(false) => return Ok(Followed::Ended),
+                None => thread::sleep(PAUSE),
+            }
         }
         Ok(match std::mem::take(&mut self.has_changed) {
             true => Followed::Changed,
@@ -114,24 +126,24 @@ impl Listener {
         })
     }
 
-    /// Whether anything can still be heard.
-    fn look(&mut self) -> Result<bool> {
+    /// Whether anything can still be heard; `None` while a command changes anything.
+    fn look(&mut self) -> Result<Option<bool>> {
         let Some(engine) = Engine::at_once()? else {
-            return Ok(true);
+            return Ok(None);
         };
         let Some(live) = engine.live() else {
-            return Ok(false);
+            return Ok(Some(false));
         };
         let generation = &live.generation;
         if generation.program_id() == self.generation.program_id() {
-            return Ok(true);
+            return Ok(Some(true));
         }
         if !self.listening.is_of(generation)? {
-            return Ok(false);
+            return Ok(Some(false));
         }
         self.before = Some(std::mem::replace(&mut self.generation, generation.clone()));
         self.has_changed = true;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// The generation in force, as far as it is known.
