@@ -1,4 +1,4 @@
-//! Compares a host before and after a command: its policy file, and what is in force.
+//! The state of a host, to be compared or waited for: its policy file, and what is in force.
 
 use std::{
     fs,

@@ -41,7 +41,8 @@ const MANUAL: (&str, &str) = ("groff", "groff-base");
 const TERMINAL: (&str, &str) = ("tmux", "tmux");
 
 /// Programs that ask others, by which the tests see that this host gets its answers, that make
-/// commands fail, and that commands have to do with. Apart from the tools, since nothing but these tests needs them.
+/// commands fail, and that commands have to do with. Apart from the tools, since nothing but these
+/// tests needs them.
 const CLIENTS: [(&str, &str); 10] = [
     ("dig", "bind9-dnsutils"),
     ("mtr", "mtr-tiny"),

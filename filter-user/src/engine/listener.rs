@@ -16,7 +16,7 @@ use crate::datapath::{Generation, Listening, Record};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often to try to look what is in force, once it is time to, and for how long to wait in
-/// between. All of it is no longer than a ring takes to fill.
+/// between. Together it is less time than a flood takes to fill a ring.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -76,7 +76,7 @@ pub struct Service {
     pub asks: bool,
     /// Packets to its port that were dropped, whatever address they were for.
     pub dropped: u64,
-    /// Who sent some of them while it was listened, and how many, the busiest first.
+    /// Who sent some of them while `review` listened, and how many, the busiest first.
     pub sources: Vec<(IpAddr, u64)>,
 }
 
@@ -225,11 +225,12 @@ fn closed(facts: &Facts<'_>, transport: Transport, port: u16, all: &[&Service]) 
         true => "; answers to what it asks pass all the same",
         false => "",
     };
-    let mut sources: Vec<String> = Vec::new();
     // All its sockets have the same.
-    for (from, count) in all.first().into_iter().flat_map(|service| &service.sources) {
-        sources.push(format!("{from} ({})", thousands(*count)));
-    }
+    let sources = all.first().map(|service| service.sources.as_slice());
+    let sources = sources.unwrap_or_default().iter();
+    let sources: Vec<String> = sources
+        .map(|(from, count)| format!("{from} ({})", thousands(*count)))
+        .collect();
     let from = match sources.is_empty() {
         true => String::new(),
         false => format!(", just now from {}", sentence_list(&sources, NAMED)),

@@ -28,7 +28,7 @@ const AT_ONCE: usize = 1024;
 /// Most sources of a port that are told apart: in a flood of forged ones they have no end.
 const SOURCES: usize = 1000;
 
-/// Adds to each closed service who sends to it, for so long. If nothing was ever dropped there, or
+/// Listens for so long, and adds to each closed service who sends to it. If nothing was ever dropped there, or
 /// nothing is filtered, it does not wait.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub(super) fn hear(services: &mut [Service], lasts: Duration) -> Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         thread::sleep(TAKE.min(left));
-        // In a flood they have no end.
+        // In a flood, reports have no end.
         for _ in 0..AT_ONCE {
             let Some(report) = listener.hear()? else {
                 break;

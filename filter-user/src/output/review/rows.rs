@@ -38,7 +38,7 @@ pub(super) struct ServiceRow {
     pub(super) verdict: &'static str,
     /// Packets to the port that were dropped.
     pub(super) dropped: u64,
-    /// Who sent some of them while it was listened, the busiest first.
+    /// Who sent some of them while `review` listened, the busiest first.
     pub(super) sources: Vec<SourceRow>,
 }
 
