@@ -109,6 +109,8 @@ reasons! {
     Bypass = 18, Pass, "bypass";
     /// The program that should judge is gone, which no command of ours does.
     NoProgram = 19, Pass, "no-program";
+    /// A rule or the default would let the packet in, and its source is banned.
+    Ban = 20, Drop, "ban";
 }
 
 impl Reason {

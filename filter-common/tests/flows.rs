@@ -162,6 +162,10 @@ impl Recorder for World {
         self.discovers
     }
 
+    fn has_bans(&self) -> bool {
+        false
+    }
+
     fn is_free(&self, packet: &Packet) -> bool {
         self.free == Some(packet.key.local_port)
     }

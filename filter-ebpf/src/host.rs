@@ -2,11 +2,11 @@
 //! left lately.
 
 use aya_ebpf::programs::XdpContext;
-use xdpfw_common::{flows::Conversation, verdict::Host};
+use xdpfw_common::{flows::Conversation, verdict::Host, wire::ip::Addresses};
 
 use crate::{
     ingress::Ingress,
-    maps::{flows::Known, tables::Tables},
+    maps::{bans, flows::Known, tables::Tables},
     questions,
     sockets::Sockets,
 };
@@ -58,6 +58,23 @@ impl<'a> Host for Kernel<'a, XdpContext> {
     #[inline(always)]
     fn is_answer(&self, conversation: &Conversation<'_>, denied: bool, is_noted: bool) -> bool {
         questions::is_answer(self.ctx, conversation, denied, is_noted)
+    }
+
+    #[inline(always)]
+    fn may_be_banned(&self, addresses: &Addresses<'_>) -> bool {
+        bans::may_be_banned(addresses)
+    }
+
+    #[inline(always)]
+    fn is_banned(&self, conversation: &Conversation<'_>) -> bool {
+        questions::is_banned(self.ctx, conversation)
+    }
+
+    #[inline(always)]
+    fn is_banned_hard(&self, conversation: &Conversation<'_>) -> bool {
+        bans::has_hard()
+            && bans::may_be_banned(&conversation.addresses)
+            && questions::is_banned_hard(self.ctx, conversation)
     }
 
     #[inline(always)]

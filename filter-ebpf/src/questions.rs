@@ -7,13 +7,14 @@
 
 use aya_ebpf::{bindings::xdp_md, macros::map, maps::PerCpuArray, programs::XdpContext};
 use xdpfw_common::{
+    abi::ban_source,
     flows::{Conversation, Packet, is_found, may_be_found},
     verdict::{self, Lasting},
 };
 
 use crate::{
     ingress::{Ingress as _, Via},
-    maps::{flows::Known, members::link_of, tables::Tables},
+    maps::{bans, flows::Known, members::link_of, tables::Tables},
     sockets::Sockets,
 };
 
@@ -44,6 +45,38 @@ pub fn is_answer(
     answer(ctx.ctx, denied.into(), is_noted.into()) != 0
         || verdict::discovers(&Tables::new(ctx)) && packet.is_some_and(may_be_found) && found() != 0
 }
+
+/// Whether the source of this conversation's packet is banned, and it may not even answer.
+#[inline(always)]
+pub fn is_banned(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
+    put(Asker::Ingress, conversation, interface_of(ctx));
+    match banned() {
+        NOT_BANNED => false,
+        // Only what this host asked for, as under a rule that denies.
+        BANNED => answer(ctx.ctx, 1, 0) == 0,
+        _ => true,
+    }
+}
+
+/// Whether the source of this conversation's packet is banned, answers or not.
+#[inline(always)]
+pub fn is_banned_hard(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
+    put(Asker::Ingress, conversation, interface_of(ctx));
+    banned() == BANNED_HARD
+}
+
+/// Counts the packet in question, which a ban drops.
+#[inline(always)]
+pub fn count_banned() {
+    count_ban();
+}
+
+/// What [`banned`] says: nobody bans the source.
+const NOT_BANNED: u32 = 0;
+/// Somebody does, and answers pass.
+const BANNED: u32 = 1;
+/// Somebody does, and they do not.
+const BANNED_HARD: u32 = 2;
 
 /// Whether rules let in a packet of this conversation: see [`verdict::admits`].
 #[inline(always)]
@@ -106,6 +139,30 @@ extern "C" fn answer(ctx: *mut xdp_md, denied: u32, is_noted: u32) -> u32 {
         is_noted != 0,
     )
     .into()
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn banned() -> u32 {
+    let Some(packet) = asked(Asker::Ingress as u32) else {
+        return NOT_BANNED;
+    };
+    match bans::find(&ban_source(&packet.key.addresses())) {
+        None => NOT_BANNED,
+        // SAFETY: a map value of this type.
+        Some(ban) if unsafe { (*ban).hard } == 0 => BANNED,
+        Some(_) => BANNED_HARD,
+    }
+}
+
+/// Returns 0, since the verifier takes none that returns nothing.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn count_ban() -> u32 {
+    if let Some(packet) = asked(Asker::Ingress as u32) {
+        bans::count(&ban_source(&packet.key.addresses()));
+    }
+    0
 }
 
 #[inline(never)]

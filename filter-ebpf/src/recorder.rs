@@ -19,7 +19,7 @@ use xdpfw_ebpf::packet::Packet;
 use crate::{
     ingress::Via,
     maps::{
-        bridges, flows as maps,
+        bans, bridges, flows as maps,
         flows::Known,
         tables::{self, Tables},
     },
@@ -186,6 +186,11 @@ impl Recorder for Outgoing {
             _ => return false,
         };
         tables::is_free(transport, u16::from_be_bytes(packet.key.local_port))
+    }
+
+    #[inline(always)]
+    fn has_bans(&self) -> bool {
+        bans::has_any()
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 28] = [
     "up",
     "down",
     "allow",
@@ -40,6 +40,9 @@ const COMMANDS: [&str; 25] = [
     "doctor",
     "explain",
     "review",
+    "ban",
+    "unban",
+    "bans",
     "completions",
     "man",
 ];

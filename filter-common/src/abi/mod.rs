@@ -5,6 +5,7 @@
 //! byte order, as the packet has them, wherever they are arrays of bytes; everything else
 //! is in the host's byte order.
 
+mod bans;
 mod bridges;
 mod config;
 mod counters;
@@ -18,6 +19,11 @@ mod rehearsal;
 mod tables;
 
 pub use self::{
+    bans::{
+        BAN_BLOCK_COUNT, BAN_BLOCKS, BANNED, BANNED_NETS, BANS, BANS_ANY, BANS_HARD, BLOCK_BITS4,
+        BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source, TRUSTED, Trusted,
+        V4, ban_key, ban_place, ban_source,
+    },
     bridges::{BridgePort, OwnAddress},
     config::{
         Config, DHCP_CLIENTS, DHCP_SERVER, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, REPLIES_FLOWS,
@@ -56,15 +62,15 @@ use self::flows::FLOW_TABLES;
 
 /// Version of everything in this module. Of the pins of another version, only those
 /// [shared maps](SHARED_MAPS) are used again that still mean the same.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// Names of the programs, of the globals, and of the maps that each generation has for
 /// itself. Those that generations share are in [`SHARED_MAPS`].
 pub mod names {
     pub use super::{
-        bridges::names::*, config::names::*, counters::names::*, deadline::names::*,
-        event::names::*, flows::names::*, ports::names::*, probe::names::*, programs::names::*,
-        rehearsal::names::*, tables::names::*,
+        bans::names::*, bridges::names::*, config::names::*, counters::names::*,
+        deadline::names::*, event::names::*, flows::names::*, ports::names::*, probe::names::*,
+        programs::names::*, rehearsal::names::*, tables::names::*,
     };
 }
 
@@ -91,6 +97,8 @@ pub enum Holds {
     Flows,
     /// Who listens, and what waits to be read.
     Events,
+    /// Who is banned, which outlasts every change.
+    Bans,
     /// The program that runs behind the filter, which a change may replace.
     Next,
     /// What a rehearsal found, which lasts as long as it does.
@@ -113,6 +121,15 @@ impl SharedMap {
             pin,
             holds: Holds::Events,
             since: 9,
+        }
+    }
+
+    const fn of_bans(name: &'static str, pin: &'static str) -> Self {
+        Self {
+            name,
+            pin,
+            holds: Holds::Bans,
+            since: 10,
         }
     }
 
@@ -157,5 +174,10 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     LISTENING,
     MISSED,
     LISTENED,
+    BANS,
+    BANNED_NETS,
+    BAN_BLOCKS,
+    TRUSTED,
+    BANNED,
     NEXT,
 ];

@@ -143,6 +143,9 @@ pub trait Recorder: Memory {
     /// Whether rules let in whatever comes to the local port of this packet, by a bitmap.
     fn is_free(&self, packet: &Packet) -> bool;
 
+    /// Whether anybody is banned: whom rules let in may be, and be answered all the same.
+    fn has_bans(&self) -> bool;
+
     /// Whether rules let in the answer to this packet. Asked only where a flow would be
     /// inserted: it costs what a packet that comes in costs.
     fn admits_answer(&self, packet: &Packet) -> bool;

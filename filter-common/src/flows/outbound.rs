@@ -16,8 +16,8 @@ pub fn record<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
     if packet.opens() {
         write_note(Note::Syn, packet, memory);
     }
-    // A server's answers leave from a port that is open to all.
-    if memory.is_free(packet) {
+    // A server's answers leave from a port that is open to all. Under bans, it is not.
+    if memory.is_free(packet) && !memory.has_bans() {
         return;
     }
     if packet.key.is_to_group() && !(memory.discovers() && discovery::is_question(packet)) {
@@ -50,7 +50,7 @@ fn record_segment<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
                 return;
             }
             Some(_) => memory.remove(origin, Table::Brief, key),
-            None if memory.admits_answer(packet) => return,
+            None if !memory.has_bans() && memory.admits_answer(packet) => return,
             // The connection that had the same ports is over.
             None => memory.remove(origin, Table::Tcp, key),
         }

@@ -76,6 +76,26 @@ pub trait Host {
         ) || is_discovery(self.tables(), self.memory(), &packet)
     }
 
+    /// Whether a packet's source may be banned: a quick look, which is wrong now and then. By
+    /// default, nobody is.
+    #[inline(always)]
+    fn may_be_banned(&self, _: &Addresses<'_>) -> bool {
+        false
+    }
+
+    /// Whether the source of a packet of this conversation is banned, and the packet answers nothing
+    /// that this host asked, or the ban is `hard`: then not even answers pass.
+    #[inline(always)]
+    fn is_banned(&self, _: &Conversation<'_>) -> bool {
+        false
+    }
+
+    /// Whether a packet of this conversation is banned that answers something.
+    #[inline(always)]
+    fn is_banned_hard(&self, _: &Conversation<'_>) -> bool {
+        false
+    }
+
     /// Whether rules let in a packet of this conversation, as [`admits`] says; once, too.
     #[inline(always)]
     fn admits(&self, conversation: &Conversation<'_>) -> bool
@@ -260,9 +280,17 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
         flags: Flags::NONE,
     };
     let decision = first_match(frame, host.tables(), &ip.addresses, &fields);
-    let outcome = if decision.allows() {
+    let passes_by_default =
+        !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
+    let passes_as_it_is = decision.allows() || passes_by_default;
+    let outcome = if passes_as_it_is
+        && host.may_be_banned(&ip.addresses)
+        && host.is_banned(&Conversation::of_other(frame, ip, kind, message))
+    {
+        Outcome::of(Reason::Ban)
+    } else if decision.allows() {
         Outcome::decided(decision)
-    } else if !decision.is_some() && setting(&host.tables().config().default_pass) != 0 {
+    } else if passes_by_default {
         Outcome::of(Reason::DefaultPass)
     } else {
         match passes(frame, host, ip, kind, message, decision.is_some()) {
@@ -397,19 +425,29 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
     let mut decision = Decision::NONE;
     if !is_closed {
         decision = first_match(frame, host.tables(), &ip.addresses, &segment.into());
-        if decision.allows() {
+        let passes_by_default =
+            !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
+        if decision.allows() || passes_by_default {
+            if host.may_be_banned(&ip.addresses) && host.is_banned(&segment.conversation(ip)) {
+                return then.conclude(Outcome::of(Reason::Ban).with(segment));
+            }
+            if passes_by_default {
+                return then.conclude(Outcome::of(Reason::DefaultPass).with(segment));
+            }
             return then.conclude(Outcome::decided(decision).with(segment));
-        }
-        if !decision.is_some() && setting(&host.tables().config().default_pass) != 0 {
-            return then.conclude(Outcome::of(Reason::DefaultPass).with(segment));
         }
     }
     let denied = decision.is_some();
     if !denied && is_from_dhcp_server(host.tables().config(), ip, &segment) {
         return then.conclude(Outcome::of(Reason::DhcpClient).with(segment));
     }
-    if host.is_answer(&segment.conversation(ip), denied, is_closed) {
-        return then.conclude(Outcome::of(Reason::Reply).with(segment));
+    let conversation = segment.conversation(ip);
+    if host.is_answer(&conversation, denied, is_closed) {
+        let reason = match host.is_banned_hard(&conversation) {
+            true => Reason::Ban,
+            false => Reason::Reply,
+        };
+        return then.conclude(Outcome::of(reason).with(segment));
     }
     then.conclude(Outcome::dropped(decision).with(segment))
 }

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use xdpfw_common::{
-    Verdict,
+    Reason, Verdict,
     abi::{
         BLOCKS, Block, Counter, INTERFACE_PLACES, INTERFACE_SLOTS, InterfaceSlots, Overflows,
         RULE_SLOTS, port_counter,
@@ -15,7 +15,7 @@ use xdpfw_common::{
 };
 use xdpfw_ebpf::packet::Packet;
 
-use crate::ingress::Ingress as _;
+use crate::{ingress::Ingress as _, questions};
 
 #[map]
 static COUNTERS: PerCpuArray<Block> = PerCpuArray::with_max_entries(BLOCKS as u32, 0);
@@ -54,6 +54,9 @@ pub fn count<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome) -
                 overflow(number, place);
             }
         }
+    }
+    if matches!(outcome.reason(), Reason::Ban) {
+        questions::count_banned();
     }
     if let Some(slot) = outcome.rule()
         && let Some(hits) = RULE_HITS.get_ptr_mut(slot)

@@ -1,5 +1,6 @@
 //! The maps, in a module for each subject, each with all code that uses them.
 
+pub mod bans;
 pub mod bridges;
 pub mod counters;
 pub mod flows;

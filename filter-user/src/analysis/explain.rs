@@ -197,6 +197,7 @@ pub const fn meaning(reason: Reason) -> &'static str {
         Reason::NonIpPass => "a frame without IP: non_ip = \"pass\", or the link needs it",
         Reason::Igmp => "group management always passes",
         Reason::NonIpDrop => "a frame without IP: non_ip = \"drop\"",
+        Reason::Ban => "its source is banned",
         Reason::Bypass => "everything passes for a while",
         Reason::NoProgram => "no program is there to judge it",
     }

@@ -1,6 +1,7 @@
 //! The commands, a file for each: `Args`, and `run`. Exit codes are chosen here alone.
 
 pub mod apply;
+pub mod ban;
 mod boot;
 pub mod bypass;
 mod candidates;
@@ -136,6 +137,17 @@ pub enum Command {
         after_help = "Examples:\n  xdpfw panic\n  xdpfw panic --for 10m\n  xdpfw panic --off"
     )]
     Panic(panic::Args),
+    /// Drop what comes from sources, whatever the rules
+    #[command(
+        after_help = "Examples:\n  xdpfw ban 203.0.113.7\n  xdpfw ban 198.51.100.0/24 2001:db8:7::/64 --for 1h --why 'guesses passwords'"
+    )]
+    Ban(ban::Args),
+    /// End bans
+    #[command(after_help = "Examples:\n  xdpfw unban 203.0.113.7\n  xdpfw unban --all")]
+    Unban(ban::UnbanArgs),
+    /// Show who is banned
+    #[command(after_help = "Examples:\n  xdpfw bans\n  xdpfw --json bans")]
+    Bans,
     /// Show what is dropped, as it happens
     #[command(
         after_help = "Examples:\n  xdpfw log\n  xdpfw log --port 443 --from 192.0.2.0/24\n  xdpfw log --sample 1000     # one of a thousand, in a flood\n  xdpfw --json log -n 10"
@@ -197,6 +209,9 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Rollback(args) => rollback::run(&args, context, printer),
         Command::History(args) => history::run(&args, context, printer),
         Command::Bypass(args) => bypass::run(&args, context, printer),
+        Command::Ban(args) => ban::run(&args, context, printer),
+        Command::Unban(args) => ban::unban(&args, context, printer),
+        Command::Bans => ban::show(context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Log(args) => log::run(log::View::Log, &args, context, printer),
         Command::Trace(args) => log::run(log::View::Trace, &args, context, printer),

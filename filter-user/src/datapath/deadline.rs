@@ -24,6 +24,11 @@ impl Deadline {
         }
     }
 
+    /// In nanoseconds of the clock.
+    pub const fn nanoseconds(self) -> u64 {
+        self.nanoseconds
+    }
+
     /// A moment that is past for sure.
     pub(super) const fn passed() -> Self {
         Self { nanoseconds: 1 }

@@ -8,7 +8,7 @@ use xdpfw_common::abi::{
 };
 
 use super::{
-    Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, Unsaved,
+    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, Unsaved,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     interfaces_counted,
@@ -92,7 +92,7 @@ impl Generation {
             let from = match map.holds {
                 Holds::Counters => counters_of,
                 Holds::Rehearsal => None,
-                Holds::Events => in_force,
+                Holds::Events | Holds::Bans => in_force,
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,
@@ -218,6 +218,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.counters()?.read()
+    }
+
+    /// Opens the bans, which all generations share.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn bans(&self) -> Result<Bans> {
+        Bans::open(&self.directory)
     }
 
     /// Opens its flows.

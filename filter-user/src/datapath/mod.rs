@@ -27,6 +27,7 @@
 //! it leaves behind is removed by the next command that changes something.
 
 mod attach;
+mod bans;
 mod bridges;
 mod clock;
 mod counters;
@@ -56,6 +57,7 @@ mod unsaved;
 
 pub use self::{
     attach::{Attached, Changes, Egress, EgressRefusal, Foreign, Refusal},
+    bans::Bans,
     bridges::Bridges,
     clock::{Clock, clocks},
     counters::{CounterMaps, Snapshot},

@@ -15,8 +15,8 @@ use aya::{
 use aya_obj::programs::XdpAttachType;
 use bytemuck::NoUninit;
 use xdpfw_common::abi::{
-    DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LISTENED, Listened, MAX_DIFFERENCES,
-    REHEARSAL_MAPS, REPORTS, SHARED_MAPS, SharedMap, flow_table, names,
+    BANNED, BANNED_NETS, BANS, DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LISTENED, Listened,
+    MAX_BANS, MAX_DIFFERENCES, REHEARSAL_MAPS, REPORTS, SHARED_MAPS, SharedMap, flow_table, names,
 };
 
 use super::{Bridges, Clock, Error, Purpose, Record, flows, syscall};
@@ -115,10 +115,14 @@ impl Object {
         // what they hold.
         let listened = global::<{ size_of::<Listened>() }>(taken_over(LISTENED))?;
         let counted = global::<{ size_of::<InterfaceSlots>() }>(taken_over(INTERFACES_COUNTED))?;
+        let banned = global::<{ size_of::<u32>() }>(taken_over(BANNED))?;
         let generation = record.generation as u32;
         loader
             .override_global(names::GENERATION, &generation, true)
             .override_global(names::LISTENED, listened.as_slice(), true)
+            .override_global(names::BANNED, banned.as_slice(), true)
+            .map_max_entries(BANS.name, MAX_BANS[0])
+            .map_max_entries(BANNED_NETS.name, MAX_BANS[1])
             .override_global(names::INTERFACES_COUNTED, counted.as_slice(), true);
         match rings {
             Rings::Whole => {

@@ -66,8 +66,8 @@ impl Rehearsal<'_> {
                 before.map(|before| before.directory.pin(map.pin))
             };
             match map.holds {
-                // It counts nothing.
-                Holds::Counters => Some(directory.pin(map.pin)),
+                // It counts nothing, and bans are those of all.
+                Holds::Counters | Holds::Bans => Some(directory.pin(map.pin)),
                 Holds::Rehearsal if map == SENTENCE => Some(directory.pin(map.pin)),
                 Holds::Rehearsal => before(self.goes_on),
                 // Nobody listens to it.

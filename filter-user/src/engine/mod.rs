@@ -2,6 +2,7 @@
 //! It knows in which order things are done. It never prints, and never knows which command
 //! asks.
 
+mod bans;
 mod boot;
 mod egress;
 mod environment;
@@ -30,6 +31,7 @@ use std::path::Path;
 use anyhow::Result;
 
 pub use self::{
+    bans::{BanError, BanList, Banned},
     boot::{Fallback, was_emptied},
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},

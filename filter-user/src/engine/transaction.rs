@@ -13,7 +13,7 @@ mod prepare;
 use anyhow::Result;
 
 use super::{
-    Engine, Error, Following, Join, Joined, PolicySource,
+    Engine, Error, Following, Join, Joined, PolicySource, bans,
     egress::{attach_wanted, detach_unwanted, records_answers},
     environment::{Facts, are_alike, environment},
     guard::{self, Ending, Guard},
@@ -295,6 +295,9 @@ impl<'a> Transaction<'a> {
             }
             // In force before the first interface asks for it.
             let generation = candidate.commit()?;
+            if let Err(error) = bans::restore(&generation) {
+                log::warn!("nobody is banned any more: {error:#}");
+            }
             let unrecorded = attach_wanted(&store, &[policy], &indices, &mut attaching)?;
             take_over(&mut generation.flows()?, generation.record(), None)?;
             let egress = records_answers(policy);

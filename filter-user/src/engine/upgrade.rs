@@ -2,9 +2,9 @@
 //! and remembers.
 
 use anyhow::{Context as _, Result};
-use xdpfw_common::abi::{Holds, SHARED_MAPS};
+use xdpfw_common::abi::{BANS, Holds, SHARED_MAPS};
 
-use super::{Engine, Error, transaction::take_over};
+use super::{Engine, Error, bans, transaction::take_over};
 use crate::{
     compiler,
     datapath::{Generation, Lock, Older, Record, Store},
@@ -116,7 +116,11 @@ fn carry_over(store: &Store, old: &Generation) -> Result<Generation> {
         if { flows }.any(|map| !old.keeps(*map)) {
             take_over(&mut candidate.flows()?, candidate.record(), None)?;
         }
-        candidate.commit()
+        let generation = candidate.commit()?;
+        if !old.keeps(BANS) {
+            bans::restore(&generation)?;
+        }
+        Ok(generation)
     };
     made().inspect_err(|_| drop(store.clear()))
 }

@@ -2,6 +2,7 @@
 //! a table; all go through the printer.
 
 mod background;
+mod bans;
 mod capture;
 mod closed;
 mod difference;
@@ -22,6 +23,7 @@ mod trend;
 mod warnings;
 
 pub use background::Background;
+pub use bans::BanTable;
 pub use capture::{Capture, Packet, comment};
 pub use closed::closed_line;
 pub use difference::{Difference, summary};

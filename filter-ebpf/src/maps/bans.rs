@@ -1,0 +1,141 @@
+//! Bans: who is not welcome. Userspace writes all of it, while packets read it.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    helpers::bpf_ktime_get_boot_ns,
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+};
+use xdpfw_common::{
+    abi::{
+        BAN_BLOCK_COUNT, BANS_ANY, BANS_HARD, Ban, BanBlock, BanKey, MAX_TRUSTED, Source, Trusted,
+        ban_key, ban_place, ban_source,
+    },
+    wire::ip::Addresses,
+};
+
+// The loader sets how many entries these have room for.
+#[map]
+static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+#[map]
+static BANNED_NETS: LpmTrie<Source, Ban> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+#[map]
+static BAN_BLOCKS: Array<BanBlock> = Array::with_max_entries(BAN_BLOCK_COUNT, 0);
+
+#[map]
+static TRUSTED: LpmTrie<Source, Trusted> =
+    LpmTrie::with_max_entries(MAX_TRUSTED, BPF_F_NO_PREALLOC);
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.banned")]
+static mut BANNED: u32 = 0;
+
+/// How many prefixes around a source are looked at, most of which are over. Userspace removes those
+/// before it adds others.
+const TRIES: usize = 4;
+
+/// Whether the source of a packet may be banned. While nobody is, it costs one load.
+#[inline(always)]
+pub fn may_be_banned(addresses: &Addresses<'_>) -> bool {
+    // SAFETY: aligned and initialised; others write it as one word.
+    let banned = unsafe { (&raw const BANNED).read_volatile() };
+    banned & BANS_ANY != 0 && is_in_banned_block(addresses)
+}
+
+/// Whether anybody is banned.
+#[inline(always)]
+pub fn has_any() -> bool {
+    // SAFETY: as above.
+    unsafe { (&raw const BANNED).read_volatile() & BANS_ANY != 0 }
+}
+
+/// Whether anybody is banned from answering.
+#[inline(always)]
+pub fn has_hard() -> bool {
+    // SAFETY: as above.
+    unsafe { (&raw const BANNED).read_volatile() & BANS_HARD != 0 }
+}
+
+#[cold]
+#[inline(always)]
+fn is_in_banned_block(addresses: &Addresses<'_>) -> bool {
+    let (element, word, bit) = ban_place(&ban_source(addresses));
+    BAN_BLOCKS.get_ptr(element).is_some_and(|block| {
+        // SAFETY: a word of a map value of this type, aligned.
+        let bits = unsafe { block.cast::<u64>().add(word & 7).read_volatile() };
+        bits & bit != 0
+    })
+}
+
+/// The ban of a source that is in force, unless it is trusted.
+#[inline(always)]
+pub fn find(source: &Source) -> Option<*mut Ban> {
+    find_any(source).filter(|_| !is_trusted(source))
+}
+
+/// Whether a source is never banned.
+#[inline(always)]
+pub fn is_trusted(source: &Source) -> bool {
+    TRUSTED.get(Key::new(128, *source)).is_some()
+}
+
+/// The ban of a source that is in force, even if it is trusted.
+#[inline(always)]
+fn find_any(source: &Source) -> Option<*mut Ban> {
+    let exact = BANS.get_ptr_mut(ban_key(source)).filter(|ban| is_on(*ban));
+    exact.or_else(|| {
+        let mut len = 128;
+        for _ in 0..TRIES {
+            let ban = BANNED_NETS.get(Key::new(len, *source))?;
+            let ban = core::ptr::from_ref(ban).cast_mut();
+            if is_on(ban) {
+                return Some(ban);
+            }
+            // SAFETY: a map value of this type.
+            len = u32::from(unsafe { (*ban).len }).checked_sub(1)?;
+        }
+        None
+    })
+}
+
+#[inline(always)]
+fn is_on(ban: *mut Ban) -> bool {
+    // SAFETY: a map value of this type; it takes nothing and reads a clock (Linux 5.8).
+    unsafe { (*ban).until > bpf_ktime_get_boot_ns() }
+}
+
+/// Counts a packet that a ban drops.
+#[inline(always)]
+pub fn count(source: &Source) {
+    if let Some(ban) = find(source) {
+        // SAFETY: a word of a map value, aligned, which everybody changes atomically.
+        unsafe { add_one(&raw mut (*ban).packets) };
+    }
+}
+
+/// Adds one to a word to which others add at the same time.
+///
+/// # Safety
+///
+/// `word` is aligned and initialised, and everybody changes it atomically.
+#[inline(always)]
+unsafe fn add_one(word: *mut u64) {
+    // SAFETY: one atomic instruction, on what the caller vouches for.
+    #[cfg(target_arch = "bpf")]
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({word} + 0) += {one}",
+            word = in(reg) word,
+            one = in(reg) 1_u64,
+            options(nostack),
+        );
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: as above.
+    unsafe {
+        core::sync::atomic::AtomicU64::from_ptr(word)
+            .fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,3 @@
+//! Proves what keeps unwelcome sources out.
+
+mod bans;
