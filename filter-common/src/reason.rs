@@ -111,6 +111,8 @@ reasons! {
     NoProgram = 19, Pass, "no-program";
     /// A rule or the default would let the packet in, and its source is banned.
     Ban = 20, Drop, "ban";
+    /// A `limit` rule would let the packet in, and its source has had its share.
+    Limit = 21, Drop, "limit";
 }
 
 impl Reason {

@@ -78,6 +78,11 @@ impl<'a> Host for Kernel<'a, XdpContext> {
     }
 
     #[inline(always)]
+    fn is_over_limit(&self, conversation: &Conversation<'_>, slot: u32) -> bool {
+        questions::is_over_limit(self.ctx, conversation, slot)
+    }
+
+    #[inline(always)]
     fn admits(&self, conversation: &Conversation<'_>) -> bool {
         questions::admits(self.ctx, conversation)
     }

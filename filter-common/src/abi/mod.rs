@@ -12,6 +12,7 @@ mod counters;
 mod deadline;
 mod event;
 mod flows;
+mod limits;
 mod ports;
 mod probe;
 mod programs;
@@ -45,6 +46,7 @@ pub use self::{
         NOTES_PER_BLOCK, Note, NoteBlock, Origin, SENT, SENT_WORDS, Table, flow_counts, flow_table,
         note_place, sent_place,
     },
+    limits::{Bucket, LIMITED, Limit, LimitKey, MAX_LIMITED},
     ports::{PORTS, PortBitmaps, Side},
     probe::Judged,
     programs::{BARE_MARK, BARE_MARK_CB, NEXT},
@@ -53,8 +55,8 @@ pub use self::{
         SENTENCE, Sentence,
     },
     tables::{
-        ACTION_ALLOW, ACTION_DENY, EdgeKey, Ends, LocalKey, MAX_ENDS, MAX_RULES, NO_RULE, Node,
-        ProtocolKind, Question,
+        ACTION_ALLOW, ACTION_DENY, ACTION_LIMIT, EdgeKey, Ends, LocalKey, MAX_ENDS, MAX_RULES,
+        NO_RULE, Node, ProtocolKind, Question,
     },
 };
 
@@ -69,8 +71,8 @@ pub const ABI_VERSION: u32 = 10;
 pub mod names {
     pub use super::{
         bans::names::*, bridges::names::*, config::names::*, counters::names::*,
-        deadline::names::*, event::names::*, flows::names::*, ports::names::*, probe::names::*,
-        programs::names::*, rehearsal::names::*, tables::names::*,
+        deadline::names::*, event::names::*, flows::names::*, limits::names::*, ports::names::*,
+        probe::names::*, programs::names::*, rehearsal::names::*, tables::names::*,
     };
 }
 
@@ -99,6 +101,8 @@ pub enum Holds {
     Events,
     /// Who is banned, which outlasts every change.
     Bans,
+    /// Who did how much of what is limited.
+    Limits,
     /// The program that runs behind the filter, which a change may replace.
     Next,
     /// What a rehearsal found, which lasts as long as it does.
@@ -179,5 +183,6 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     BAN_BLOCKS,
     TRUSTED,
     BANNED,
+    LIMITED,
     NEXT,
 ];

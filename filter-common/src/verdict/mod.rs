@@ -96,6 +96,13 @@ pub trait Host {
         false
     }
 
+    /// Whether a packet of this conversation is over the limit of the rule that counts in this slot.
+    /// If it is not, it is counted.
+    #[inline(always)]
+    fn is_over_limit(&self, _: &Conversation<'_>, _slot: u32) -> bool {
+        false
+    }
+
     /// Whether rules let in a packet of this conversation, as [`admits`] says; once, too.
     #[inline(always)]
     fn admits(&self, conversation: &Conversation<'_>) -> bool
@@ -282,16 +289,15 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
     let decision = first_match(frame, host.tables(), &ip.addresses, &fields);
     let passes_by_default =
         !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
-    let passes_as_it_is = decision.allows() || passes_by_default;
-    let outcome = if passes_as_it_is
-        && host.may_be_banned(&ip.addresses)
-        && host.is_banned(&Conversation::of_other(frame, ip, kind, message))
-    {
-        Outcome::of(Reason::Ban)
-    } else if decision.allows() {
-        Outcome::decided(decision)
-    } else if passes_by_default {
-        Outcome::of(Reason::DefaultPass)
+    let outcome = if decision.allows() || passes_by_default {
+        let limits = decision.limits();
+        let may_be_banned = host.may_be_banned(&ip.addresses);
+        if may_be_banned || limits {
+            let conversation = Conversation::of_other(frame, ip, kind, message);
+            defend(host, &conversation, decision, may_be_banned, limits)
+        } else {
+            Outcome::passed(decision)
+        }
     } else {
         match passes(frame, host, ip, kind, message, decision.is_some()) {
             Some(reason) => Outcome::of(reason),
@@ -409,6 +415,29 @@ fn judge_udp<F: Frame + ?Sized, H: Host, R>(
     judge_segment(frame, host, ip, segment, is_closed, then)
 }
 
+/// What becomes of a packet that a rule or the default lets in, if its source may be banned or the
+/// rule has a limit for it.
+#[cold]
+#[inline(always)]
+fn defend<H: Host>(
+    host: &H,
+    conversation: &Conversation<'_>,
+    decision: Decision,
+    may_be_banned: bool,
+    limits: bool,
+) -> Outcome {
+    if may_be_banned && host.is_banned(conversation) {
+        Outcome::of(Reason::Ban)
+    } else if !limits || !host.is_over_limit(conversation, decision.slot) {
+        Outcome::passed(decision)
+    } else if host.is_answer(conversation, true, false) {
+        // What this host asked for is no load that others put on it.
+        Outcome::of(Reason::Reply)
+    } else {
+        Outcome::limited(decision)
+    }
+}
+
 /// Judges a segment: what a rule allows passes; what else answers something passes, whatever
 /// the rules; the rest is for the rule that denies it, or for the default. What comes to a
 /// closed port may be an answer, as its caller knows.
@@ -428,8 +457,13 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
         let passes_by_default =
             !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
         if decision.allows() || passes_by_default {
-            if host.may_be_banned(&ip.addresses) && host.is_banned(&segment.conversation(ip)) {
-                return then.conclude(Outcome::of(Reason::Ban).with(segment));
+            let limits = decision.limits()
+                && (segment.transport == Transport::Udp || segment.flags.open_connection());
+            let may_be_banned = host.may_be_banned(&ip.addresses);
+            if may_be_banned || limits {
+                let conversation = segment.conversation(ip);
+                let outcome = defend(host, &conversation, decision, may_be_banned, limits);
+                return then.conclude(outcome.with(segment));
             }
             if passes_by_default {
                 return then.conclude(Outcome::of(Reason::DefaultPass).with(segment));

@@ -38,6 +38,9 @@ pub fn explain(
         (Some(rule), _) => match rule.action {
             Action::Allow => format!("{} allows {:.ITEMS$}", rule.id, rule.matches),
             Action::Deny => format!("{} denies {:.ITEMS$}", rule.id, rule.matches),
+            Action::Limit(limit) => {
+                format!("{} limits {:.ITEMS$}: {limit}", rule.id, rule.matches)
+            }
         },
         (None, Some(packet)) if asks_rules(reason) => match path.is_empty() {
             true => format!("no rule is for {}", subject(packet)),
@@ -157,7 +160,7 @@ fn remedy(
         (Reason::DefaultDrop, _) => {
             let is_near = |rule: &Rule| {
                 let misfit = rule.matches.misfit(packet, ephemeral);
-                rule.action == Action::Allow && misfit == Some(Part::From)
+                rule.action.lets_in() && misfit == Some(Part::From)
             };
             Some(match policy.rules.iter().any(is_near) {
                 true => format!("xdpfw allow {what} --from {source}"),
@@ -198,6 +201,7 @@ pub const fn meaning(reason: Reason) -> &'static str {
         Reason::Igmp => "group management always passes",
         Reason::NonIpDrop => "a frame without IP: non_ip = \"drop\"",
         Reason::Ban => "its source is banned",
+        Reason::Limit => "its source has had its share",
         Reason::Bypass => "everything passes for a while",
         Reason::NoProgram => "no program is there to judge it",
     }

@@ -77,6 +77,11 @@ pub enum Command {
         after_help = "Examples:\n  xdpfw deny any --from 198.51.100.66 --first\n  xdpfw deny tcp 25 --on eth1"
     )]
     Deny(rule::Args),
+    /// Add a rule that lets packets pass, but not too many
+    #[command(
+        after_help = "Examples:\n  xdpfw limit ssh --rate 10/m\n  xdpfw limit udp 53 --rate 100/s --burst 500 --per 24,56\n  xdpfw limit tcp 443 --rate 5000/s --total"
+    )]
+    Limit(rule::LimitArgs),
     /// Remove rules, by id or by their words
     #[command(
         after_help = "Examples:\n  xdpfw delete r3 r4\n  xdpfw delete allow tcp 443\n  xdpfw delete --all --dry-run"
@@ -196,6 +201,9 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Down(args) => down::run(&args, context, printer),
         Command::Allow(args) => rule::run(Action::Allow, &args, context, printer),
         Command::Deny(args) => rule::run(Action::Deny, &args, context, printer),
+        Command::Limit(args) => args
+            .read()
+            .and_then(|(action, args)| rule::run(action, args, context, printer)),
         Command::Delete(args) => delete::run(&args, context, printer),
         Command::Default(args) => default::run(&args, context, printer),
         Command::List(args) => list::run(&args, context, printer),

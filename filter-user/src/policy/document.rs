@@ -11,7 +11,7 @@ use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Key, Table, V
 use xdpfw_common::Transport;
 
 use super::{
-    Policy, PolicyText, Rule, RuleId, RuleText, Until,
+    Action, Limit, Policy, PolicyText, Rule, RuleId, RuleText, Scope, Until,
     text::{Mistake, VERSION},
 };
 use crate::{names::services, ports::PortWord};
@@ -229,6 +229,31 @@ impl PolicyDocument {
         let written = until.as_ref().map(Until::to_string);
         if let Some(rule) = self.set_in_rule(id, "until", written.map(Value::from))? {
             rule.until = until;
+        }
+        Ok(())
+    }
+
+    /// Changes the limit of a rule that has one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyDocument::add`].
+    pub fn set_limit(&mut self, id: RuleId, limit: Limit) -> Result<(), EditError> {
+        let [ipv4, ipv6] = limit.per().map_or([None; 2], |per| per.map(Some));
+        let per = ipv4.into_iter().chain(ipv6).map(i64::from);
+        for (key, value) in [
+            ("rate", Some(limit.rate.to_string().into())),
+            (
+                "burst",
+                limit.own_burst().map(|burst| i64::from(burst).into()),
+            ),
+            ("per", limit.per().map(|_| Value::Array(per.collect()))),
+            ("total", (limit.scope == Scope::Total).then(|| true.into())),
+            ("ban", limit.ban.map(|ban| ban.as_word().into())),
+        ] {
+            if let Some(rule) = self.set_in_rule(id, key, value)? {
+                rule.action = Action::Limit(limit);
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 
-use super::{Match, Until};
+use super::{Limit, Match, Until};
 use crate::text::is_unseen;
 
 /// A comment as rules may have it: one line, all of which is seen.
@@ -29,14 +29,33 @@ pub enum Action {
     Allow,
     /// They are dropped.
     Deny,
+    /// They pass, unless there are too many.
+    Limit(Limit),
 }
 
 impl Action {
+    /// All of [`Action::as_str`].
+    pub const WORDS: [&str; 3] = ["allow", "deny", "limit"];
+
     /// The user's word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::Limit(_) => "limit",
+        }
+    }
+
+    /// Whether packets pass, or those that are not too many.
+    pub const fn lets_in(self) -> bool {
+        matches!(self, Self::Allow | Self::Limit(_))
+    }
+
+    /// Its limit, if it has one.
+    pub const fn limit(self) -> Option<Limit> {
+        match self {
+            Self::Limit(limit) => Some(limit),
+            Self::Allow | Self::Deny => None,
         }
     }
 }
@@ -119,8 +138,11 @@ impl fmt::Display for WithoutEnd<'_> {
         let Self(rule) = self;
         write!(f, "{} ", rule.action)?;
         rule.matches.fmt(f)?;
-        match rule.matches.service() {
-            Some(service) => write!(f, " ({service})"),
+        if let Some(service) = rule.matches.service() {
+            write!(f, " ({service})")?;
+        }
+        match rule.action.limit() {
+            Some(limit) => write!(f, " {limit}"),
             None => Ok(()),
         }
     }
