@@ -9,11 +9,12 @@ use aya_ebpf::{bindings::xdp_md, macros::map, maps::PerCpuArray, programs::XdpCo
 use xdpfw_common::{
     abi::ban_source,
     flows::{Conversation, Packet, is_found, may_be_found},
-    verdict::{self, Lasting},
+    verdict::{self, Cookie, Lasting},
     wire::ip::Addresses,
 };
 
 use crate::{
+    cookies,
     ingress::{Ingress as _, Via},
     maps::{bans, flows::Known, limits, members::link_of, tables::Tables},
     sockets::Sockets,
@@ -71,6 +72,24 @@ pub fn is_banned_hard(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool
 pub fn is_over_limit(ctx: &XdpContext, conversation: &Conversation<'_>, slot: u32) -> bool {
     put(Asker::Ingress, conversation, interface_of(ctx));
     over_limit(slot) != 0
+}
+
+/// What becomes of a segment of this conversation under a rule that answers with SYN cookies.
+#[inline(always)]
+pub fn cookie(
+    ctx: &XdpContext,
+    conversation: &Conversation<'_>,
+    slot: u32,
+    network: usize,
+    transport: usize,
+) -> Cookie {
+    put(Asker::Ingress, conversation, interface_of(ctx));
+    Cookie::of(cookies::cookie(
+        ctx.ctx,
+        slot,
+        network as u32,
+        transport as u32,
+    ))
 }
 
 /// Counts the packet in question, which a ban drops.

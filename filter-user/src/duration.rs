@@ -42,7 +42,9 @@ impl Seconds {
 
     /// A word that reads back to the same: `90s`, where [`Display`](fmt::Display) has two.
     pub fn as_word(self) -> String {
-        let whole = UNITS.iter().find(|(_, seconds)| self.0 % seconds == 0);
+        let whole = UNITS
+            .iter()
+            .find(|(_, seconds)| self.0.is_multiple_of(*seconds));
         let &(letter, seconds) = whole.unwrap_or(&UNITS[UNITS.len() - 1]);
         format!("{}{letter}", self.0 / seconds)
     }

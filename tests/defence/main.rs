@@ -1,4 +1,5 @@
 //! Proves what keeps unwelcome sources out.
 
 mod bans;
+mod cookies;
 mod limits;

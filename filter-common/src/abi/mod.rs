@@ -8,6 +8,7 @@
 mod bans;
 mod bridges;
 mod config;
+mod cookies;
 mod counters;
 mod deadline;
 mod event;
@@ -30,6 +31,7 @@ pub use self::{
         Config, DHCP_CLIENTS, DHCP_SERVER, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, REPLIES_FLOWS,
         REPLIES_OFF, REPLIES_SOCKETS,
     },
+    cookies::{COOKIES_FOR, COOKIES_FROM, MAX_SYN_COUNTS, SYN_COUNTS, SynCount},
     counters::{
         BLOCKS, Block, COUNTERS, Counter, INTERFACE_NAME, INTERFACE_PLACES, INTERFACE_SLOTS,
         INTERFACES_COUNTED, InterfaceSlots, OTHER_INTERFACES, OVERFLOWS, Overflows, PER_OVERFLOW,
@@ -55,8 +57,8 @@ pub use self::{
         SENTENCE, Sentence,
     },
     tables::{
-        ACTION_ALLOW, ACTION_DENY, ACTION_LIMIT, EdgeKey, Ends, LocalKey, MAX_ENDS, MAX_RULES,
-        NO_RULE, Node, ProtocolKind, Question,
+        ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, EdgeKey, Ends, LocalKey, MAX_ENDS,
+        MAX_RULES, NO_RULE, Node, ProtocolKind, Question,
     },
 };
 
@@ -184,5 +186,6 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     TRUSTED,
     BANNED,
     LIMITED,
+    SYN_COUNTS,
     NEXT,
 ];

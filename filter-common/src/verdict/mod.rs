@@ -103,6 +103,19 @@ pub trait Host {
         false
     }
 
+    /// What becomes of a segment of this conversation that a rule lets in which counts in this slot and
+    /// answers with SYN cookies. Its headers are at these offsets in the frame.
+    #[inline(always)]
+    fn cookie(
+        &self,
+        _: &Conversation<'_>,
+        _slot: u32,
+        _network: usize,
+        _transport: usize,
+    ) -> Cookie {
+        Cookie::Pass
+    }
+
     /// Whether rules let in a packet of this conversation, as [`admits`] says; once, too.
     #[inline(always)]
     fn admits(&self, conversation: &Conversation<'_>) -> bool
@@ -114,6 +127,30 @@ pub trait Host {
             &conversation.packet(self.interface()),
             Lasting::ForNow,
         )
+    }
+}
+
+/// What becomes of a segment that a rule lets in which answers with SYN cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cookie {
+    /// It passes: it is of a connection, brings a cookie back, or not many come now.
+    Pass = 0,
+    /// It is to be answered with a cookie.
+    Answer = 1,
+    /// It brings back what was never sent.
+    Forged = 2,
+}
+
+impl Cookie {
+    /// The one with this number.
+    #[inline(always)]
+    pub const fn of(number: u32) -> Self {
+        match number {
+            1 => Self::Answer,
+            2 => Self::Forged,
+            _ => Self::Pass,
+        }
     }
 }
 
@@ -434,7 +471,22 @@ fn defend<H: Host>(
         // What this host asked for is no load that others put on it.
         Outcome::of(Reason::Reply)
     } else {
-        Outcome::limited(decision)
+        Outcome::ruled(decision, Reason::Limit)
+    }
+}
+
+/// What becomes of a segment that a rule lets in which answers with SYN cookies.
+#[inline(always)]
+fn with_cookies<H: Host>(
+    host: &H,
+    conversation: &Conversation<'_>,
+    decision: Decision,
+    ip: &Ip<'_>,
+) -> Outcome {
+    match host.cookie(conversation, decision.slot, ip.header, ip.payload.offset) {
+        Cookie::Pass => Outcome::decided(decision),
+        Cookie::Answer => Outcome::ruled(decision, Reason::SynCookie),
+        Cookie::Forged => Outcome::ruled(decision, Reason::BadCookie),
     }
 }
 
@@ -460,9 +512,18 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
             let limits = decision.limits()
                 && (segment.transport == Transport::Udp || segment.flags.open_connection());
             let may_be_banned = host.may_be_banned(&ip.addresses);
-            if may_be_banned || limits {
+            let has_cookies = decision.has_cookies()
+                && setting(&host.tables().config().syn_cookies) != 0
+                && segment.transport == Transport::Tcp;
+            if may_be_banned || limits || has_cookies {
                 let conversation = segment.conversation(ip);
-                let outcome = defend(host, &conversation, decision, may_be_banned, limits);
+                let defence = defend(host, &conversation, decision, may_be_banned, limits);
+                let outcome = match defence.reason() {
+                    Reason::RuleAllow if has_cookies => {
+                        with_cookies(host, &conversation, decision, ip)
+                    }
+                    _ => defence,
+                };
                 return then.conclude(outcome.with(segment));
             }
             if passes_by_default {

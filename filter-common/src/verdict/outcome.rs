@@ -142,12 +142,12 @@ impl Outcome {
         }
     }
 
-    /// The drop of a packet that is over the limit of the rule that would let it in.
+    /// What becomes of a packet, for this reason, of which a rule says how it may pass.
     #[inline(always)]
-    pub(super) const fn limited(decision: Decision) -> Self {
+    pub(super) const fn ruled(decision: Decision, reason: Reason) -> Self {
         Self {
             rule: decision.slot,
-            ..Self::of(Reason::Limit)
+            ..Self::of(reason)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{
-        ACTION_ALLOW, ACTION_DENY, ACTION_LIMIT, EdgeKey, LocalKey, NO_RULE, Node, ProtocolKind,
+        ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, EdgeKey, LocalKey, NO_RULE, Node, ProtocolKind,
         Question, Side,
     },
     flows::{Carries, Packet, kind_of},
@@ -41,6 +41,12 @@ impl Decision {
     #[inline(always)]
     pub(super) const fn allows(&self) -> bool {
         self.is_some() && self.action != ACTION_DENY
+    }
+
+    /// Whether there is one that answers with cookies.
+    #[inline(always)]
+    pub(super) const fn has_cookies(&self) -> bool {
+        self.is_some() && self.action == ACTION_COOKIES
     }
 
     /// Whether there is one that has a limit.
@@ -99,7 +105,7 @@ pub fn admits<T: Tables>(tables: &T, packet: &Packet, lasting: Lasting) -> bool 
             _ if node.action == ACTION_LIMIT => {
                 kind == ProtocolKind::Tcp || lasting == Lasting::ForNow
             }
-            _ => node.action == ACTION_ALLOW,
+            _ => node.action != ACTION_DENY,
         }
 }
 

@@ -36,7 +36,9 @@ pub fn explain(
     };
     path.push(match (decided, packet) {
         (Some(rule), _) => match rule.action {
-            Action::Allow => format!("{} allows {:.ITEMS$}", rule.id, rule.matches),
+            Action::Allow | Action::AllowWithCookies => {
+                format!("{} allows {:.ITEMS$}", rule.id, rule.matches)
+            }
             Action::Deny => format!("{} denies {:.ITEMS$}", rule.id, rule.matches),
             Action::Limit(limit) => {
                 format!("{} limits {:.ITEMS$}: {limit}", rule.id, rule.matches)
@@ -202,6 +204,8 @@ pub const fn meaning(reason: Reason) -> &'static str {
         Reason::NonIpDrop => "a frame without IP: non_ip = \"drop\"",
         Reason::Ban => "its source is banned",
         Reason::Limit => "its source has had its share",
+        Reason::SynCookie => "many new connections come, so it is answered with a SYN cookie",
+        Reason::BadCookie => "it belongs to no connection, and brings no SYN cookie back",
         Reason::Bypass => "everything passes for a while",
         Reason::NoProgram => "no program is there to judge it",
     }

@@ -71,7 +71,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  xdpfw allow https\n  xdpfw allow ssh --from 192.0.2.0/24\n  xdpfw allow ping\n  xdpfw allow udp 60000-61000 --comment mosh"
     )]
-    Allow(rule::Args),
+    Allow(rule::AllowArgs),
     /// Add a rule that drops packets
     #[command(
         after_help = "Examples:\n  xdpfw deny any --from 198.51.100.66 --first\n  xdpfw deny tcp 25 --on eth1"
@@ -199,7 +199,9 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
     let result = match command {
         Command::Up(args) => up::run(&args, context, printer),
         Command::Down(args) => down::run(&args, context, printer),
-        Command::Allow(args) => rule::run(Action::Allow, &args, context, printer),
+        Command::Allow(args) => args
+            .read()
+            .and_then(|(action, args)| rule::run(action, args, context, printer)),
         Command::Deny(args) => rule::run(Action::Deny, &args, context, printer),
         Command::Limit(args) => args
             .read()

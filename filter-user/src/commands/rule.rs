@@ -19,7 +19,7 @@ use crate::{
     netlink::interfaces,
     output::{CHANGED_ITEMS, Printer, RuleRow, change_line},
     policy::{
-        Action, Limit, Match, Policy, PolicyDocument, Rate, Rule, RuleId, Scope, Until,
+        Action, Limit, Match, NO_COOKIES, Policy, PolicyDocument, Rate, Rule, RuleId, Scope, Until,
         parse_comment,
     },
     system::ephemeral_ports,
@@ -55,6 +55,34 @@ pub struct Args {
     /// Make the change even if it cuts this SSH session, or puts more in force than it says
     #[arg(long)]
     force: bool,
+}
+
+/// Arguments of `allow`.
+#[derive(Debug, clap::Args)]
+pub struct AllowArgs {
+    #[command(flatten)]
+    rule: Args,
+    /// Where a thousand new connections of TCP come in a second, answer them with SYN cookies
+    #[arg(long)]
+    syn_cookies: bool,
+}
+
+impl AllowArgs {
+    /// What the rule does, and the rule.
+    ///
+    /// # Errors
+    ///
+    /// It has nothing to answer.
+    pub(super) fn read(&self) -> Result<(Action, &Args)> {
+        if !self.syn_cookies {
+            return Ok((Action::Allow, &self.rule));
+        }
+        let matching = self.rule.options.parse(&self.rule.words)?;
+        match matching.has_cookies() {
+            true => Ok((Action::AllowWithCookies, &self.rule)),
+            false => Err(Failure::usage(format!("--syn-cookies: {NO_COOKIES}")).into()),
+        }
+    }
 }
 
 /// What ufw's `limit` lets in at once: it denies the sixth connection within 30 seconds.
@@ -112,8 +140,8 @@ struct Added {
     commented: bool,
     /// Whether its end is another one now.
     renewed: bool,
-    /// Whether its limit is another one now.
-    limited: bool,
+    /// Whether it has another limit now, or SYN cookies.
+    changed: bool,
     live: Vec<String>,
 }
 
@@ -220,8 +248,8 @@ struct Done {
     added: bool,
     moved: bool,
     commented: bool,
-    /// Whether its limit is another one now.
-    limited: bool,
+    /// Whether it lets packets in in another way now.
+    otherwise: bool,
     end: End,
 }
 
@@ -263,12 +291,13 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
             added: true,
             moved: false,
             commented: false,
-            limited: false,
+            otherwise: false,
             end: End::Kept,
         });
     };
     let id = rule.id;
-    let is_limited = rule.action != action;
+    // Said without SYN cookies, it keeps them, as it keeps its comment.
+    let is_otherwise = rule.action != action && action != Action::Allow;
     let comment = comment.filter(|text| rule.comment.as_ref() != Some(text));
     let end = match (&rule.until, &until) {
         (None, None) => End::Kept,
@@ -291,9 +320,8 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
     if let Some(text) = &comment {
         file.set_comment(id, text)?;
     }
-    let limit = action.limit().filter(|_| is_limited);
-    if let Some(limit) = limit {
-        file.set_limit(id, limit)?;
+    if is_otherwise {
+        file.set_action(id, action)?;
     }
     if matches!(end, End::Renewed | End::Removed) {
         file.set_until(id, until)?;
@@ -303,14 +331,14 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
         added: false,
         moved: before.is_some(),
         commented: comment.is_some(),
-        limited: limit.is_some(),
+        otherwise: is_otherwise,
         end,
     })
 }
 
 impl Done {
     const fn is_change(&self) -> bool {
-        self.added || self.moved || self.commented || self.limited || self.is_renewed()
+        self.added || self.moved || self.commented || self.otherwise || self.is_renewed()
     }
 
     const fn is_renewed(&self) -> bool {
@@ -359,7 +387,7 @@ impl Done {
         let done = [
             self.moved.then_some("moved"),
             self.commented.then_some("commented"),
-            self.limited.then_some("limit changed"),
+            self.otherwise.then_some("changed"),
             end,
         ];
         let done: Vec<String> = done.into_iter().flatten().map(str::to_owned).collect();
@@ -391,7 +419,7 @@ impl Done {
                 moved: self.moved,
                 commented: self.commented,
                 renewed: self.is_renewed(),
-                limited: self.limited,
+                changed: self.otherwise,
                 live,
             }),
             false => printer.line(&change_line(rule, note)),

@@ -4,8 +4,7 @@
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, ACTION_LIMIT, DHCP_CLIENTS, LocalKey, NO_RULE, Node, PORTS, ProtocolKind,
-        Side,
+        ACTION_DENY, ACTION_LIMIT, DHCP_CLIENTS, LocalKey, NO_RULE, Node, PORTS, ProtocolKind, Side,
     },
 };
 
@@ -85,8 +84,8 @@ impl Builder<'_> {
         let passes = match node.slot {
             NO_RULE => self.tables.config.default_pass != 0,
             // Over TCP, a limit is for what opens connections.
-            _ if transport == Transport::Tcp && node.action == ACTION_LIMIT => true,
-            _ => node.action == ACTION_ALLOW,
+            _ if node.action == ACTION_LIMIT => transport == Transport::Tcp,
+            _ => node.action != ACTION_DENY,
         };
         node.asks == 0 && passes
     }

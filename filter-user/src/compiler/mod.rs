@@ -20,9 +20,9 @@ use std::{fmt, time::Duration};
 use xdpfw_common::{
     Transport,
     abi::{
-        self, ACTION_ALLOW, ACTION_DENY, ACTION_LIMIT, Config, EdgeKey, Ends, ICMP_ERRORS_PASS,
-        ICMP_ERRORS_RELATED, LocalKey, MAX_ENDS, MAX_RULES, Node, PortBitmaps, ProtocolKind,
-        REPLIES_FLOWS, REPLIES_OFF, REPLIES_SOCKETS,
+        self, ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, Config, EdgeKey, Ends,
+        ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, LocalKey, MAX_ENDS, MAX_RULES, Node, PortBitmaps,
+        ProtocolKind, REPLIES_FLOWS, REPLIES_OFF, REPLIES_SOCKETS,
     },
 };
 
@@ -279,6 +279,9 @@ fn places(rules: &[u32]) -> Vec<usize> {
     rules.iter().map(|&rule| rule as usize).collect()
 }
 
+/// Bytes of a segment in a packet of Ethernet's 1,500, over IPv4 and over IPv6 (RFC 6691).
+const MSS: [u16; 2] = [1_460, 1_440];
+
 fn config(policy: &Policy) -> Config {
     Config {
         default_pass: u32::from(policy.default == DefaultAction::Pass),
@@ -296,6 +299,8 @@ fn config(policy: &Policy) -> Config {
         discovery: u32::from(policy.discovery),
         drop_non_ip: u32::from(policy.non_ip == NonIp::Drop),
         established_only: 0,
+        syn_cookies: u32::from(policy.has_cookies()),
+        mss: MSS,
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
@@ -338,6 +343,7 @@ const fn decision(rule: &Rule, slot: u32) -> Node {
             Action::Allow => ACTION_ALLOW,
             Action::Deny => ACTION_DENY,
             Action::Limit(_) => ACTION_LIMIT,
+            Action::AllowWithCookies => ACTION_COOKIES,
         },
         ..Node::NO_RULE
     }

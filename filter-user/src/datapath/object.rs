@@ -16,8 +16,8 @@ use aya_obj::programs::XdpAttachType;
 use bytemuck::NoUninit;
 use xdpfw_common::abi::{
     BANNED, BANNED_NETS, BANS, DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LIMITED, LISTENED,
-    Listened, MAX_BANS, MAX_DIFFERENCES, MAX_LIMITED, REHEARSAL_MAPS, REPORTS, SHARED_MAPS,
-    SharedMap, flow_table, names,
+    Listened, MAX_BANS, MAX_DIFFERENCES, MAX_LIMITED, MAX_SYN_COUNTS, REHEARSAL_MAPS, REPORTS,
+    SHARED_MAPS, SYN_COUNTS, SharedMap, flow_table, names,
 };
 
 use super::{Bridges, Clock, Error, Purpose, Record, flows, syscall};
@@ -66,12 +66,15 @@ pub(super) fn flavour(program: &str, frags: bool) -> String {
     format!("{program}{suffix}")
 }
 
-/// Entries for the sources that limits know; as few as can be where there is no limit.
-pub(super) fn limited(record: &Record) -> u32 {
-    match record.policy.has_limits() {
-        true => MAX_LIMITED,
-        false => 1,
-    }
+/// Entries for the sources that limits know, and for the rules that answer with SYN cookies; as few as
+/// can be where there are none.
+pub(super) fn limited(record: &Record) -> [u32; 2] {
+    let policy = &record.policy;
+    let sizes = [
+        (policy.has_limits(), MAX_LIMITED),
+        (policy.has_cookies(), MAX_SYN_COUNTS),
+    ];
+    sizes.map(|(is_used, most)| if is_used { most } else { 1 })
 }
 
 impl Object {
@@ -126,12 +129,14 @@ impl Object {
         let counted = global::<{ size_of::<InterfaceSlots>() }>(taken_over(INTERFACES_COUNTED))?;
         let banned = global::<{ size_of::<u32>() }>(taken_over(BANNED))?;
         let generation = record.generation as u32;
+        let [sources, with_cookies] = limited(record);
         loader
             .override_global(names::GENERATION, &generation, true)
             .override_global(names::LISTENED, listened.as_slice(), true)
             .override_global(names::BANNED, banned.as_slice(), true)
             .map_max_entries(names::LIMITS, entries(tables.limits.len())?)
-            .map_max_entries(LIMITED.name, limited(record))
+            .map_max_entries(LIMITED.name, sources)
+            .map_max_entries(SYN_COUNTS.name, with_cookies)
             .map_max_entries(BANS.name, MAX_BANS[0])
             .map_max_entries(BANNED_NETS.name, MAX_BANS[1])
             .override_global(names::INTERFACES_COUNTED, counted.as_slice(), true);

@@ -4,6 +4,7 @@
 
 mod bans;
 mod boot;
+mod cookies;
 mod egress;
 mod environment;
 mod error;
@@ -33,6 +34,7 @@ use anyhow::Result;
 pub use self::{
     bans::{BanError, BanList, Banned},
     boot::{Fallback, was_emptied},
+    cookies::NoCookies,
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},
     error::Error,

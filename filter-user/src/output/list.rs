@@ -12,7 +12,7 @@ use crate::{
     analysis::Shadowed,
     datapath::Snapshot,
     duration::Seconds,
-    policy::{Policy, PrefixText, Rule, RuleId, Scope, Until},
+    policy::{Action, Policy, PrefixText, Rule, RuleId, Scope, Until},
     ports::{PortSpec, PortWord},
     text::thousands,
 };
@@ -38,6 +38,8 @@ pub struct RuleRow {
     to: Vec<String>,
     interfaces: Vec<String>,
     mac: Vec<String>,
+    /// Whether it answers with SYN cookies where many new connections come.
+    syn_cookies: bool,
     /// Of a rule that limits: how often.
     rate: Option<String>,
     /// How many at once.
@@ -88,6 +90,7 @@ impl RuleRow {
             to: prefixes(&matching.to),
             interfaces: matching.on.clone(),
             mac: matching.mac.iter().map(ToString::to_string).collect(),
+            syn_cookies: rule.action == Action::AllowWithCookies,
             rate: rule.action.limit().map(|limit| limit.rate.to_string()),
             burst: rule.action.limit().map(|limit| limit.burst),
             per: rule.action.limit().and_then(|limit| match limit.scope {

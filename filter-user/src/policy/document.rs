@@ -11,7 +11,7 @@ use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Key, Table, V
 use xdpfw_common::Transport;
 
 use super::{
-    Action, Limit, Policy, PolicyText, Rule, RuleId, RuleText, Scope, Until,
+    Action, Policy, PolicyText, Rule, RuleId, RuleText, Scope, Until,
     text::{Mistake, VERSION},
 };
 use crate::{names::services, ports::PortWord};
@@ -233,26 +233,39 @@ impl PolicyDocument {
         Ok(())
     }
 
-    /// Changes the limit of a rule that has one.
+    /// Has a rule that lets packets in do so in another way: with another limit, or with SYN cookies.
     ///
     /// # Errors
     ///
     /// As for [`PolicyDocument::add`].
-    pub fn set_limit(&mut self, id: RuleId, limit: Limit) -> Result<(), EditError> {
-        let [ipv4, ipv6] = limit.per().map_or([None; 2], |per| per.map(Some));
-        let per = ipv4.into_iter().chain(ipv6).map(i64::from);
+    pub fn set_action(&mut self, id: RuleId, action: Action) -> Result<(), EditError> {
+        let limit = action.limit();
+        let per = limit.and_then(|limit| limit.per());
+        let has_cookies = action == Action::AllowWithCookies;
         for (key, value) in [
-            ("rate", Some(limit.rate.to_string().into())),
+            ("syn_cookies", has_cookies.then(|| true.into())),
+            ("rate", limit.map(|limit| limit.rate.to_string().into())),
             (
                 "burst",
-                limit.own_burst().map(|burst| i64::from(burst).into()),
+                limit.and_then(|limit| Some(i64::from(limit.own_burst()?).into())),
             ),
-            ("per", limit.per().map(|_| Value::Array(per.collect()))),
-            ("total", (limit.scope == Scope::Total).then(|| true.into())),
-            ("ban", limit.ban.map(|ban| ban.as_word().into())),
+            (
+                "per",
+                per.map(|per| Value::Array(per.map(i64::from).into_iter().collect())),
+            ),
+            (
+                "total",
+                limit
+                    .filter(|limit| limit.scope == Scope::Total)
+                    .map(|_| true.into()),
+            ),
+            (
+                "ban",
+                limit.and_then(|limit| Some(limit.ban?.as_word().into())),
+            ),
         ] {
             if let Some(rule) = self.set_in_rule(id, key, value)? {
-                rule.action = Action::Limit(limit);
+                rule.action = action;
             }
         }
         Ok(())

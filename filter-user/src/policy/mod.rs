@@ -23,7 +23,7 @@ pub use self::{
     interfaces::InterfaceList,
     limit::{Limit, LimitPart, Rate, Scope},
     mac::MacAddress,
-    matching::{Families, Match, MatchError, MatchSpec, Part},
+    matching::{Families, Match, MatchError, MatchSpec, NO_COOKIES, Part},
     packet::{Carried, Packet},
     prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
@@ -247,6 +247,12 @@ impl Policy {
         self.rules.iter().any(|rule| rule.until.is_some())
     }
 
+    /// Whether a rule answers with SYN cookies.
+    pub fn has_cookies(&self) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.action == Action::AllowWithCookies)
+    }
+
     /// Whether a rule has a limit.
     pub fn has_limits(&self) -> bool {
         self.rules.iter().any(|rule| rule.action.limit().is_some())
@@ -256,7 +262,10 @@ impl Policy {
     /// packets are dropped that may be answers.
     pub fn records_flows(&self) -> bool {
         let drops = self.default == DefaultAction::Drop
-            || self.rules.iter().any(|rule| rule.action != Action::Allow);
+            || self
+                .rules
+                .iter()
+                .any(|rule| matches!(rule.action, Action::Deny | Action::Limit(_)));
         drops && self.replies == Replies::Flows
     }
 

@@ -27,6 +27,8 @@ pub fn parse_comment(text: &str) -> Result<String, String> {
 pub enum Action {
     /// They pass.
     Allow,
+    /// They pass; where many come, new connections of TCP are answered with SYN cookies.
+    AllowWithCookies,
     /// They are dropped.
     Deny,
     /// They pass, unless there are too many.
@@ -40,7 +42,7 @@ impl Action {
     /// The user's word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Allow => "allow",
+            Self::Allow | Self::AllowWithCookies => "allow",
             Self::Deny => "deny",
             Self::Limit(_) => "limit",
         }
@@ -48,14 +50,14 @@ impl Action {
 
     /// Whether packets pass, or those that are not too many.
     pub const fn lets_in(self) -> bool {
-        matches!(self, Self::Allow | Self::Limit(_))
+        !matches!(self, Self::Deny)
     }
 
     /// Its limit, if it has one.
     pub const fn limit(self) -> Option<Limit> {
         match self {
             Self::Limit(limit) => Some(limit),
-            Self::Allow | Self::Deny => None,
+            Self::Allow | Self::AllowWithCookies | Self::Deny => None,
         }
     }
 }
@@ -141,9 +143,10 @@ impl fmt::Display for WithoutEnd<'_> {
         if let Some(service) = rule.matches.service() {
             write!(f, " ({service})")?;
         }
-        match rule.action.limit() {
-            Some(limit) => write!(f, " {limit}"),
-            None => Ok(()),
+        match rule.action {
+            Action::Allow | Action::Deny => Ok(()),
+            Action::AllowWithCookies => f.write_str(" --syn-cookies"),
+            Action::Limit(limit) => write!(f, " {limit}"),
         }
     }
 }

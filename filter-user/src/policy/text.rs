@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use self::values::{Words, lengths, macs, names, ports, prefixes, time};
 use super::{
     Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Limit, Match,
-    MatchSpec, NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scope, Until,
+    MatchSpec, NO_COOKIES, NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scope, Until,
     is_interface_name, parse_comment,
 };
 use crate::{duration::NoDuration, names::services, ports::PortSpec};
@@ -68,6 +68,8 @@ pub struct RuleText {
     deny: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limit: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    syn_cookies: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rate: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -354,6 +356,9 @@ impl RuleText {
             };
             (key, error.item, error.message)
         })?;
+        if self.syn_cookies && (action != Action::AllowWithCookies || !matching.has_cookies()) {
+            return Err(("syn_cookies", 0, NO_COOKIES.to_owned()));
+        }
         let comment = self.comment.as_deref().map(parse_comment).transpose();
         let until = self.until.as_deref().map(str::parse).transpose();
         Ok(Rule {
@@ -400,7 +405,10 @@ impl RuleText {
                 let message = format!("`{key}` has no limit (say `limit` instead)");
                 Err((part, 0, message))
             }
-            None if key == "allow" => Ok(Action::Allow),
+            None if key == "allow" => Ok(match self.syn_cookies {
+                true => Action::AllowWithCookies,
+                false => Action::Allow,
+            }),
             None => Ok(Action::Deny),
         }
     }
@@ -411,7 +419,7 @@ impl From<&Rule> for RuleText {
         let matching = &rule.matches;
         let words = Some(matching.words());
         let (allow, deny, limit) = match rule.action {
-            Action::Allow => (words, None, None),
+            Action::Allow | Action::AllowWithCookies => (words, None, None),
             Action::Deny => (None, words, None),
             Action::Limit(_) => (None, None, words),
         };
@@ -424,6 +432,7 @@ impl From<&Rule> for RuleText {
             allow,
             deny,
             limit,
+            syn_cookies: rule.action == Action::AllowWithCookies,
             rate: limits.map(|limit| limit.rate.to_string()),
             burst: limits.and_then(|limit| limit.own_burst()),
             per: limits.and_then(|limit| Some(limit.per()?.into_iter().collect())),

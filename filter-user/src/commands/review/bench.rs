@@ -131,7 +131,9 @@ impl Bench {
             .first_match(&question.packet(), self.ephemeral)
             .map(|rule| rule.action);
         Ok(match (rule, self.policy.default) {
-            (Some(Action::Allow | Action::Limit(_)), _) => Reason::RuleAllow,
+            (Some(Action::Allow | Action::AllowWithCookies | Action::Limit(_)), _) => {
+                Reason::RuleAllow
+            }
             (Some(Action::Deny), _) => Reason::RuleDeny,
             (None, DefaultAction::Pass) => Reason::DefaultPass,
             (None, DefaultAction::Drop) => Reason::DefaultDrop,
