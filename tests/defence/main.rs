@@ -1,3 +1,5 @@
 //! Proves what keeps unwelcome sources out.
 
 mod bans;
+mod journal;
+mod trusted;

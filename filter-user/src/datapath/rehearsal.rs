@@ -72,6 +72,7 @@ impl Rehearsal<'_> {
                 Holds::Rehearsal => before(self.goes_on),
                 // Nobody listens to it.
                 Holds::Next | Holds::Events => None,
+                Holds::Trust => None,
                 Holds::Flows => before(self.shares_flows() || map == NOTES || map == SENT),
             }
         };

@@ -22,6 +22,7 @@ mod slots;
 mod source;
 mod temporary;
 mod transaction;
+mod trusted;
 mod undo;
 mod upgrade;
 mod whole_file;
@@ -31,7 +32,10 @@ use std::path::Path;
 use anyhow::Result;
 
 pub use self::{
-    bans::{BanError, BanList, Banned},
+    bans::{
+        BY_HAND, BanError, BanEvent, BanFollower, BanLine, BanOrders, BanWish, Banned, BansChanged,
+        Unban,
+    },
     boot::{Fallback, was_emptied},
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},
@@ -47,6 +51,7 @@ pub use self::{
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},
     transaction::{Applied, Counting, Transaction},
+    trusted::{Trusted, TrustedList},
     upgrade::Upgraded,
 };
 use crate::datapath::{Live, Lock, Store};
