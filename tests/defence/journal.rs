@@ -1,6 +1,6 @@
 //! The journal of bans, and who is banned by many at once.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use xdpfw_tests::{Host, Lab, assert_is_one_error, is_dropped};
@@ -13,12 +13,11 @@ fn journal(host: &Host) -> PathBuf {
 
 /// So many addresses, a line each.
 fn addresses(count: u32) -> String {
-    let mut lines = String::new();
-    for number in 0..count {
+    let line = |number: u32| {
         let [_, b, c, d] = number.to_be_bytes();
-        writeln!(lines, "11.{b}.{c}.{d}").expect("a string has room");
-    }
-    lines
+        format!("11.{b}.{c}.{d}\n")
+    };
+    (0..count).map(line).collect()
 }
 
 #[test]

@@ -383,6 +383,16 @@ fn sweep(table: &mut Bans, known: &KnownBans, now: Timestamp) -> Result<usize> {
     Ok(removed)
 }
 
+/// The bans in force of this network namespace.
+///
+/// # Errors
+///
+/// The journal is damaged.
+pub(super) fn all_in_force() -> Result<Vec<Banned>> {
+    let known = Journal::read(&History::own())?.all()?;
+    Ok(known.in_force(Timestamp::now()).cloned().collect())
+}
+
 /// Puts the bans of the journal into the table of a generation, which has none yet.
 ///
 /// # Errors
