@@ -170,6 +170,9 @@ fn wish_of(item: Value, base: impl Fn(IpNet) -> BanWish) -> Result<BanWish, Stri
 }
 
 fn prefix_of(word: &str) -> Result<IpNet, String> {
+    // Other programs say 203.0.113.7/24 for the network around an address.
+    let whole = word.parse::<IpNet>().map(|net| net.trunc().to_string());
+    let word = whole.as_deref().unwrap_or(word);
     match parse_prefixes(&[word]).map_err(|(_, message)| message)?[..] {
         [prefix] if prefix.prefix_len() > 0 => Ok(prefix),
         [] | [_] => Err(EVERYBODY.to_owned()),
@@ -204,7 +207,7 @@ mod tests {
     fn lines_have_a_prefix_and_may_have_a_duration_and_a_reason() {
         let (wishes, bad) = read(
             "# a list\n\n203.0.113.7\r\n198.51.100.0/24 10m\n  2001:db8:7::/64\t1h ssh  guesses\n\
-             192.0.2.9 SBL12 # of theirs\n; more\n192.0.2.10",
+             192.0.2.9/25 SBL12 # of theirs\n; more\n192.0.2.10",
         );
         assert_eq!(
             wishes,
@@ -212,7 +215,7 @@ mod tests {
                 "203.0.113.7/32",
                 "198.51.100.0/24 10m",
                 "2001:db8:7::/64 1h `ssh  guesses`",
-                "192.0.2.9/32 `SBL12`",
+                "192.0.2.0/25 `SBL12`",
                 "192.0.2.10/32",
             ]
         );
