@@ -43,6 +43,7 @@ const COMMANDS: [&str; 28] = [
     "ban",
     "unban",
     "bans",
+    "bouncer",
     "completions",
     "man",
 ];

@@ -57,6 +57,8 @@ pub(crate) const STEPS: &[Step] = &[
     &["rollback", "2"],
     &["ban", "192.0.2.7", "2001:db8:7::/64", "--for", "1h"],
     &["bans"],
+    &["bans", "--trusted"],
+    &["explain", "tcp", "192.0.2.7", "22", "--to", "192.0.2.1"],
     &["unban", "192.0.2.7"],
     &["unban", "--all"],
     &["bypass", "--for", "60s"],

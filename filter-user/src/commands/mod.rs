@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod ban;
 mod boot;
+pub mod bouncer;
 pub mod bypass;
 mod candidates;
 pub mod completions;
@@ -145,6 +146,11 @@ pub enum Command {
     /// End bans
     #[command(after_help = "Examples:\n  xdpfw unban 203.0.113.7\n  xdpfw unban --all")]
     Unban(ban::UnbanArgs),
+    /// Ban whom a CrowdSec service decides to ban, until interrupted
+    #[command(
+        after_help = "Examples:\n  xdpfw bouncer --key-file /etc/xdpfw/crowdsec.key\n  systemctl enable --now xdpfw-bouncer"
+    )]
+    Bouncer(bouncer::Args),
     /// Show who is banned
     #[command(
         after_help = "Examples:\n  xdpfw bans\n  xdpfw bans --trusted        # who never is\n  xdpfw --json bans"
@@ -213,6 +219,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Bypass(args) => bypass::run(&args, context, printer),
         Command::Ban(args) => ban::run(&args, context, printer),
         Command::Unban(args) => ban::unban(&args, context, printer),
+        Command::Bouncer(args) => bouncer::run(&args, context, printer),
         Command::Bans(args) => ban::show(&args, context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Log(args) => log::run(log::View::Log, &args, context, printer),
