@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     process::{Child, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -65,7 +65,7 @@ impl Service {
     }
 
     fn say(&self, change: impl FnOnce(&mut Says)) {
-        change(&mut self.says.lock().unwrap());
+        change(&mut self.says.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -94,7 +94,7 @@ fn answer(client: &TcpStream, says: &Mutex<Says>) -> Result<()> {
             key = value.to_owned();
         }
     }
-    let mut says = says.lock().unwrap();
+    let mut says = says.lock().unwrap_or_else(PoisonError::into_inner);
     let (status, body) = match says.instead.clone() {
         Some(instead) => instead,
         None if key != KEY => (403, r#"{"message":"access forbidden"}"#.to_owned()),
