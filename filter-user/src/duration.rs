@@ -49,6 +49,11 @@ impl Seconds {
         format!("{}{letter}", self.0 / seconds)
     }
 
+    /// So many times as long, as far as durations go.
+    pub fn times(self, factor: u32) -> Self {
+        Self(self.0.saturating_mul(factor.into()).clamp(1, Self::MOST))
+    }
+
     /// The same for the standard library.
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0)

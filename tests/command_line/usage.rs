@@ -44,6 +44,7 @@ const COMMANDS: [&str; 29] = [
     "ban",
     "unban",
     "bans",
+    "bouncer",
     "completions",
     "man",
 ];

@@ -2,4 +2,8 @@
 
 mod bans;
 mod cookies;
+mod crowdsec;
+mod events;
+mod journal;
 mod limits;
+mod trusted;

@@ -23,8 +23,9 @@ mod tables;
 pub use self::{
     bans::{
         BAN_BLOCK_COUNT, BAN_BLOCKS, BANNED, BANNED_NETS, BANS, BANS_ANY, BANS_HARD, BLOCK_BITS4,
-        BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source, TRUSTED, Trusted,
-        V4, ban_key, ban_place, ban_source,
+        BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source, TRUSTED,
+        TRUSTED_BY_POLICY, TRUSTED_GATEWAY, TRUSTED_RESOLVER, TRUSTED_SESSION, Trusted, V4,
+        ban_key, ban_place, ban_source,
     },
     bridges::{BridgePort, OwnAddress},
     config::{
@@ -105,6 +106,8 @@ pub enum Holds {
     Bans,
     /// Who did how much of what is limited.
     Limits,
+    /// Who is never banned. It goes by the policy, so each generation has its own.
+    Trust,
     /// The program that runs behind the filter, which a change may replace.
     Next,
     /// What a rehearsal found, which lasts as long as it does.

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod ban;
 mod boot;
+pub mod bouncer;
 pub mod bypass;
 mod candidates;
 pub mod completions;
@@ -144,15 +145,22 @@ pub enum Command {
     Panic(panic::Args),
     /// Drop what comes from sources, whatever the rules
     #[command(
-        after_help = "Examples:\n  xdpfw ban 203.0.113.7\n  xdpfw ban 198.51.100.0/24 2001:db8:7::/64 --for 1h --why 'guesses passwords'"
+        after_help = "Examples:\n  xdpfw ban 203.0.113.7\n  xdpfw ban 198.51.100.0/24 2001:db8:7::/64 --for 1h --why 'guesses passwords'\n  xdpfw ban --stdin --for 1d < addresses"
     )]
     Ban(ban::Args),
     /// End bans
     #[command(after_help = "Examples:\n  xdpfw unban 203.0.113.7\n  xdpfw unban --all")]
     Unban(ban::UnbanArgs),
+    /// Ban whom a CrowdSec service decides to ban, until interrupted
+    #[command(
+        after_help = "Examples:\n  xdpfw bouncer --key-file /etc/xdpfw/crowdsec.key\n  systemctl enable --now xdpfw-bouncer"
+    )]
+    Bouncer(bouncer::Args),
     /// Show who is banned
-    #[command(after_help = "Examples:\n  xdpfw bans\n  xdpfw --json bans")]
-    Bans,
+    #[command(
+        after_help = "Examples:\n  xdpfw bans\n  xdpfw bans --trusted        # who never is\n  xdpfw --json bans"
+    )]
+    Bans(ban::ShowArgs),
     /// Show what is dropped, as it happens
     #[command(
         after_help = "Examples:\n  xdpfw log\n  xdpfw log --port 443 --from 192.0.2.0/24\n  xdpfw log --sample 1000     # one of a thousand, in a flood\n  xdpfw --json log -n 10"
@@ -221,7 +229,8 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Bypass(args) => bypass::run(&args, context, printer),
         Command::Ban(args) => ban::run(&args, context, printer),
         Command::Unban(args) => ban::unban(&args, context, printer),
-        Command::Bans => ban::show(context, printer),
+        Command::Bouncer(args) => bouncer::run(&args, context, printer),
+        Command::Bans(args) => ban::show(&args, context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Log(args) => log::run(log::View::Log, &args, context, printer),
         Command::Trace(args) => log::run(log::View::Trace, &args, context, printer),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{
-    Context, Exit, flows,
+    Context, Exit, ban, flows,
     list::{temporary, thawed, unapplied, without_cookies},
     privilege::require_to_read,
 };
@@ -74,6 +74,12 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             Status::not_up(file.policy(), warnings)
         }
     };
+    let (bans, damaged) = match engine.banned_count(&context.history()) {
+        Ok(bans) => (bans, None),
+        Err(error) => (0, Some(error)),
+    };
+    let trusted = engine.trusted(&ban::policy(&engine, context)?)?;
+    let status = status.with_bans(bans, damaged, &trusted);
     let is_up = engine.live().is_some();
     drop(engine);
     if !is_up {

@@ -72,6 +72,7 @@ impl Rehearsal<'_> {
                 Holds::Rehearsal => before(self.goes_on),
                 // Nobody listens to it, and what it would let in is no share of those in force.
                 Holds::Next | Holds::Events | Holds::Limits => None,
+                Holds::Trust => None,
                 Holds::Flows => before(self.shares_flows() || map == NOTES || map == SENT),
             }
         };

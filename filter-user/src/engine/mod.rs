@@ -23,6 +23,7 @@ mod slots;
 mod source;
 mod temporary;
 mod transaction;
+mod trusted;
 mod undo;
 mod upgrade;
 mod whole_file;
@@ -32,7 +33,10 @@ use std::path::Path;
 use anyhow::Result;
 
 pub use self::{
-    bans::{BanError, BanList, Banned},
+    bans::{
+        BY_HAND, BanError, BanEvent, BanFollower, BanLine, BanOrders, BanWish, Banned, BansChanged,
+        Unban,
+    },
     boot::{Fallback, was_emptied},
     cookies::NoCookies,
     egress::records_answers,
@@ -49,6 +53,7 @@ pub use self::{
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},
     transaction::{Applied, Counting, Transaction},
+    trusted::{Trusted, TrustedList},
     upgrade::Upgraded,
 };
 use crate::datapath::{Live, Lock, Store};

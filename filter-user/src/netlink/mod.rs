@@ -23,7 +23,7 @@ pub use self::{
     layers::{Master, MasterKind, Unseen, carriers, with_all_below},
     native::{NativeXdp, native_xdp},
     neighbours::stations_of,
-    routes::{default_route_interfaces, next_hop, route_to},
+    routes::{default_gateways, default_route_interfaces, next_hop, route_to},
 };
 
 use crate::own_thread::in_own_thread;

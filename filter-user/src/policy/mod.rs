@@ -16,6 +16,7 @@ mod words;
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 pub use self::{
@@ -163,6 +164,10 @@ pub struct Policy {
     pub dhcp_client: bool,
     /// Whether answers pass to what this host asked by multicast DNS and SSDP.
     pub discovery: bool,
+    /// Who is never banned, nor limited by source.
+    pub trusted: Vec<IpNet>,
+    /// How many times as long each next ban of a source is; empty: as long.
+    pub repeat: Vec<u32>,
     /// How many flows are remembered.
     pub flows: FlowSizes,
     /// The rules; the first that matches decides.
@@ -174,6 +179,8 @@ impl Default for Policy {
         Self {
             interfaces: InterfaceList::default(),
             answers_from: Vec::new(),
+            trusted: Vec::new(),
+            repeat: Vec::new(),
             flows: FlowSizes::default(),
             default: DefaultAction::default(),
             fragments: Fragments::default(),
@@ -283,6 +290,8 @@ impl Policy {
             icmp_errors,
             dhcp_client,
             discovery,
+            trusted,
+            repeat,
             rules,
         } = self;
         *default == other.default
@@ -294,6 +303,8 @@ impl Policy {
             && *icmp_errors == other.icmp_errors
             && *dhcp_client == other.dhcp_client
             && *discovery == other.discovery
+            && *trusted == other.trusted
+            && *repeat == other.repeat
             && *rules == other.rules
     }
 }

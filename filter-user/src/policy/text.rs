@@ -2,15 +2,24 @@
 
 mod values;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use self::values::{Words, lengths, macs, names, ports, prefixes, time};
 use super::{
     Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Limit, Match,
     MatchSpec, NO_COOKIES, NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scope, Until,
-    is_interface_name, parse_comment,
+    is_interface_name, parse_comment, parse_prefixes,
 };
 use crate::{duration::NoDuration, names::services, ports::PortSpec};
+
+/// Prefixes that a policy can trust; the kernel has room for those besides that need not be named.
+const MAX_TRUSTED: usize = 2048;
+
+/// How many times as long a ban can be made.
+const REPEAT: std::ops::RangeInclusive<u32> = 1..=10_000;
+/// Numbers that say so at most.
+const REPEATS: usize = 16;
 
 /// The only version of the policy's format.
 pub const VERSION: u32 = 1;
@@ -40,8 +49,16 @@ pub struct PolicyText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dhcp_client: Option<bool>,
     discovery: Option<bool>,
+    #[serde(
+        default,
+        deserialize_with = "prefixes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    trusted: Option<Words>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flows: Option<FlowsText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<BanText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rule: Vec<RuleText>,
 }
@@ -54,6 +71,14 @@ struct FlowsText {
     tcp: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     other: Option<u32>,
+}
+
+/// What bans are like, as written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BanText {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    repeat: Vec<u32>,
 }
 
 /// A rule as written.
@@ -195,8 +220,13 @@ impl PolicyText {
             flows: self
                 .flow_sizes()
                 .map_err(|message| mistake("flows", message))?,
+            repeat: self.repeat().map_err(|message| mistake("ban", message))?,
             dhcp_client: self.dhcp_client.unwrap_or(true),
             discovery: self.discovery.unwrap_or(false),
+            trusted: self.trusted().map_err(|(item, message)| Mistake {
+                item,
+                ..mistake("trusted", message)
+            })?,
             rules: Vec::with_capacity(self.rule.len()),
         };
         if policy.discovery && policy.replies != Replies::Flows {
@@ -223,6 +253,40 @@ impl PolicyText {
         }
         self.settle_ids(&mut policy)?;
         Ok(policy)
+    }
+
+    /// Who is never banned; a mistake is at an item of the list.
+    fn trusted(&self) -> Result<Vec<IpNet>, (usize, String)> {
+        let words = match &self.trusted {
+            Some(words) if !words.as_strs().is_empty() => words.as_strs(),
+            _ => return Ok(Vec::new()),
+        };
+        let trusted = parse_prefixes(&words)?;
+        if trusted.is_empty() || trusted.iter().any(|prefix| prefix.prefix_len() == 0) {
+            return Err((
+                0,
+                "nobody would ever be banned (name the prefixes)".to_owned(),
+            ));
+        }
+        match trusted.len() <= MAX_TRUSTED {
+            true => Ok(trusted),
+            false => Err((0, format!("at most {MAX_TRUSTED} prefixes can be trusted"))),
+        }
+    }
+
+    /// How many times as long each next ban of a source is.
+    fn repeat(&self) -> Result<Vec<u32>, String> {
+        let repeat = self.ban.as_ref().map(|ban| ban.repeat.clone());
+        let repeat = repeat.unwrap_or_default();
+        match repeat.iter().find(|times| !REPEAT.contains(times)) {
+            Some(times) => Err(format!(
+                "repeat: {times} is not within {} to {}",
+                REPEAT.start(),
+                REPEAT.end()
+            )),
+            None if repeat.len() > REPEATS => Err(format!("repeat: at most {REPEATS} numbers")),
+            None => Ok(repeat),
+        }
     }
 
     /// What tells answers; a mistake is at a key.
@@ -424,9 +488,6 @@ impl From<&Rule> for RuleText {
             Action::Limit(_) => (None, None, words),
         };
         let limits = rule.action.limit();
-        let prefixes = |prefixes: &[ipnet::IpNet]| {
-            (!prefixes.is_empty()).then(|| prefixes.iter().map(PrefixText).collect())
-        };
         Self {
             id: Some(rule.id.to_string()),
             allow,
@@ -440,8 +501,8 @@ impl From<&Rule> for RuleText {
             ban: limits.and_then(|limit| Some(limit.ban?.as_word())),
             remote_ports: (matching.remote != PortSpec::any())
                 .then(|| matching.remote.words().iter().collect()),
-            from: prefixes(&matching.from),
-            to: prefixes(&matching.to),
+            from: prefix_words(&matching.from),
+            to: prefix_words(&matching.to),
             on: (!matching.on.is_empty()).then(|| matching.on.iter().collect()),
             mac: (!matching.mac.is_empty()).then(|| matching.mac.iter().collect()),
             until: rule.until.as_ref().map(Until::to_string),
@@ -464,6 +525,10 @@ impl From<&Policy> for PolicyText {
             icmp_errors: Some(policy.icmp_errors.to_string()),
             dhcp_client: Some(policy.dhcp_client),
             discovery: Some(policy.discovery),
+            trusted: prefix_words(&policy.trusted),
+            ban: (!policy.repeat.is_empty()).then(|| BanText {
+                repeat: policy.repeat.clone(),
+            }),
             flows: Some(FlowsText {
                 tcp: Some(policy.flows.tcp),
                 other: Some(policy.flows.other),
@@ -471,6 +536,11 @@ impl From<&Policy> for PolicyText {
             rule: policy.rules.iter().map(RuleText::from).collect(),
         }
     }
+}
+
+/// Prefixes as they are written; `None` if there are none.
+fn prefix_words(prefixes: &[IpNet]) -> Option<Words> {
+    (!prefixes.is_empty()).then(|| prefixes.iter().map(PrefixText).collect())
 }
 
 fn word<T: Default>(

@@ -60,10 +60,7 @@ pub(super) const POLICIES: &[Policy] = &[
         "mac",
         "rule = [{ allow = \"tcp 22\", mac = [\"02:00:0a:00:00:02\"] }]",
     ),
-    policy(
-        "limit",
-        "rule = [{ limit = \"udp 53\", rate = \"10/s\" }]",
-    ),
+    policy("limit", "rule = [{ limit = \"udp 53\", rate = \"10/s\" }]"),
     policy(
         "syn cookies",
         "rule = [{ allow = \"tcp 443\", syn_cookies = true }]",
