@@ -21,6 +21,7 @@ const COMMANDS: [&str; 29] = [
     "down",
     "allow",
     "deny",
+    "limit",
     "delete",
     "default",
     "list",

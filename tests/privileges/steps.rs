@@ -29,6 +29,7 @@ pub(crate) const STEPS: &[Step] = &[
     &["allow", "tcp", "80"],
     &["review", "--since", "last"],
     &["deny", "tcp", "25", "--first"],
+    &["limit", "tcp", "8022", "--rate", "10/m", "--burst", "20"],
     &["allow", "udp", "53", "--for", "1h"],
     &["allow", "tcp", "443", "--confirm", "60s"],
     &["status"],

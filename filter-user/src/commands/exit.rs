@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::{
     datapath,
-    engine::{self, FileError, HistoryError, ReviewError},
+    engine::{self, FileError, HistoryError, NoCookies, ReviewError},
     system::PlaceError,
 };
 
@@ -81,6 +81,9 @@ pub fn code_of(error: &anyhow::Error) -> Exit {
 fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some(failure.exit);
+    }
+    if cause.is::<NoCookies>() {
+        return Some(Exit::Kernel);
     }
     if let Some(error) = cause.downcast_ref::<engine::Error>() {
         return Some(match error {

@@ -147,7 +147,7 @@ fn capture(
 
 const fn exit(verdict: Verdict) -> Exit {
     match verdict {
-        Verdict::Pass => Exit::Done,
+        Verdict::Pass | Verdict::Answer => Exit::Done,
         Verdict::Drop => Exit::Negative,
     }
 }

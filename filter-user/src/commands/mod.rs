@@ -72,12 +72,17 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  xdpfw allow https\n  xdpfw allow ssh --from 192.0.2.0/24\n  xdpfw allow ping\n  xdpfw allow udp 60000-61000 --comment mosh"
     )]
-    Allow(rule::Args),
+    Allow(rule::AllowArgs),
     /// Add a rule that drops packets
     #[command(
         after_help = "Examples:\n  xdpfw deny any --from 198.51.100.66 --first\n  xdpfw deny tcp 25 --on eth1"
     )]
     Deny(rule::Args),
+    /// Add a rule that lets packets pass, but not too many
+    #[command(
+        after_help = "Examples:\n  xdpfw limit ssh --rate 10/m\n  xdpfw limit udp 53 --rate 100/s --burst 500 --per 24,56\n  xdpfw limit tcp 443 --rate 5000/s --total"
+    )]
+    Limit(rule::LimitArgs),
     /// Remove rules, by id or by their words
     #[command(
         after_help = "Examples:\n  xdpfw delete r3 r4\n  xdpfw delete allow tcp 443\n  xdpfw delete --all --dry-run"
@@ -202,8 +207,13 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
     let result = match command {
         Command::Up(args) => up::run(&args, context, printer),
         Command::Down(args) => down::run(&args, context, printer),
-        Command::Allow(args) => rule::run(Action::Allow, &args, context, printer),
+        Command::Allow(args) => args
+            .read()
+            .and_then(|(action, args)| rule::run(action, args, context, printer)),
         Command::Deny(args) => rule::run(Action::Deny, &args, context, printer),
+        Command::Limit(args) => args
+            .read()
+            .and_then(|(action, args)| rule::run(action, args, context, printer)),
         Command::Delete(args) => delete::run(&args, context, printer),
         Command::Default(args) => default::run(&args, context, printer),
         Command::List(args) => list::run(&args, context, printer),

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{
     Context, Exit, ban, flows,
-    list::{temporary, thawed, unapplied},
+    list::{temporary, thawed, unapplied, without_cookies},
     privilege::require_to_read,
 };
 use crate::{
@@ -45,6 +45,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             }
             warnings.extend(egress(store, &live.attached, &record.policy)?);
             warnings.extend(thawed(live)?);
+            warnings.extend(without_cookies(&engine, live)?);
             warnings.extend(strays(store)?);
             warnings.extend(lost_next(&live.generation)?);
             warnings.extend(unapplied(context, &engine, live.lasting().record()));

@@ -93,6 +93,8 @@ impl Generation {
                 Holds::Counters => counters_of,
                 Holds::Rehearsal | Holds::Trust => None,
                 Holds::Events | Holds::Bans => in_force,
+                Holds::Limits => in_force
+                    .filter(|other| object::limited(other.record()) == object::limited(&record)),
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,

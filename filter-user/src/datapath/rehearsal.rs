@@ -70,9 +70,9 @@ impl Rehearsal<'_> {
                 Holds::Counters | Holds::Bans => Some(directory.pin(map.pin)),
                 Holds::Rehearsal if map == SENTENCE => Some(directory.pin(map.pin)),
                 Holds::Rehearsal => before(self.goes_on),
-                // Nobody listens to it.
-                Holds::Next | Holds::Events => None,
-                Holds::Trust => None,
+                // Nobody listens to it, what it would let in is no share of those in force, and it
+                // trusts whom its own policy does.
+                Holds::Next | Holds::Events | Holds::Limits | Holds::Trust => None,
                 Holds::Flows => before(self.shares_flows() || map == NOTES || map == SENT),
             }
         };

@@ -4,6 +4,7 @@
 
 mod bans;
 mod boot;
+mod cookies;
 mod egress;
 mod environment;
 mod error;
@@ -37,6 +38,7 @@ pub use self::{
         Unban,
     },
     boot::{Fallback, was_emptied},
+    cookies::NoCookies,
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},
     error::Error,

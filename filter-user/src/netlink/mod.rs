@@ -19,7 +19,7 @@ pub use self::{
     addresses::{interface_with, own_addresses},
     conntrack::{Tracked, tracked_connections, tracks_connections},
     ethtool::{Queues, Settings, set_queues, settings},
-    interfaces::{Interface, LinkLayer, Mode, interfaces, put_xdp, take_xdp_off},
+    interfaces::{Interface, LinkLayer, Mode, has_native_peer, interfaces, put_xdp, take_xdp_off},
     layers::{Master, MasterKind, Unseen, carriers, with_all_below},
     native::{NativeXdp, native_xdp},
     neighbours::stations_of,

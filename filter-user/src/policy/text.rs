@@ -5,13 +5,13 @@ mod values;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use self::values::{Words, macs, names, ports, prefixes, time};
+use self::values::{Words, lengths, macs, names, ports, prefixes, time};
 use super::{
-    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Match, MatchSpec,
-    NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Until, is_interface_name,
-    parse_comment, parse_prefixes,
+    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Limit, Match,
+    MatchSpec, NO_COOKIES, NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scope, Until,
+    is_interface_name, parse_comment, parse_prefixes,
 };
-use crate::{names::services, ports::PortSpec};
+use crate::{duration::NoDuration, names::services, ports::PortSpec};
 
 /// Prefixes that a policy can trust; the kernel has room for those besides that need not be named.
 const MAX_TRUSTED: usize = 2048;
@@ -91,6 +91,24 @@ pub struct RuleText {
     allow: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deny: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    syn_cookies: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    burst: Option<u32>,
+    #[serde(
+        default,
+        deserialize_with = "lengths",
+        skip_serializing_if = "Option::is_none"
+    )]
+    per: Option<Words>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    total: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<String>,
     #[serde(
         default,
         deserialize_with = "ports",
@@ -148,7 +166,8 @@ impl PolicyText {
     /// The names of services in the words of each rule, in their order.
     pub(super) fn service_names(&self) -> impl Iterator<Item = Vec<&str>> {
         self.rule.iter().map(|rule| {
-            let words = rule.allow.as_deref().or(rule.deny.as_deref());
+            let words = [&rule.allow, &rule.deny, &rule.limit];
+            let words = words.into_iter().flatten().next().map(String::as_str);
             let words = words.unwrap_or_default();
             let words = words.split(|c: char| c.is_whitespace() || matches!(c, ',' | '/'));
             words
@@ -362,16 +381,25 @@ impl RuleText {
             Some(id) => id.parse().map_err(|message| ("id", 0, message))?,
             None => UNNAMED,
         };
-        let (key, action, words) = match (&self.allow, &self.deny) {
-            (Some(words), None) => ("allow", Action::Allow, words),
-            (None, Some(words)) => ("deny", Action::Deny, words),
-            (None, None) => {
-                return Err(("", 0, "a rule needs `allow` or `deny`".to_owned()));
-            }
-            (Some(_), Some(_)) => {
-                let message = "a rule has either `allow` or `deny`, not both".to_owned();
-                return Err(("deny", 0, message));
-            }
+        let said = [
+            ("allow", &self.allow),
+            ("deny", &self.deny),
+            ("limit", &self.limit),
+        ];
+        let mut said = said
+            .into_iter()
+            .filter_map(|(key, words)| Some((key, words.as_ref()?)));
+        let Some((key, words)) = said.next() else {
+            let message = "a rule needs `allow`, `deny` or `limit`".to_owned();
+            return Err(("", 0, message));
+        };
+        if let Some((other, _)) = said.next() {
+            let message = format!("a rule has either `{key}` or `{other}`, not both");
+            return Err((other, 0, message));
+        }
+        let action = match key {
+            "limit" => Action::Limit(self.read_limit()?),
+            _ => self.refuse_limit(key)?,
         };
         let matching = Match::parse(&MatchSpec {
             remote: self.remote_ports.as_ref().map(Words::as_strs),
@@ -392,6 +420,9 @@ impl RuleText {
             };
             (key, error.item, error.message)
         })?;
+        if self.syn_cookies && (action != Action::AllowWithCookies || !matching.has_cookies()) {
+            return Err(("syn_cookies", 0, NO_COOKIES.to_owned()));
+        }
         let comment = self.comment.as_deref().map(parse_comment).transpose();
         let until = self.until.as_deref().map(str::parse).transpose();
         Ok(Rule {
@@ -404,18 +435,70 @@ impl RuleText {
     }
 }
 
+impl RuleText {
+    fn read_limit(&self) -> Result<Limit, (&'static str, usize, String)> {
+        let Some(rate) = &self.rate else {
+            let message = "`limit` needs a rate (say for example `rate = \"10/m\"`)".to_owned();
+            return Err(("limit", 0, message));
+        };
+        let rate = rate.parse().map_err(|message| ("rate", 0, message))?;
+        let per = match &self.per {
+            None => None,
+            Some(words) => {
+                let per = words.as_strs().join(",").parse();
+                Some(per.map_err(|message| ("per", 0, message))?)
+            }
+        };
+        let ban = self.ban.as_deref().map(str::parse).transpose();
+        let ban = ban.map_err(|error: NoDuration| ("ban", 0, error.to_string()))?;
+        Limit::new(rate, self.burst, per, self.total, ban)
+            .map_err(|(part, message)| (part.as_str(), 0, message))
+    }
+
+    /// What a rule without a limit does.
+    fn refuse_limit(&self, key: &str) -> Result<Action, (&'static str, usize, String)> {
+        let parts = [
+            ("rate", self.rate.is_some()),
+            ("burst", self.burst.is_some()),
+            ("per", self.per.is_some()),
+            ("total", self.total),
+            ("ban", self.ban.is_some()),
+        ];
+        match parts.into_iter().find(|(_, is_there)| *is_there) {
+            Some((part, _)) => {
+                let message = format!("`{key}` has no limit (say `limit` instead)");
+                Err((part, 0, message))
+            }
+            None if key == "allow" => Ok(match self.syn_cookies {
+                true => Action::AllowWithCookies,
+                false => Action::Allow,
+            }),
+            None => Ok(Action::Deny),
+        }
+    }
+}
+
 impl From<&Rule> for RuleText {
     fn from(rule: &Rule) -> Self {
         let matching = &rule.matches;
         let words = Some(matching.words());
-        let (allow, deny) = match rule.action {
-            Action::Allow => (words, None),
-            Action::Deny => (None, words),
+        let (allow, deny, limit) = match rule.action {
+            Action::Allow | Action::AllowWithCookies => (words, None, None),
+            Action::Deny => (None, words, None),
+            Action::Limit(_) => (None, None, words),
         };
+        let limits = rule.action.limit();
         Self {
             id: Some(rule.id.to_string()),
             allow,
             deny,
+            limit,
+            syn_cookies: rule.action == Action::AllowWithCookies,
+            rate: limits.map(|limit| limit.rate.to_string()),
+            burst: limits.and_then(|limit| limit.own_burst()),
+            per: limits.and_then(|limit| Some(limit.per()?.into_iter().collect())),
+            total: limits.is_some_and(|limit| limit.scope == Scope::Total),
+            ban: limits.and_then(|limit| Some(limit.ban?.as_word())),
             remote_ports: (matching.remote != PortSpec::any())
                 .then(|| matching.remote.words().iter().collect()),
             from: prefix_words(&matching.from),
