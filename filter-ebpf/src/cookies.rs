@@ -261,7 +261,7 @@ fn segment(key: &FlowKey, scratch: &Scratch, pseudo: u32, mss: u16) -> [u32; 6] 
         u32::from(local) << 16 | u32::from(remote),
         scratch.cookie,
         asked.wrapping_add(1),
-        ANSWER / 4 << 28 | u32::from(Flags::SYN_ACK) << 16 | WINDOW,
+        (ANSWER / 4) << 28 | u32::from(Flags::SYN_ACK) << 16 | WINDOW,
         0,
         0x0204_0000 | u32::from(mss),
     ];
