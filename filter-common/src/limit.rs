@@ -70,7 +70,6 @@ mod tests {
         Limit {
             interval: SECOND,
             tolerance: (burst - 1) * SECOND,
-            ban: 0,
             number: 7,
             len,
             padding: [0; 6],

@@ -40,15 +40,6 @@ impl Seconds {
         }
     }
 
-    /// A word that reads back to the same: `90s`, where [`Display`](fmt::Display) has two.
-    pub fn as_word(self) -> String {
-        let whole = UNITS
-            .iter()
-            .find(|(_, seconds)| self.0.is_multiple_of(*seconds));
-        let &(letter, seconds) = whole.unwrap_or(&UNITS[UNITS.len() - 1]);
-        format!("{}{letter}", self.0 / seconds)
-    }
-
     /// So many times as long, as far as durations go.
     pub fn times(self, factor: u32) -> Self {
         Self(self.0.saturating_mul(factor.into()).clamp(1, Self::MOST))

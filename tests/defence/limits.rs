@@ -240,7 +240,6 @@ fn what_makes_no_sense_changes_nothing() -> Result<()> {
         &["--rate", "1/s", "--per", "24"],
         &["--rate", "1/s", "--per", "0,64"],
         &["--rate", "1/s", "--per", "24,64", "--total"],
-        &["--rate", "1/s", "--total", "--ban", "1m"],
     ] {
         let said = lab
             .host

@@ -30,8 +30,6 @@ pub struct Limit {
     pub interval: u64,
     /// By how much packets may come before their time: `burst` intervals, less one.
     pub tolerance: u64,
-    /// How long who is over the limit is banned; 0 is not at all.
-    pub ban: u64,
     /// Tells it from other limits, in [`LimitKey::limit`].
     pub number: u64,
     /// Bits of a [`Source`] over IPv4 and over IPv6 by which sources are told apart; 0 is not at all.
@@ -62,6 +60,6 @@ pub struct Bucket {
 }
 
 const _: () = {
-    assert!(size_of::<Limit>() == 40);
+    assert!(size_of::<Limit>() == 32);
     assert!(size_of::<LimitKey>() == 24);
 };

@@ -107,9 +107,6 @@ pub struct LimitArgs {
     /// Count all sources together
     #[arg(long)]
     total: bool,
-    /// Ban sources that are over the limit, for this time, from new connections
-    #[arg(long, value_name = "DUR")]
-    ban: Option<Seconds>,
 }
 
 impl LimitArgs {
@@ -123,7 +120,7 @@ impl LimitArgs {
             Some(rate) => (rate, self.burst),
             None => (Rate::UFWS, self.burst.or(Some(UFWS_BURST))),
         };
-        let limit = Limit::new(rate, burst, self.per, self.total, self.ban);
+        let limit = Limit::new(rate, burst, self.per, self.total);
         let limit = limit
             .map_err(|(part, message)| Failure::usage(format!("--{}: {message}", part.as_str())))?;
         Ok((Action::Limit(limit), &self.rule))

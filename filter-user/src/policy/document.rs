@@ -259,10 +259,6 @@ impl PolicyDocument {
                     .filter(|limit| limit.scope == Scope::Total)
                     .map(|_| true.into()),
             ),
-            (
-                "ban",
-                limit.and_then(|limit| Some(limit.ban?.as_word().into())),
-            ),
         ] {
             if let Some(rule) = self.set_in_rule(id, key, value)? {
                 rule.action = action;

@@ -11,7 +11,7 @@ use super::{
     MatchSpec, NO_COOKIES, NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scope, Until,
     is_interface_name, parse_comment, parse_prefixes,
 };
-use crate::{duration::NoDuration, names::services, ports::PortSpec};
+use crate::{names::services, ports::PortSpec};
 
 /// Prefixes that a policy can trust; the kernel has room for those besides that need not be named.
 const MAX_TRUSTED: usize = 2048;
@@ -107,8 +107,6 @@ pub struct RuleText {
     per: Option<Words>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     total: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ban: Option<String>,
     #[serde(
         default,
         deserialize_with = "ports",
@@ -449,9 +447,7 @@ impl RuleText {
                 Some(per.map_err(|message| ("per", 0, message))?)
             }
         };
-        let ban = self.ban.as_deref().map(str::parse).transpose();
-        let ban = ban.map_err(|error: NoDuration| ("ban", 0, error.to_string()))?;
-        Limit::new(rate, self.burst, per, self.total, ban)
+        Limit::new(rate, self.burst, per, self.total)
             .map_err(|(part, message)| (part.as_str(), 0, message))
     }
 
@@ -462,7 +458,6 @@ impl RuleText {
             ("burst", self.burst.is_some()),
             ("per", self.per.is_some()),
             ("total", self.total),
-            ("ban", self.ban.is_some()),
         ];
         match parts.into_iter().find(|(_, is_there)| *is_there) {
             Some((part, _)) => {
@@ -498,7 +493,6 @@ impl From<&Rule> for RuleText {
             burst: limits.and_then(|limit| limit.own_burst()),
             per: limits.and_then(|limit| Some(limit.per()?.into_iter().collect())),
             total: limits.is_some_and(|limit| limit.scope == Scope::Total),
-            ban: limits.and_then(|limit| Some(limit.ban?.as_word())),
             remote_ports: (matching.remote != PortSpec::any())
                 .then(|| matching.remote.words().iter().collect()),
             from: prefix_words(&matching.from),
