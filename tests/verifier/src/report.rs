@@ -64,13 +64,13 @@ const DISPATCHER: Bounds = Bounds {
 };
 /// What every packet runs through.
 const FILTER: Bounds = Bounds {
-    verified: 200_000,
-    kept: 20_000,
+    verified: 300_000,
+    kept: 26_000,
 };
 /// Everything twice: for the packet, and for the copy of one whose first buffer is empty.
 const FILTER_FRAGS: Bounds = Bounds {
-    verified: 380_000,
-    kept: 29_000,
+    verified: 600_000,
+    kept: 48_000,
 };
 /// All paths meet again, with all that may be known about them.
 const SHADOW: Bounds = Bounds {
