@@ -2,7 +2,23 @@
 
 use anyhow::{Result, bail};
 
-use crate::{Lab, Sender, packets};
+use crate::{
+    Lab, Sender,
+    json::{number, rows, word},
+    packets,
+};
+
+/// Why a SYN never passes; what does may come at any time, from a conversation before it for example.
+const OTHERS: [&str; 8] = [
+    "reply",
+    "arp",
+    "neighbour-discovery",
+    "mld",
+    "igmp",
+    "icmp-error",
+    "dhcp-client",
+    "non-ip",
+];
 
 /// The peer's port where it does not matter.
 const REMOTE: u16 = 40_000;
@@ -15,14 +31,22 @@ pub fn is_dropped(lab: &Lab, port: u16) -> Result<bool> {
 /// Whether a SYN that comes in by this link of the lab is dropped.
 pub fn is_dropped_on(lab: &Lab, link: usize, port: u16) -> Result<bool> {
     let (near, far) = (lab.links[link].near(), lab.links[link].far());
-    let totals = || {
-        let status = lab.host.status();
-        ["passed", "dropped"].map(|way| status["totals"][way]["packets"].as_u64())
+    let totals = || -> Result<[u64; 2]> {
+        let (mut passed, mut dropped) = (0, 0);
+        for row in rows(&lab.host.status()["reasons"])? {
+            let packets = number(&row["packets"])?;
+            match (word(&row["verdict"])?, word(&row["reason"])?) {
+                ("drop", _) => dropped += packets,
+                (_, reason) if OTHERS.contains(&reason) => {}
+                _ => passed += packets,
+            }
+        }
+        Ok([passed, dropped])
     };
-    let [passed, dropped] = totals();
+    let [passed, dropped] = totals()?;
     let syn = packets::syn(far.at(REMOTE), near.at(port));
     Sender::new(&lab.peer, far)?.send_all([syn])?;
-    match totals() {
+    match totals()? {
         [now, _] if now > passed => Ok(false),
         [_, now] if now > dropped => Ok(true),
         _ => bail!(
