@@ -21,6 +21,19 @@ mod rules;
 mod stack;
 mod table;
 
+/// Reasons of verdicts that are proven elsewhere: replies need that something left (`replies`, and
+/// `differential` over time), bans and limits know what came before (`defence`), and no policy gives
+/// the others (`temporary`).
+const ELSEWHERE: [&str; 7] = [
+    "reply",
+    "ban",
+    "limit",
+    "syn-cookie",
+    "bad-cookie",
+    "bypass",
+    "no-program",
+];
+
 /// The sections of docs/CONFORMANCE.md, each proven by a test of its own.
 mod conformance {
     use std::collections::BTreeSet;
@@ -28,7 +41,7 @@ mod conformance {
     use anyhow::Result;
     use xdpfw_common::{Reason, wire::Malformation};
 
-    use crate::{cases, page, table::Section};
+    use crate::{ELSEWHERE, cases, page, table::Section};
 
     /// By file in `cases`, in the order of the page.
     macro_rules! sections {
@@ -76,19 +89,8 @@ mod conformance {
         let all = Reason::ALL
             .iter()
             .map(|reason| (reason.verdict().as_str(), reason.as_str()));
-        // For replies something must have left: see `replies`; bans and limits know what came
-        // before: see `defence`. No policy gives the others: see `temporary`.
-        let elsewhere = [
-            "reply",
-            "ban",
-            "limit",
-            "syn-cookie",
-            "bad-cookie",
-            "bypass",
-            "no-program",
-        ];
         let all: BTreeSet<_> = all
-            .filter(|(_, reason)| !elsewhere.contains(reason))
+            .filter(|(_, reason)| !ELSEWHERE.contains(reason))
             .collect();
         assert_eq!(proven, all);
 
