@@ -187,5 +187,9 @@ fn where_they_cannot_be_they_are_refused() -> Result<()> {
     let status = host.xdpfw(["status"]).json_with(|_| 8);
     let warning = &status["warnings"][0];
     assert_eq!(warning["kind"], "syn-cookies");
+    // What is there already keeps nobody from other changes, up or down.
+    host.xdpfw(["allow", "tcp", "81"]).ok();
+    host.xdpfw(["down"]).ok();
+    host.xdpfw(["allow", "tcp", "82"]).ok();
     Ok(())
 }

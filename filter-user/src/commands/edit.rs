@@ -119,10 +119,13 @@ impl Edit {
             false => None,
         };
         // Rules that have them already go on without, and `status` says so.
-        let had_cookies = engine
-            .live()
-            .is_some_and(|live| live.generation.record().policy.has_cookies());
-        if !had_cookies && let Some(why) = engine.no_cookies(self.file.policy())? {
+        let before = match engine.live() {
+            Some(live) => Some(&live.generation.record().policy),
+            None => self.file.saved_policy(),
+        };
+        if !before.is_some_and(Policy::has_cookies)
+            && let Some(why) = engine.no_cookies(self.file.policy())?
+        {
             return Err(why.into());
         }
         let recording = Recording::begin(self.history.clone(), &engine, &self.file);
