@@ -2,7 +2,7 @@
 
 use crate::abi::{Limit, LimitKey, Source};
 
-/// What becomes of a packet, and of its source's bucket.
+/// What becomes of a packet, and when the next one of its source is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
     /// It passes, and the source has been idle: the next one is due at this time.

@@ -2,16 +2,11 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Holds, SharedMap};
+use super::SharedMap;
 
 /// Hash map (`u32`, a slot as in [`Node::slot`](crate::abi::Node::slot) → [`SynCount`]) of the rules
 /// whose new connections are counted.
-pub const SYN_COUNTS: SharedMap = SharedMap {
-    name: "SYN_COUNTS",
-    pin: "syn_counts",
-    holds: Holds::Limits,
-    since: 10,
-};
+pub const SYN_COUNTS: SharedMap = SharedMap::of_limits("SYN_COUNTS", "syn_counts");
 
 /// Rules in [`SYN_COUNTS`] at most; others never answer with cookies.
 pub const MAX_SYN_COUNTS: u32 = 1 << 10;
@@ -31,12 +26,4 @@ pub struct SynCount {
     pub count: u64,
     /// Until which second they are answered with cookies.
     pub armed_until: u64,
-}
-
-impl SynCount {
-    /// Whether they are answered with cookies now.
-    #[inline(always)]
-    pub const fn is_armed(&self, second: u64) -> bool {
-        self.armed_until >= second
-    }
 }

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Holds, SharedMap, Source};
+use super::{SharedMap, Source};
 
 /// Names of the maps of limits that each generation has for itself.
 pub mod names {
@@ -10,14 +10,11 @@ pub mod names {
     pub const LIMITS: &str = "LIMITS";
 }
 
-/// LRU hash map ([`LimitKey`] → [`Bucket`]) of the sources that limits know. When it is full, it forgets
-/// who did nothing for the longest time, and who comes again begins anew.
-pub const LIMITED: SharedMap = SharedMap {
-    name: "LIMITED",
-    pin: "limited",
-    holds: Holds::Limits,
-    since: 10,
-};
+/// LRU hash map ([`LimitKey`] → `u64`) of the sources that limits know, and when the next packet of each
+/// is due, in nanoseconds of `CLOCK_BOOTTIME` (the generic cell rate algorithm, ITU-T I.371, annex A).
+/// Many CPUs write it. When it is full, it forgets who did nothing for the longest time, and who comes
+/// again begins anew.
+pub const LIMITED: SharedMap = SharedMap::of_limits("LIMITED", "limited");
 
 /// Sources in [`LIMITED`] at most, of all limits together.
 pub const MAX_LIMITED: u32 = 1 << 16;
@@ -46,17 +43,6 @@ pub struct LimitKey {
     pub source: Source,
     /// [`Limit::number`].
     pub limit: u64,
-}
-
-/// When a source may send again (the generic cell rate algorithm, ITU-T I.371, annex A). Many CPUs
-/// write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Bucket {
-    /// When the next packet is due, in nanoseconds of `CLOCK_BOOTTIME`.
-    pub due: u64,
-    /// When a packet came too early last.
-    pub over: u64,
 }
 
 const _: () = {

@@ -49,7 +49,7 @@ pub use self::{
         NOTES_PER_BLOCK, Note, NoteBlock, Origin, SENT, SENT_WORDS, Table, flow_counts, flow_table,
         note_place, sent_place,
     },
-    limits::{Bucket, LIMITED, Limit, LimitKey, MAX_LIMITED},
+    limits::{LIMITED, Limit, LimitKey, MAX_LIMITED},
     ports::{PORTS, PortBitmaps, Side},
     probe::Judged,
     programs::{BARE_MARK, BARE_MARK_CB, NEXT},
@@ -138,6 +138,15 @@ impl SharedMap {
             name,
             pin,
             holds: Holds::Bans,
+            since: 10,
+        }
+    }
+
+    const fn of_limits(name: &'static str, pin: &'static str) -> Self {
+        Self {
+            name,
+            pin,
+            holds: Holds::Limits,
             since: 10,
         }
     }

@@ -13,6 +13,8 @@ use xdpfw_common::{
     flows::Memory,
 };
 
+use super::atomic;
+
 /// Written by the loader; the verifier sees a constant.
 #[unsafe(no_mangle)]
 static TICKS_PER_SECOND: u32 = 0;
@@ -89,33 +91,7 @@ fn set_sent(note: Note, port: [u8; 2]) {
     let (word, bit) = sent_place(note, port);
     if let Some(word) = SENT.get_ptr_mut(word) {
         // SAFETY: a map value, aligned.
-        unsafe { set_atomically(word, bit) };
-    }
-}
-
-/// Sets bits of a word of which others set bits at the same time. For this target, `core` has
-/// no function that does.
-///
-/// # Safety
-///
-/// `word` is aligned and initialised, and everybody changes it atomically.
-#[inline(always)]
-unsafe fn set_atomically(word: *mut u64, bits: u64) {
-    // SAFETY: one atomic instruction, on what the caller vouches for.
-    #[cfg(target_arch = "bpf")]
-    unsafe {
-        core::arch::asm!(
-            "lock *(u64 *)({word} + 0) |= {bits}",
-            word = in(reg) word,
-            bits = in(reg) bits,
-            options(nostack),
-        );
-    }
-    // SAFETY: the caller vouches.
-    #[cfg(not(target_arch = "bpf"))]
-    unsafe {
-        use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-        AtomicU64::from_ptr(word).fetch_or(bits, Relaxed);
+        unsafe { atomic::set_bits(word, bit) };
     }
 }
 

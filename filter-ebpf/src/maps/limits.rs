@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap},
 };
 use xdpfw_common::{
-    abi::{Bucket, Limit, LimitKey, Source},
+    abi::{Limit, LimitKey, Source},
     limit::{self, Take},
 };
 
@@ -17,7 +17,7 @@ use super::{atomic, bans};
 static LIMITS: HashMap<u32, Limit> = HashMap::with_max_entries(1, 0);
 
 #[map]
-static LIMITED: LruHashMap<LimitKey, Bucket> = LruHashMap::with_max_entries(1, 0);
+static LIMITED: LruHashMap<LimitKey, u64> = LruHashMap::with_max_entries(1, 0);
 
 /// Whether a source is over the limit of the rule that counts in this slot. If it is not, it has one
 /// more.
@@ -33,34 +33,24 @@ pub fn is_over(slot: u32, source: &Source, is_ipv6: bool) -> bool {
     let key = limit::key(limit, source, is_ipv6);
     // SAFETY: it takes nothing and reads a clock (Linux 5.8).
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let Some(bucket) = LIMITED.get_ptr_mut(key) else {
-        let fresh = Bucket {
-            due: now.wrapping_add(limit.interval),
-            over: 0,
-        };
-        // What has no room is let in: there is room, since the map forgets others.
-        let _ = LIMITED.insert(key, fresh, 0);
+    let Some(due) = LIMITED.get_ptr_mut(key) else {
+        // There is always room, since the map forgets others.
+        let _ = LIMITED.insert(key, now.wrapping_add(limit.interval), 0);
         return false;
     };
-    // SAFETY: a word of a map value of this type, aligned; so for the others below.
-    let due = unsafe { (&raw const (*bucket).due).read_volatile() };
-    match limit::take(limit, due, now) {
-        Take::Fresh(due) => {
+    // SAFETY: a map value of this type, aligned; so for the others below.
+    match limit::take(limit, unsafe { due.read_volatile() }, now) {
+        Take::Fresh(next) => {
             // SAFETY: as above.
-            unsafe { (&raw mut (*bucket).due).write_volatile(due) };
+            unsafe { due.write_volatile(next) };
             false
         }
         Take::Within => {
             // SAFETY: as above.
-            unsafe { atomic::add(&raw mut (*bucket).due, limit.interval) };
+            unsafe { atomic::add(due, limit.interval) };
             false
         }
         // A limit of all sources together is theirs, too: who they are can be forged.
-        Take::Over if limit.len != [0; 2] && bans::is_trusted(source) => false,
-        Take::Over => {
-            // SAFETY: as above.
-            unsafe { (&raw mut (*bucket).over).write_volatile(now) };
-            true
-        }
+        Take::Over => limit.len == [0; 2] || !bans::is_trusted(source),
     }
 }
