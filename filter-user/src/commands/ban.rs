@@ -226,15 +226,15 @@ fn refuse_trusted(wishes: &[BanWish], trusted: &TrustedList) -> Result<()> {
         .filter_map(|wish| Some((wish.prefix, trusted.around(&wish.prefix)?)));
     match around.next() {
         Some((prefix, trusted)) => {
-            let message = format!("refused; {}", is_trusted(&prefix, &trusted));
+            let message = format!("refused; {}", why_exempt(&prefix, &trusted));
             Err(Failure::new(Exit::Lockout, message).into())
         }
         None => Ok(()),
     }
 }
 
-/// `192.0.2.7/32 is trusted: 192.0.2.0/24 (policy) (take …)`.
-fn is_trusted(prefix: &IpNet, trusted: &Trusted) -> String {
+/// Why a prefix is not banned: `192.0.2.7/32 is in 192.0.2.0/24, which is trusted (policy); take …`.
+fn why_exempt(prefix: &IpNet, trusted: &Trusted) -> String {
     let why = trusted.why().join(", ");
     let by = match trusted.prefix == *prefix {
         true => format!("{prefix} is trusted ({why})"),
@@ -254,7 +254,7 @@ fn skip_trusted(wishes: &mut Vec<BanWish>, trusted: &TrustedList) -> Vec<String>
     let mut skipped = Vec::new();
     wishes.retain(|wish| match trusted.around(&wish.prefix) {
         Some(around) => {
-            skipped.push(format!("skipped; {}", is_trusted(&wish.prefix, &around)));
+            skipped.push(format!("skipped; {}", why_exempt(&wish.prefix, &around)));
             false
         }
         None => true,
