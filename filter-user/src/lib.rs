@@ -19,6 +19,8 @@ pub mod compiler;
 pub mod datapath;
 pub mod duration;
 pub mod engine;
+pub mod fetch;
+mod lists;
 pub mod names;
 pub mod netlink;
 pub mod output;

@@ -20,9 +20,9 @@ mod tables;
 
 pub use self::{
     bans::{
-        BAN_BLOCK_COUNT, BAN_BLOCKS, BANNED, BANNED_NETS, BANS, BANS_ANY, BANS_HARD, BLOCK_BITS4,
-        BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source, TRUSTED, Trusted,
-        V4, ban_key, ban_place, ban_source,
+        BAN_BLOCK_COUNT, BAN_BLOCKS, BANNED, BANNED_NETS, BANS, BANS_ANY, BANS_HARD, BANS_OF_LISTS,
+        BLOCK_BITS4, BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source,
+        TRUSTED, Trusted, V4, ban_key, ban_place, ban_source,
     },
     bridges::{BridgePort, OwnAddress},
     config::{

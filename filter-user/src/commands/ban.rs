@@ -52,6 +52,14 @@ pub struct UnbanArgs {
     all: bool,
 }
 
+/// Arguments of `bans`.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// What this list bans, instead of what was banned by hand
+    #[arg(long, value_name = "NAME")]
+    list: Option<String>,
+}
+
 /// Bans sources: their packets are dropped where a rule or the default would let them in, also those
 /// of connections that are open.
 ///
@@ -142,7 +150,10 @@ pub fn unban(args: &UnbanArgs, context: &Context, printer: &mut Printer) -> Resu
 /// # Errors
 ///
 /// The file or the kernel cannot be read.
-pub fn show(context: &Context, printer: &mut Printer) -> Result<Exit> {
+pub fn show(args: &ShowArgs, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    if let Some(name) = &args.list {
+        return super::lists::show_bans(name, context, printer);
+    }
     require_to_read()?;
     let banned = Engine::shared()?.banned(&context.history())?;
     let table = BanTable::new(&banned);
@@ -150,6 +161,7 @@ pub fn show(context: &Context, printer: &mut Printer) -> Result<Exit> {
         true => printer.json(&table)?,
         false => printer.line(table.to_string().trim_end())?,
     }
+    super::lists::note_bans(context, printer)?;
     Ok(Exit::Done)
 }
 

@@ -21,6 +21,7 @@ mod foreign;
 pub mod history;
 mod joining;
 pub mod list;
+pub mod lists;
 pub mod log;
 pub mod man;
 mod matching;
@@ -146,8 +147,13 @@ pub enum Command {
     #[command(after_help = "Examples:\n  xdpfw unban 203.0.113.7\n  xdpfw unban --all")]
     Unban(ban::UnbanArgs),
     /// Show who is banned
-    #[command(after_help = "Examples:\n  xdpfw bans\n  xdpfw --json bans")]
-    Bans,
+    #[command(
+        after_help = "Examples:\n  xdpfw bans\n  xdpfw bans --list drop\n  xdpfw --json bans"
+    )]
+    Bans(ban::ShowArgs),
+    /// Show the lists of addresses, or read them anew
+    #[command(after_help = "Examples:\n  xdpfw lists\n  xdpfw lists refresh\n  xdpfw --json lists")]
+    Lists(lists::Args),
     /// Show what is dropped, as it happens
     #[command(
         after_help = "Examples:\n  xdpfw log\n  xdpfw log --port 443 --from 192.0.2.0/24\n  xdpfw log --sample 1000     # one of a thousand, in a flood\n  xdpfw --json log -n 10"
@@ -211,7 +217,8 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Bypass(args) => bypass::run(&args, context, printer),
         Command::Ban(args) => ban::run(&args, context, printer),
         Command::Unban(args) => ban::unban(&args, context, printer),
-        Command::Bans => ban::show(context, printer),
+        Command::Bans(args) => ban::show(&args, context, printer),
+        Command::Lists(args) => lists::run(&args, context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Log(args) => log::run(log::View::Log, &args, context, printer),
         Command::Trace(args) => log::run(log::View::Trace, &args, context, printer),

@@ -18,7 +18,9 @@ use crate::{
     names::services,
     netlink::interfaces,
     output::{CHANGED_ITEMS, Printer, RuleRow, change_line},
-    policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId, Until, parse_comment},
+    policy::{
+        Action, Match, Policy, PolicyDocument, Rule, RuleId, Until, parse_comment, unknown_list,
+    },
     system::ephemeral_ports,
     text::sentence_list,
 };
@@ -195,6 +197,9 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
         comment,
     } = wish;
     let policy = file.policy();
+    if let Some(name) = policy.unknown_list(&matching) {
+        return Err(Failure::new(Exit::Policy, unknown_list(name)).into());
+    }
     let before = place.before(policy)?;
     let Some(rule) = policy.same_rule(action, &matching) else {
         let rule = Rule {

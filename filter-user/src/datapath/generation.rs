@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use xdpfw_common::abi::{
-    ABI_VERSION, Holds, INTERFACES_COUNTED, LISTENING, NEXT, NOTES, SENT, SHARED_MAPS, SharedMap,
-    Wanted, names,
+    ABI_VERSION, BANNED_NETS, BANS, Holds, INTERFACES_COUNTED, LISTENING, NEXT, NOTES, SENT,
+    SHARED_MAPS, SharedMap, Wanted, names,
 };
 
 use super::{
-    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, Unsaved,
+    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, Unsaved, bans,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     interfaces_counted,
@@ -92,6 +92,9 @@ impl Generation {
             let from = match map.holds {
                 Holds::Counters => counters_of,
                 Holds::Rehearsal => None,
+                Holds::Bans if map == BANS || map == BANNED_NETS => {
+                    in_force.filter(|other| has_room(other, map, &record))
+                }
                 Holds::Events | Holds::Bans => in_force,
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
@@ -406,6 +409,12 @@ impl Generation {
     pub fn clear_slots(&self, slots: &[u32]) -> Result<()> {
         counters::clear_slots(&self.directory, slots)
     }
+}
+
+/// Whether a table of bans is as big as it has to be.
+fn has_room(of: &Generation, map: SharedMap, record: &Record) -> bool {
+    let wanted = record.ban_room[usize::from(map == BANNED_NETS)];
+    of.keeps(map) && bans::room_of(of.directory.pin(map.pin)).is_ok_and(|room| room >= wanted)
 }
 
 /// The names of the program that a record is of, and of its egress half.

@@ -57,7 +57,7 @@ mod unsaved;
 
 pub use self::{
     attach::{Attached, Changes, Egress, EgressRefusal, Foreign, Refusal},
-    bans::Bans,
+    bans::{Bans, MANUAL},
     bridges::Bridges,
     clock::{Clock, clocks},
     counters::{CounterMaps, Snapshot},

@@ -16,7 +16,7 @@ use aya_obj::programs::XdpAttachType;
 use bytemuck::NoUninit;
 use xdpfw_common::abi::{
     BANNED, BANNED_NETS, BANS, DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LISTENED, Listened,
-    MAX_BANS, MAX_DIFFERENCES, REHEARSAL_MAPS, REPORTS, SHARED_MAPS, SharedMap, flow_table, names,
+    MAX_DIFFERENCES, REHEARSAL_MAPS, REPORTS, SHARED_MAPS, SharedMap, flow_table, names,
 };
 
 use super::{Bridges, Clock, Error, Purpose, Record, flows, syscall};
@@ -117,12 +117,17 @@ impl Object {
         let counted = global::<{ size_of::<InterfaceSlots>() }>(taken_over(INTERFACES_COUNTED))?;
         let banned = global::<{ size_of::<u32>() }>(taken_over(BANNED))?;
         let generation = record.generation as u32;
+        // Where nothing is listened to, nobody is banned either, but by tables that are there.
+        let [exact, nets] = match rings {
+            Rings::Whole => record.ban_room,
+            Rings::Smallest => [1; 2],
+        };
         loader
             .override_global(names::GENERATION, &generation, true)
             .override_global(names::LISTENED, listened.as_slice(), true)
             .override_global(names::BANNED, banned.as_slice(), true)
-            .map_max_entries(BANS.name, MAX_BANS[0])
-            .map_max_entries(BANNED_NETS.name, MAX_BANS[1])
+            .map_max_entries(BANS.name, exact)
+            .map_max_entries(BANNED_NETS.name, nets)
             .override_global(names::INTERFACES_COUNTED, counted.as_slice(), true);
         match rings {
             Rings::Whole => {

@@ -13,6 +13,7 @@ mod guard;
 mod history;
 mod join;
 mod listener;
+mod lists;
 mod rehearsal;
 mod review;
 mod sampling;
@@ -41,6 +42,7 @@ pub use self::{
     history::{Change, Entry, History, HistoryError},
     join::{Join, Joined, ModeWish, Unfiltered, unfiltered},
     listener::{Followed, Listener},
+    lists::{ListStatus, Outcome, Refresh},
     rehearsal::{Begun, Rehearse, Rehearsed, differences},
     review::{ReviewError, SavedReview},
     sampling::{Rates, Sample},

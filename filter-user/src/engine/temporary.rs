@@ -49,6 +49,7 @@ impl Engine {
         }
         self.live = self.store.live()?;
         self.settle()?;
+        self.settle_lists(&generation);
         Ok(generation)
     }
 

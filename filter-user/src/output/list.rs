@@ -76,7 +76,7 @@ impl RuleRow {
             local_ports: words(&matching.local),
             types: matching.type_words(),
             remote_ports: words(&matching.remote),
-            from: prefixes(&matching.from),
+            from: matching.from_words(),
             to: prefixes(&matching.to),
             interfaces: matching.on.clone(),
             mac: matching.mac.iter().map(ToString::to_string).collect(),

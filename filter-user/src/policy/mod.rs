@@ -3,6 +3,7 @@
 
 mod document;
 mod interfaces;
+mod list;
 mod mac;
 mod matching;
 mod packet;
@@ -17,16 +18,18 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 
 use jiff::Timestamp;
 
+use self::prefix::ItemError;
 pub use self::{
     document::{EditError, ParseError, PolicyDocument},
     interfaces::InterfaceList,
+    list::{Garbage, List, ListSource, MAX_BANNING, check_list_name},
     mac::MacAddress,
     matching::{Families, Match, MatchError, MatchSpec, Part},
     packet::{Carried, Packet},
     prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
     rule::{Action, Rule, RuleId, parse_comment},
-    text::{PolicyText, RuleText},
+    text::{PolicyText, RuleText, unknown_list},
     until::Until,
 };
 
@@ -137,6 +140,7 @@ words!(DefaultAction: Drop = "drop", Pass = "pass");
 words!(Fragments: Pass = "pass", Drop = "drop");
 words!(NonIp: Pass = "pass", Drop = "drop");
 words!(Replies: Flows = "flows", Sockets = "sockets", Off = "off");
+words!(Garbage: Skip = "skip", Refuse = "refuse");
 words!(IcmpErrors: Related = "related", Pass = "pass");
 
 /// A policy.
@@ -163,6 +167,8 @@ pub struct Policy {
     pub discovery: bool,
     /// How many flows are remembered.
     pub flows: FlowSizes,
+    /// Lists of addresses, by name.
+    pub lists: Vec<List>,
     /// The rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }
@@ -180,6 +186,7 @@ impl Default for Policy {
             icmp_errors: IcmpErrors::default(),
             dhcp_client: true,
             discovery: false,
+            lists: Vec::new(),
             rules: Vec::new(),
         }
     }
@@ -189,6 +196,27 @@ impl Policy {
     /// The rule with this id.
     pub fn rule(&self, id: RuleId) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// The list of this name.
+    pub fn list(&self, name: &str) -> Option<&List> {
+        self.lists.iter().find(|list| list.name == name)
+    }
+
+    /// The lists that rules are for, each once, with the rule that names it first.
+    pub fn lists_of_rules(&self) -> impl Iterator<Item = (&List, &Rule)> {
+        self.lists.iter().filter_map(|list| {
+            let mut rules = self.rules.iter();
+            let rule = rules.find(|rule| rule.matches.from_lists.contains(&list.name))?;
+            Some((list, rule))
+        })
+    }
+
+    /// The list that a rule is for and that there is not.
+    pub fn unknown_list<'a>(&self, matching: &'a Match) -> Option<&'a str> {
+        let mut names = matching.from_lists.iter();
+        let name = names.find(|name| self.list(name).is_none())?;
+        Some(name)
     }
 
     /// The rule that says the same, whatever its id, comment and end, and the order of its lists.
@@ -266,6 +294,7 @@ impl Policy {
             icmp_errors,
             dhcp_client,
             discovery,
+            lists,
             rules,
         } = self;
         *default == other.default
@@ -277,6 +306,7 @@ impl Policy {
             && *icmp_errors == other.icmp_errors
             && *dhcp_client == other.dhcp_client
             && *discovery == other.discovery
+            && *lists == other.lists
             && *rules == other.rules
     }
 }

@@ -1,14 +1,20 @@
 //! The keys and values of the policy file. A generation records its policy in the same form.
 
+mod lists;
 mod values;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use self::values::{Words, macs, names, ports, prefixes, time};
+use self::{
+    lists::ListText,
+    values::{Words, macs, names, ports, prefixes, time},
+};
 use super::{
-    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Match, MatchSpec,
-    NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Until, is_interface_name,
-    parse_comment,
+    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, List, MAX_BANNING,
+    Match, MatchSpec, NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Until,
+    is_interface_name, parse_comment,
 };
 use crate::{names::services, ports::PortSpec};
 
@@ -42,6 +48,8 @@ pub struct PolicyText {
     discovery: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flows: Option<FlowsText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    list: BTreeMap<String, ListText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rule: Vec<RuleText>,
 }
@@ -111,6 +119,8 @@ pub struct RuleText {
 pub struct Mistake {
     /// The rule, counted from 0, or `None` for the policy itself.
     pub rule: Option<usize>,
+    /// The list, by name, if it is in one.
+    pub list: Option<String>,
     /// The key.
     pub key: &'static str,
     /// The item, where the key has a list.
@@ -144,6 +154,7 @@ impl PolicyText {
     pub fn read(&self) -> Result<Policy, Mistake> {
         let mistake = |key, message| Mistake {
             rule: None,
+            list: None,
             key,
             item: 0,
             message,
@@ -178,6 +189,7 @@ impl PolicyText {
                 .map_err(|message| mistake("flows", message))?,
             dhcp_client: self.dhcp_client.unwrap_or(true),
             discovery: self.discovery.unwrap_or(false),
+            lists: self.lists()?,
             rules: Vec::with_capacity(self.rule.len()),
         };
         if policy.discovery && policy.replies != Replies::Flows {
@@ -196,14 +208,46 @@ impl PolicyText {
         for (index, text) in self.rule.iter().enumerate() {
             let rule = text.read().map_err(|(key, item, message)| Mistake {
                 rule: Some(index),
+                list: None,
                 key,
                 item,
                 message,
             })?;
+            if let Some(name) = policy.unknown_list(&rule.matches) {
+                let message = unknown_list(name);
+                return Err(Mistake {
+                    rule: Some(index),
+                    ..mistake("from", message)
+                });
+            }
             policy.rules.push(rule);
         }
         self.settle_ids(&mut policy)?;
         Ok(policy)
+    }
+
+    /// The lists, by name.
+    fn lists(&self) -> Result<Vec<List>, Mistake> {
+        let read = |(name, text): (&String, &ListText)| {
+            text.read(name).map_err(|(key, item, message)| Mistake {
+                rule: None,
+                list: Some(name.clone()),
+                key,
+                item,
+                message,
+            })
+        };
+        let lists: Vec<List> = self.list.iter().map(read).collect::<Result<_, _>>()?;
+        match lists.iter().filter(|list| list.ban).nth(MAX_BANNING) {
+            None => Ok(lists),
+            Some(list) => Err(Mistake {
+                rule: None,
+                list: Some(list.name.clone()),
+                key: "ban",
+                item: 0,
+                message: format!("more than {MAX_BANNING} lists ban (put some into one file)"),
+            }),
+        }
     }
 
     /// What tells answers; a mistake is at a key.
@@ -273,6 +317,7 @@ impl PolicyText {
             if rule.id != UNNAMED && !seen.insert(rule.id) {
                 return Err(Mistake {
                     rule: Some(index),
+                    list: None,
                     key: "id",
                     item: 0,
                     message: format!("rule id {} stands twice", rule.id),
@@ -286,6 +331,11 @@ impl PolicyText {
         }
         Ok(())
     }
+}
+
+/// What to say of a list that there is not.
+pub fn unknown_list(name: &str) -> String {
+    format!("no list `{name}` (say `[list.{name}]` in the policy file)")
 }
 
 /// Stands for an id that is still to be given.
@@ -357,7 +407,7 @@ impl From<&Rule> for RuleText {
             deny,
             remote_ports: (matching.remote != PortSpec::any())
                 .then(|| matching.remote.words().iter().collect()),
-            from: prefixes(&matching.from),
+            from: (!matching.is_from_anywhere()).then(|| matching.from_words().iter().collect()),
             to: prefixes(&matching.to),
             on: (!matching.on.is_empty()).then(|| matching.on.iter().collect()),
             mac: (!matching.mac.is_empty()).then(|| matching.mac.iter().collect()),
@@ -385,6 +435,11 @@ impl From<&Policy> for PolicyText {
                 tcp: Some(policy.flows.tcp),
                 other: Some(policy.flows.other),
             }),
+            list: policy
+                .lists
+                .iter()
+                .map(|list| (list.name.clone(), ListText::from(list)))
+                .collect(),
             rule: policy.rules.iter().map(RuleText::from).collect(),
         }
     }
