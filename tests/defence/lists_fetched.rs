@@ -1,7 +1,9 @@
 //! Lists that come from servers, which may answer anything.
 
 use std::{
+    fs::Permissions,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -223,8 +225,8 @@ fn redirects_lead_to_no_file_and_to_no_address_of_this_host_or_its_networks() ->
     *target.lock().unwrap() = "/there".to_owned();
     assert!(stage.refresh(&[])?.0);
     for (location, why) in [
-        ("file:///etc/passwd".to_owned(), "not refreshed"),
-        ("ftp://192.0.2.1/".to_owned(), "not refreshed"),
+        ("file:///etc/passwd".to_owned(), "`file:///etc/passwd`"),
+        ("ftp://192.0.2.1/".to_owned(), "is no URL of a web server"),
         (
             "http://127.0.0.1:8080/there".to_owned(),
             "no public address",
@@ -240,7 +242,7 @@ fn redirects_lead_to_no_file_and_to_no_address_of_this_host_or_its_networks() ->
             "no public address",
         ),
         ("http://0x7f000001:8080/there".to_owned(), "not refreshed"),
-        ("/again".to_owned(), "not refreshed"),
+        ("/again".to_owned(), "more than 3 times"),
     ] {
         target.lock().unwrap().clone_from(&location);
         let (done, said) = stage.refresh(&[])?;
@@ -254,12 +256,16 @@ fn over_https_the_certificate_must_be_trusted_and_plain_http_is_not_followed() -
     let lab = Lab::new()?;
     let far = lab.link().far().at(8443);
     let plain = lab.link().far().at(8080);
-    let trust = lab.host.directory().join("trust.pem");
+    // Who fetches is nobody, and must be able to read it.
+    let trust = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile()?;
+    let trust = trust.path();
     let site: Arc<Site> = Arc::new(move |path, to| match path {
         "/drop.txt" => document(to, b"192.0.2.1\n192.0.2.2\n"),
         _ => redirect(to, &format!("http://{plain}/drop.txt")),
     });
-    let _web = Web::secure(&lab.peer, far.into(), site.clone(), &trust)?;
+    let _web = Web::secure(&lab.peer, far.into(), site.clone(), trust)?;
     let _plain = Web::start(&lab.peer, plain.into(), site)?;
     let policy = |path: &str| format!("[list.drop]\nurl = 'https://{far}{path}'\nban = true\n");
     let lab = lab.filtered(&policy("/drop.txt"));
@@ -268,14 +274,14 @@ fn over_https_the_certificate_must_be_trusted_and_plain_http_is_not_followed() -
     assert_eq!(said.status.code(), Some(1));
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.to_lowercase().contains("certificate"), "{said}");
-    refresh().env("SSL_CERT_FILE", &trust).ok();
+    refresh().env("SSL_CERT_FILE", trust).ok();
     assert_eq!(list(&lab.host, "drop")?["entries4"], 2);
     let text = format!(
         "version = 1\ninterfaces = ['eth0']\n{}",
         policy("/elsewhere")
     );
     lab.host.xdpfw(["apply", "-"]).stdin(text).ok();
-    let said = refresh().env("SSL_CERT_FILE", &trust).output()?;
+    let said = refresh().env("SSL_CERT_FILE", trust).output()?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("it leads to plain HTTP"), "{said}");
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ureq::{
     Agent,
     config::Config,
@@ -26,7 +26,9 @@ pub(super) fn fetch(request: &Request, to: &mut impl io::Write) -> Result<()> {
     let uri: Uri = request.url.parse()?;
     let config = Agent::config_builder()
         .https_only(!request.insecure)
-        .max_redirects(REDIRECTS)
+        // They are followed here, by rules of our own.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         .proxy(None)
         .timeout_global(Some(Duration::from_millis(request.milliseconds)))
         .user_agent(AGENT)
@@ -43,7 +45,25 @@ pub(super) fn fetch(request: &Request, to: &mut impl io::Write) -> Result<()> {
         resolver: DefaultResolver::default(),
     };
     let agent = Agent::with_parts(config, DefaultConnector::new(), resolver);
-    let mut response = agent.get(uri).call().map_err(in_words)?;
+    let mut at = uri;
+    let mut redirects = 0;
+    let mut response = loop {
+        let response = agent.get(&at).call().map_err(in_words)?;
+        if !response.status().is_redirection() {
+            break response;
+        }
+        ensure!(
+            redirects < REDIRECTS,
+            "it leads elsewhere more than {REDIRECTS} times"
+        );
+        redirects += 1;
+        let location = response.headers().get("location");
+        let location = location.and_then(|value| value.to_str().ok());
+        at = next(
+            &at,
+            location.context("it leads elsewhere, and does not say where")?,
+        )?;
+    };
     ensure!(
         response.body().mime_type() != Some("text/html"),
         "it answers HTML (does the URL lead to the list itself?)"
@@ -59,6 +79,35 @@ pub(super) fn fetch(request: &Request, to: &mut impl io::Write) -> Result<()> {
     })?;
     to.flush()?;
     Ok(())
+}
+
+/// Where a redirect leads to (RFC 3986, section 4.2, without dots in paths, which servers know, too).
+fn next(at: &Uri, location: &str) -> Result<Uri> {
+    let scheme = at.scheme_str().unwrap_or_default();
+    let authority = at.authority().map_or("", Authority::as_str);
+    let head = location.split(['/', '?', '#']).next().unwrap_or_default();
+    let text = if head.contains(':') {
+        location.to_owned()
+    } else if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{authority}{location}")
+    } else {
+        let directory = at
+            .path()
+            .rsplit_once('/')
+            .map_or("", |(directory, _)| directory);
+        format!("{scheme}://{authority}{directory}/{location}")
+    };
+    let said = location.escape_debug();
+    let next: Uri = text
+        .parse()
+        .with_context(|| format!("it leads to `{said}`, which is no URL"))?;
+    ensure!(
+        matches!(next.scheme_str(), Some("http" | "https")),
+        "it leads to `{said}`, which is no URL of a web server"
+    );
+    Ok(next)
 }
 
 /// What the library says, in words of the field.

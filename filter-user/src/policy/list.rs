@@ -110,6 +110,9 @@ pub fn check_list_name(name: &str) -> Result<(), String> {
 /// A URL that a list may be fetched from.
 pub(super) fn check_url(url: &str, insecure: bool) -> Result<(), String> {
     let said = url.escape_debug();
+    if url.starts_with("file:") {
+        return Err(format!("`{said}` is a file (say `file = …`)"));
+    }
     let parsed: Uri = url
         .parse()
         .map_err(|_| format!("`{said}` is not a URL (say https://…)"))?;
@@ -120,7 +123,6 @@ pub(super) fn check_url(url: &str, insecure: bool) -> Result<(), String> {
         Some("http") if has_host => Err(format!(
             "`{said}` can be changed by anybody on the way (say https://…, or `insecure = true`)"
         )),
-        Some("file") => Err(format!("`{said}` is a file (say `file = …`)")),
         _ => Err(format!("`{said}` is not a URL of a server (say https://…)")),
     }
 }
