@@ -354,9 +354,14 @@ impl Bans {
             wanted.mark(&source, len);
             any = true;
         }
-        let flags = u32::from(any) * BANS_ANY
-            | u32::from(hard) * BANS_HARD
-            | u32::from(of_lists) * BANS_OF_LISTS;
+        let flags = [
+            (any, BANS_ANY),
+            (hard, BANS_HARD),
+            (of_lists, BANS_OF_LISTS),
+        ];
+        let flags = flags.into_iter().fold(0, |flags, (is_set, flag)| {
+            flags | (u32::from(is_set) * flag)
+        });
         if self.banned.get(&0, 0)? != flags {
             self.banned.set(0, flags, 0)?;
         }

@@ -191,3 +191,116 @@ fn sets_are_written_compared_and_asked() {
         (None, None, None)
     );
 }
+
+/// A database of IPv4 networks and their countries, as the format has it: a binary tree with records
+/// of 24 bits, data, and metadata.
+fn database(networks: &[(&str, &str)]) -> Vec<u8> {
+    fn text(text: &str) -> Vec<u8> {
+        [&[2 << 5 | text.len() as u8][..], text.as_bytes()].concat()
+    }
+    fn map(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let pairs = entries
+            .iter()
+            .map(|(key, value)| [text(key), value.clone()].concat());
+        [
+            vec![7 << 5 | entries.len() as u8],
+            pairs.collect::<Vec<_>>().concat(),
+        ]
+        .concat()
+    }
+    let number = |kind: u8, value: u16| {
+        let [a, b] = value.to_be_bytes();
+        vec![kind << 5 | 2, a, b]
+    };
+    // Each node has two ways on: to a node, or to data; `None` is neither.
+    let mut nodes: Vec<[Option<Result<usize, usize>>; 2]> = vec![[None; 2]];
+    let mut data = Vec::new();
+    for (network, country) in networks {
+        let net: ipnet::Ipv4Net = network.parse().unwrap();
+        let mut at = 0;
+        for bit in 0..net.prefix_len() {
+            let way = (net.network().to_bits() >> (31 - bit)) as usize & 1;
+            if bit + 1 == net.prefix_len() {
+                nodes[at][way] = Some(Err(data.len()));
+            } else if let Some(Ok(next)) = nodes[at][way] {
+                at = next;
+            } else {
+                nodes.push([None; 2]);
+                let next = nodes.len() - 1;
+                nodes[at][way] = Some(Ok(next));
+                at = next;
+            }
+        }
+        data.extend(map(&[("country", map(&[("iso_code", text(country))]))]));
+    }
+    let count = nodes.len();
+    let record = |way: Option<Result<usize, usize>>| {
+        let value = match way {
+            None => count,
+            Some(Ok(node)) => node,
+            Some(Err(place)) => count + 16 + place,
+        };
+        (value as u32).to_be_bytes()[1..].to_vec()
+    };
+    let tree: Vec<u8> = nodes.into_iter().flatten().flat_map(record).collect();
+    let metadata = map(&[
+        ("node_count", number(6, count as u16)),
+        ("record_size", number(5, 24)),
+        ("ip_version", number(5, 4)),
+        ("database_type", text("Country")),
+        ("languages", vec![0, 4]),
+        ("binary_format_major_version", number(5, 2)),
+        ("binary_format_minor_version", number(5, 0)),
+        ("build_epoch", vec![1, 2, 1]),
+        ("description", map(&[])),
+    ]);
+    [
+        tree,
+        vec![0; 16],
+        data,
+        b"\xab\xcd\xefMaxMind.com".to_vec(),
+        metadata,
+    ]
+    .concat()
+}
+
+#[test]
+fn the_prefixes_of_countries_are_read_from_a_database() {
+    let database = database(&[
+        ("10.0.0.0/8", "NL"),
+        ("11.1.0.0/16", "BE"),
+        ("12.0.0.0/9", "NL"),
+        ("13.0.0.0/8", "DE"),
+    ]);
+    let of = |countries: &[&str]| List {
+        countries: countries
+            .iter()
+            .map(|country| (*country).to_owned())
+            .collect(),
+        ..list()
+    };
+    let read = Read::from_bytes(&of(&["NL"]), database.clone()).unwrap();
+    assert_eq!(words(&read), ["10.0.0.0/8", "12.0.0.0/9"]);
+    let read = Read::from_bytes(&of(&["BE", "DE"]), database.clone()).unwrap();
+    assert_eq!(words(&read), ["11.1.0.0/16", "13.0.0.0/8"]);
+    assert!(
+        Read::from_bytes(&of(&["FR"]), database.clone())
+            .unwrap()
+            .prefixes
+            .is_empty()
+    );
+    assert!(matches!(
+        Read::from_bytes(&list(), database.clone()),
+        Err(NoList::Mmdb)
+    ));
+    for damaged in [&database[..100], b"192.0.2.1\n"] {
+        assert!(matches!(
+            Read::from_bytes(&of(&["NL"]), damaged.to_vec()),
+            Err(NoList::NoMmdb(_))
+        ));
+    }
+    // One of which a part is gone is an error, never a panic.
+    for cut in (0..database.len()).step_by(7) {
+        let _ = Read::from_bytes(&of(&["NL"]), database[cut..].to_vec());
+    }
+}
