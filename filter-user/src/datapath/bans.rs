@@ -81,6 +81,15 @@ impl Bans {
         self.room
     }
 
+    /// Whether lists ban.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn has_lists(&self) -> Result<bool> {
+        Ok(self.banned.get(&0, 0)? & BANS_OF_LISTS != 0)
+    }
+
     /// Bans prefixes for the operator, each in place of a ban of his that it has; packets that were
     /// counted go on to be. Those that are there for another reason stay, too.
     ///

@@ -103,13 +103,14 @@ struct Wanted {
 /// What is kept of them cannot be read, there is no room, or the kernel refuses.
 pub(super) fn settle(generation: &Generation) -> Result<()> {
     let policy = &generation.record().policy;
-    let history = History::own();
-    let mut state = State::read(&history)?;
+    let table = generation.bans()?;
     let banning = || policy.lists.iter().filter(|list| list.ban);
-    if !state.has_numbers() && banning().next().is_none() {
+    if banning().next().is_none() && !table.has_lists()? {
         return Ok(());
     }
-    if state.trusts(generation.bans()?.number())
+    let history = History::own();
+    let mut state = State::read(&history)?;
+    if state.trusts(table.number())
         && state.numbered().len() == banning().count()
         && banning().all(|list| state.of(&list.name).in_table.as_ref() == Some(&list.fingerprint()))
     {
