@@ -2,7 +2,11 @@
 //! left lately.
 
 use aya_ebpf::programs::XdpContext;
-use xdpfw_common::{flows::Conversation, verdict::Host, wire::ip::Addresses};
+use xdpfw_common::{
+    flows::Conversation,
+    verdict::{Cookie, Host},
+    wire::ip::Addresses,
+};
 
 use crate::{
     ingress::Ingress,
@@ -75,6 +79,22 @@ impl<'a> Host for Kernel<'a, XdpContext> {
         bans::has_hard()
             && bans::may_be_banned(&conversation.addresses)
             && questions::is_banned_hard(self.ctx, conversation)
+    }
+
+    #[inline(always)]
+    fn is_over_limit(&self, conversation: &Conversation<'_>, slot: u32) -> bool {
+        questions::is_over_limit(self.ctx, conversation, slot)
+    }
+
+    #[inline(always)]
+    fn cookie(
+        &self,
+        conversation: &Conversation<'_>,
+        slot: u32,
+        network: usize,
+        transport: usize,
+    ) -> Cookie {
+        questions::cookie(self.ctx, conversation, slot, network, transport)
     }
 
     #[inline(always)]

@@ -9,12 +9,14 @@ use aya_ebpf::{bindings::xdp_md, macros::map, maps::PerCpuArray, programs::XdpCo
 use xdpfw_common::{
     abi::ban_source,
     flows::{Conversation, Packet, is_found, may_be_found},
-    verdict::{self, Lasting},
+    verdict::{self, Cookie, Lasting},
+    wire::ip::Addresses,
 };
 
 use crate::{
+    cookies,
     ingress::{Ingress as _, Via},
-    maps::{bans, flows::Known, members::link_of, tables::Tables},
+    maps::{bans, flows::Known, limits, members::link_of, tables::Tables},
     sockets::Sockets,
 };
 
@@ -63,6 +65,31 @@ pub fn is_banned(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
 pub fn is_banned_hard(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
     put(Asker::Ingress, conversation, interface_of(ctx));
     banned() == BANNED_HARD
+}
+
+/// Whether a packet of this conversation is over the limit of the rule that counts in this slot.
+#[inline(always)]
+pub fn is_over_limit(ctx: &XdpContext, conversation: &Conversation<'_>, slot: u32) -> bool {
+    put(Asker::Ingress, conversation, interface_of(ctx));
+    over_limit(slot) != 0
+}
+
+/// What becomes of a segment of this conversation under a rule that answers with SYN cookies.
+#[inline(always)]
+pub fn cookie(
+    ctx: &XdpContext,
+    conversation: &Conversation<'_>,
+    slot: u32,
+    network: usize,
+    transport: usize,
+) -> Cookie {
+    put(Asker::Ingress, conversation, interface_of(ctx));
+    Cookie::of(cookies::cookie(
+        ctx.ctx,
+        slot,
+        network as u32,
+        transport as u32,
+    ))
 }
 
 /// Counts the packet in question, which a ban drops.
@@ -163,6 +190,17 @@ extern "C" fn count_ban() -> u32 {
         bans::count(&ban_source(&packet.key.addresses()));
     }
     0
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn over_limit(slot: u32) -> u32 {
+    let Some(packet) = asked(Asker::Ingress as u32) else {
+        return 0;
+    };
+    let addresses = packet.key.addresses();
+    let is_ipv6 = matches!(addresses, Addresses::V6(_));
+    limits::is_over(slot, &ban_source(&addresses), is_ipv6).into()
 }
 
 #[inline(never)]

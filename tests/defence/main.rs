@@ -1,8 +1,14 @@
 //! Proves what keeps unwelcome sources out.
 
 mod bans;
+mod cookies;
+mod crowdsec;
+mod events;
+mod journal;
+mod limits;
 mod lists;
 mod lists_fetched;
 mod lists_in_rules;
 mod lists_large;
+mod trusted;
 mod web;

@@ -142,6 +142,7 @@ fn compare(input: &[u8]) {
         verdict: match outcome.reason().verdict() {
             xdpfw_common::Verdict::Pass => Verdict::Pass,
             xdpfw_common::Verdict::Drop => Verdict::Drop,
+            xdpfw_common::Verdict::Answer => unreachable!("no rule of these has SYN cookies"),
         },
         reason: outcome.reason().as_str(),
         rule: outcome.rule().map(|slot| slot as usize),

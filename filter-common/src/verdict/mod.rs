@@ -96,6 +96,26 @@ pub trait Host {
         false
     }
 
+    /// Whether a packet of this conversation is over the limit of the rule that counts in this slot.
+    /// If it is not, it is counted.
+    #[inline(always)]
+    fn is_over_limit(&self, _: &Conversation<'_>, _slot: u32) -> bool {
+        false
+    }
+
+    /// What becomes of a segment of this conversation that a rule lets in which counts in this slot and
+    /// answers with SYN cookies. Its headers are at these offsets in the frame.
+    #[inline(always)]
+    fn cookie(
+        &self,
+        _: &Conversation<'_>,
+        _slot: u32,
+        _network: usize,
+        _transport: usize,
+    ) -> Cookie {
+        Cookie::Pass
+    }
+
     /// Whether rules let in a packet of this conversation, as [`admits`] says; once, too.
     #[inline(always)]
     fn admits(&self, conversation: &Conversation<'_>) -> bool
@@ -107,6 +127,30 @@ pub trait Host {
             &conversation.packet(self.interface()),
             Lasting::ForNow,
         )
+    }
+}
+
+/// What becomes of a segment that a rule lets in which answers with SYN cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cookie {
+    /// It passes: it is of a connection, brings a cookie back, or not many come now.
+    Pass = 0,
+    /// It is to be answered with a cookie.
+    Answer = 1,
+    /// It brings back what was never sent.
+    Forged = 2,
+}
+
+impl Cookie {
+    /// The one with this number.
+    #[inline(always)]
+    pub const fn of(number: u32) -> Self {
+        match number {
+            1 => Self::Answer,
+            2 => Self::Forged,
+            _ => Self::Pass,
+        }
     }
 }
 
@@ -282,16 +326,15 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
     let decision = first_match(frame, host.tables(), &ip.addresses, &fields);
     let passes_by_default =
         !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
-    let passes_as_it_is = decision.allows() || passes_by_default;
-    let outcome = if passes_as_it_is
-        && host.may_be_banned(&ip.addresses)
-        && host.is_banned(&Conversation::of_other(frame, ip, kind, message))
-    {
-        Outcome::of(Reason::Ban)
-    } else if decision.allows() {
-        Outcome::decided(decision)
-    } else if passes_by_default {
-        Outcome::of(Reason::DefaultPass)
+    let outcome = if decision.allows() || passes_by_default {
+        let limits = decision.limits();
+        let may_be_banned = host.may_be_banned(&ip.addresses);
+        if may_be_banned || limits {
+            let conversation = Conversation::of_other(frame, ip, kind, message);
+            defend(host, &conversation, decision, may_be_banned, limits)
+        } else {
+            Outcome::passed(decision)
+        }
     } else {
         match passes(frame, host, ip, kind, message, decision.is_some()) {
             Some(reason) => Outcome::of(reason),
@@ -409,6 +452,44 @@ fn judge_udp<F: Frame + ?Sized, H: Host, R>(
     judge_segment(frame, host, ip, segment, is_closed, then)
 }
 
+/// What becomes of a packet that a rule or the default lets in, if its source may be banned or the
+/// rule has a limit for it.
+#[cold]
+#[inline(always)]
+fn defend<H: Host>(
+    host: &H,
+    conversation: &Conversation<'_>,
+    decision: Decision,
+    may_be_banned: bool,
+    limits: bool,
+) -> Outcome {
+    if may_be_banned && host.is_banned(conversation) {
+        Outcome::of(Reason::Ban)
+    } else if !limits || !host.is_over_limit(conversation, decision.slot) {
+        Outcome::passed(decision)
+    } else if host.is_answer(conversation, true, false) {
+        // What this host asked for is no load that others put on it.
+        Outcome::of(Reason::Reply)
+    } else {
+        Outcome::ruled(decision, Reason::Limit)
+    }
+}
+
+/// What becomes of a segment that a rule lets in which answers with SYN cookies.
+#[inline(always)]
+fn with_cookies<H: Host>(
+    host: &H,
+    conversation: &Conversation<'_>,
+    decision: Decision,
+    ip: &Ip<'_>,
+) -> Outcome {
+    match host.cookie(conversation, decision.slot, ip.header, ip.payload.offset) {
+        Cookie::Pass => Outcome::decided(decision),
+        Cookie::Answer => Outcome::ruled(decision, Reason::SynCookie),
+        Cookie::Forged => Outcome::ruled(decision, Reason::BadCookie),
+    }
+}
+
 /// Judges a segment: what a rule allows passes; what else answers something passes, whatever
 /// the rules; the rest is for the rule that denies it, or for the default. What comes to a
 /// closed port may be an answer, as its caller knows.
@@ -428,8 +509,22 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
         let passes_by_default =
             !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
         if decision.allows() || passes_by_default {
-            if host.may_be_banned(&ip.addresses) && host.is_banned(&segment.conversation(ip)) {
-                return then.conclude(Outcome::of(Reason::Ban).with(segment));
+            let limits = decision.limits()
+                && (segment.transport == Transport::Udp || segment.flags.open_connection());
+            let may_be_banned = host.may_be_banned(&ip.addresses);
+            let has_cookies = decision.has_cookies()
+                && setting(&host.tables().config().syn_cookies) != 0
+                && segment.transport == Transport::Tcp;
+            if may_be_banned || limits || has_cookies {
+                let conversation = segment.conversation(ip);
+                let defence = defend(host, &conversation, decision, may_be_banned, limits);
+                let outcome = match defence.reason() {
+                    Reason::RuleAllow if has_cookies => {
+                        with_cookies(host, &conversation, decision, ip)
+                    }
+                    _ => defence,
+                };
+                return then.conclude(outcome.with(segment));
             }
             if passes_by_default {
                 return then.conclude(Outcome::of(Reason::DefaultPass).with(segment));

@@ -499,7 +499,7 @@ fn net_key(source: &Source, len: u8) -> NetKey {
 }
 
 /// The prefix that the table has so.
-fn prefix_of(source: &Source, len: u8) -> IpNet {
+pub(super) fn prefix_of(source: &Source, len: u8) -> IpNet {
     let address: IpAddr = match source {
         [v0, v1, v2, v3, a, b, c, d, ..] if [*v0, *v1, *v2, *v3] == V4 => {
             Ipv4Addr::new(*a, *b, *c, *d).into()
@@ -540,7 +540,7 @@ impl Blocks {
 }
 
 /// A prefix as the table has it.
-fn place_of(prefix: &IpNet) -> (Source, u8) {
+pub(super) fn place_of(prefix: &IpNet) -> (Source, u8) {
     let mut source = [0; 16];
     match prefix.network() {
         IpAddr::V4(address) => {

@@ -8,7 +8,7 @@ use xdpfw_common::abi::{
 };
 
 use super::{
-    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, Unsaved, bans,
+    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, TrustedMap, Unsaved, bans,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     interfaces_counted,
@@ -91,11 +91,13 @@ impl Generation {
         let taken_over = |map: SharedMap| {
             let from = match map.holds {
                 Holds::Counters => counters_of,
-                Holds::Rehearsal => None,
+                Holds::Rehearsal | Holds::Trust => None,
                 Holds::Bans if map == BANS || map == BANNED_NETS => {
                     in_force.filter(|other| has_room(other, map, &record))
                 }
                 Holds::Events | Holds::Bans => in_force,
+                Holds::Limits => in_force
+                    .filter(|other| object::limited(other.record()) == object::limited(&record)),
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,
@@ -170,15 +172,17 @@ impl Generation {
         Self { version, ..self }
     }
 
-    /// Loads what judges packets as it does, by the flows that it knows, and counts nothing.
+    /// Loads what judges packets as it does, by the flows and bans that it knows, and counts nothing.
     /// `tables` are those of its policy.
     ///
     /// # Errors
     ///
     /// The kernel refuses.
     pub fn probe(&self, tables: &Tables) -> Result<PacketProbe> {
-        let flows = |map: SharedMap| match map.holds {
-            Holds::Flows if self.keeps(map) => Some(self.directory.pin(map.pin)),
+        let known = |map: SharedMap| match map.holds {
+            Holds::Flows | Holds::Bans | Holds::Trust if self.keeps(map) => {
+                Some(self.directory.pin(map.pin))
+            }
             _ => None,
         };
         let bridges = match self.record.policy.records_flows() {
@@ -186,7 +190,7 @@ impl Generation {
             false => Bridges::default(),
         };
         let rings = Rings::Smallest;
-        let mut object = Object::load(tables, &self.record, &bridges, rings, flows)?;
+        let mut object = Object::load(tables, &self.record, &bridges, rings, known)?;
         PacketProbe::of(&mut object)
     }
 
@@ -230,6 +234,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn bans(&self) -> Result<Bans> {
         Bans::open(&self.directory)
+    }
+
+    /// Opens who is never banned by it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn trusted(&self) -> Result<TrustedMap> {
+        TrustedMap::open(&self.directory)
     }
 
     /// Opens its flows.

@@ -53,6 +53,7 @@ mod store;
 mod strays;
 mod syscall;
 mod then;
+mod trusted;
 mod unsaved;
 
 pub use self::{
@@ -78,6 +79,7 @@ pub use self::{
     store::{Candidate, Live, Older, Store},
     strays::Stray,
     then::{NextProgram, Then},
+    trusted::TrustedMap,
     unsaved::Unsaved,
 };
 

@@ -1,5 +1,6 @@
 //! A packet that the program reports.
 
+mod ban;
 mod fields;
 
 use std::{fmt, net::IpAddr, time::Duration};
@@ -17,6 +18,7 @@ use crate::{
     text::thousands,
 };
 
+pub use self::ban::BanNews;
 pub(in crate::output) use self::fields::{Field, Logged};
 
 /// A packet, what became of it, and why. In JSON, one object of `xdpfw.event/1`.

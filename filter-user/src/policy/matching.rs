@@ -10,6 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use xdpfw_common::Transport;
 
 use super::{
     MacAddress, Protocol,
@@ -22,6 +23,9 @@ use crate::{
     ports::{PortSpec, PortWord},
     text::write_list,
 };
+
+/// Why a rule cannot have SYN cookies.
+pub const NO_COOKIES: &str = "only rules that allow TCP answer with SYN cookies (leave it out)";
 
 /// What a rule matches: packets that meet every condition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -321,6 +325,12 @@ impl Match {
             IpAddr::from(Ipv4Addr::from(v4)).into(),
             IpAddr::from(Ipv6Addr::from(v6)).into(),
         ]
+    }
+
+    /// Whether it is for TCP by name, whose new connections can be answered with SYN cookies.
+    pub fn has_cookies(&self) -> bool {
+        let mut transports = self.protocol.transports().iter();
+        self.protocol.has_ports() && transports.any(|one| *one == Transport::Tcp)
     }
 
     /// The service's name, when the rule is for a single named local port.

@@ -8,7 +8,7 @@ use xdpfw_common::abi::{HEAD, Report};
 
 use crate::{
     netlink::LinkLayer,
-    output::{Background, Capture, Columns, Log, Lost, Printer, Seen, Sink},
+    output::{Background, BanNews, Capture, Columns, Log, Lost, Printer, Seen, Sink},
 };
 
 /// How many items wait to be written. What comes in a second of a busy host.
@@ -43,6 +43,7 @@ enum LogArg {
 pub(super) enum Item {
     Seen(Box<Seen>),
     Captured(Box<Captured>),
+    Ban(Box<BanNews>),
     Lost(Lost),
     Note(&'static str),
     Detail(String),
@@ -86,6 +87,8 @@ fn to_screen(json: bool, mut printer: Printer) -> Result<Background<Item>> {
     Background::start(ROOM, move |item| match item {
         Item::Seen(seen) if json => printer.json(&seen),
         Item::Seen(seen) => printer.verdicts(&columns.line(&seen)),
+        Item::Ban(news) if json => printer.json(&news),
+        Item::Ban(news) => printer.verdicts(&news.line()),
         Item::Lost(lost) if json => {
             printer.note(&lost.to_string());
             printer.json(&lost)
@@ -120,6 +123,7 @@ fn to_log(mut sink: Sink, mut printer: Printer) -> Result<Background<Item>> {
         let was_whole = sink.lost().is_nothing();
         match item {
             Item::Seen(seen) => sink.send(&seen),
+            Item::Ban(news) => sink.send_ban(&news),
             Item::Lost(lost) => {
                 sink.lose(&lost);
                 say(&mut printer, Item::Lost(lost));
@@ -139,6 +143,7 @@ fn to_log(mut sink: Sink, mut printer: Printer) -> Result<Background<Item>> {
 fn say(printer: &mut Printer, item: Item) {
     match item {
         Item::Lost(lost) => printer.note(&lost.to_string()),
+        Item::Ban(news) => printer.note(&news.line()),
         Item::Note(text) => printer.note(text),
         Item::Detail(text) => printer.detail(|| text),
         Item::Seen(_) | Item::Captured(_) => {}

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
-use xdpfw_common::abi::{Ban, MAX_BANS};
+use xdpfw_common::abi::MAX_BANS;
 
 use super::{saved::Saved, state::State};
 use crate::{
-    datapath::{Bans, Candidate, Deadline, Generation, MANUAL},
-    engine::{BanList, History, temporary::operators},
+    datapath::{Bans, Candidate, Generation, MANUAL},
+    engine::{History, bans, temporary::operators},
     lists::PrefixSet,
     policy::Policy,
 };
@@ -128,7 +128,7 @@ pub(super) fn settle_with(
 ) -> Result<()> {
     let policy = &generation.record().policy;
     let mut table = generation.bans()?;
-    let manual = manual(history)?;
+    let manual = bans::in_kernel(history)?;
     let current = current(&table, history, state, before)?;
     let wanted = wanted(policy, history, state)?;
     state.write_unsure(history)?;
@@ -261,25 +261,4 @@ fn wanted(policy: &Policy, history: &History, state: &mut State) -> Result<Vec<W
         wanted.len()
     );
     Ok(wanted)
-}
-
-/// What the operator has banned, as the table has it.
-fn manual(history: &History) -> Result<HashMap<IpNet, Ban>> {
-    let list = BanList::read(history)?;
-    let bans = list.iter().map(|ban| {
-        let until = ban.until.map(|until| {
-            let left = until.duration_since(jiff::Timestamp::now());
-            Deadline::after(left.try_into().unwrap_or_default()).nanoseconds()
-        });
-        let known = Ban {
-            until: until.unwrap_or(u64::MAX),
-            packets: 0,
-            origins: MANUAL,
-            hard: ban.hard.into(),
-            len: 0,
-            padding: [0; 2],
-        };
-        (ban.prefix, known)
-    });
-    Ok(bans.collect())
 }

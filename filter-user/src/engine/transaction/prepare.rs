@@ -14,6 +14,7 @@ use crate::{
         lists::{ban_room, spare},
         rehearsal::Rehearse,
         slots::Slots,
+        trusted::entrust,
     },
     policy::Policy,
 };
@@ -79,7 +80,10 @@ impl Transaction<'_> {
             None => None,
         };
         let flows_of = in_force.map(|in_force| self.flows_of(in_force));
-        store.build(record, &tables, flows_of, sharing, term, rehearsal.as_ref())
+        let candidate =
+            store.build(record, &tables, flows_of, sharing, term, rehearsal.as_ref())?;
+        entrust(&candidate)?;
+        Ok(candidate)
     }
 
     /// Whose flows the next generation takes over. A candidate that was rehearsed recorded what

@@ -170,6 +170,7 @@ impl<'a> Control<'a> {
         push(subjects::XDPFW_COUNTERS, memory.counters);
         push(subjects::XDPFW_FLOWS, memory.flows);
         push(subjects::XDPFW_RINGS, memory.events);
+        push(subjects::XDPFW_DEFENCE, memory.defence);
         push(subjects::XDPFW_APPLY_PEAK, peak);
         if let Some(nft) = &self.nft {
             let file = self.nft_file("large.nft", policy, Form::Plain)?;
@@ -235,6 +236,8 @@ struct Memory {
     flows: u64,
     /// What waits to be read by those who listen.
     events: u64,
+    /// Who is not welcome.
+    defence: u64,
 }
 
 impl Memory {
@@ -252,6 +255,7 @@ impl Memory {
                 Some(Holds::Counters) => memory.counters += bytes / cpus,
                 Some(Holds::Flows) => memory.flows += bytes,
                 Some(Holds::Events) => memory.events += bytes,
+                Some(Holds::Bans | Holds::Trust | Holds::Limits) => memory.defence += bytes,
             }
         }
         Ok(memory)

@@ -62,6 +62,7 @@ pub(crate) mod subjects {
     pub(crate) const XDPFW_COUNTERS: &str = "xdpfw counters, per CPU";
     pub(crate) const XDPFW_FLOWS: &str = "xdpfw flows";
     pub(crate) const XDPFW_RINGS: &str = "xdpfw rings of listeners";
+    pub(crate) const XDPFW_DEFENCE: &str = "xdpfw bans and limits";
     pub(crate) const XDPFW_APPLY_PEAK: &str = "xdpfw apply, peak";
     pub(crate) const NFT_FILE_PEAK: &str = "nft -f, peak";
     /// A policy of one rule, for one port, by which the other features are seen.
@@ -388,6 +389,7 @@ pub(crate) const OUTLINES: [Outline; 20] = {
                 XDPFW_COUNTERS,
                 XDPFW_FLOWS,
                 XDPFW_RINGS,
+                XDPFW_DEFENCE,
                 XDPFW_APPLY_PEAK,
                 NFT_FILE_PEAK,
             ],
