@@ -9,6 +9,7 @@
 pub mod abi;
 pub mod flows;
 pub mod reason;
+pub mod scan;
 pub mod verdict;
 pub mod wire;
 

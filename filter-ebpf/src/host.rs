@@ -6,7 +6,7 @@ use xdpfw_common::{flows::Conversation, verdict::Host, wire::ip::Addresses};
 
 use crate::{
     ingress::Ingress,
-    maps::{bans, flows::Known, tables::Tables},
+    maps::{bans, flows::Known, opener_bans, tables::Tables},
     questions,
     sockets::Sockets,
 };
@@ -75,6 +75,16 @@ impl<'a> Host for Kernel<'a, XdpContext> {
         bans::has_hard()
             && bans::may_be_banned(&conversation.addresses)
             && questions::is_banned_hard(self.ctx, conversation)
+    }
+
+    #[inline(always)]
+    fn has_banned_openers(&self) -> bool {
+        opener_bans::has_any()
+    }
+
+    #[inline(always)]
+    fn is_banned_opener(&self, conversation: &Conversation<'_>) -> bool {
+        questions::is_banned_opener(self.ctx, conversation)
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use xdpfw_common::{
 
 use crate::{
     ingress::{Ingress as _, Via},
-    maps::{bans, flows::Known, members::link_of, tables::Tables},
+    maps::{bans, flows::Known, members::link_of, opener_bans, scan, tables::Tables},
     sockets::Sockets,
 };
 
@@ -63,6 +63,13 @@ pub fn is_banned(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
 pub fn is_banned_hard(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
     put(Asker::Ingress, conversation, interface_of(ctx));
     banned() == BANNED_HARD
+}
+
+/// Whether the source of this conversation's packet may open nothing, and it answers nothing.
+#[inline(always)]
+pub fn is_banned_opener(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
+    put(Asker::Ingress, conversation, interface_of(ctx));
+    banned_opener() != 0 && answer(ctx.ctx, 1, 0) == 0
 }
 
 /// Counts the packet in question, which a ban drops.
@@ -155,12 +162,26 @@ extern "C" fn banned() -> u32 {
     }
 }
 
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn banned_opener() -> u32 {
+    let Some(packet) = asked(Asker::Ingress as u32) else {
+        return 0;
+    };
+    opener_bans::find(&ban_source(&packet.key.addresses()))
+        .is_some()
+        .into()
+}
+
 /// Returns 0, since the verifier takes none that returns nothing.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn count_ban() -> u32 {
     if let Some(packet) = asked(Asker::Ingress as u32) {
-        bans::count(&ban_source(&packet.key.addresses()));
+        let source = ban_source(&packet.key.addresses());
+        if !bans::count(&source) && scan::bans_openers() {
+            opener_bans::count(&source);
+        }
     }
     0
 }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "up",
     "down",
     "allow",
@@ -43,6 +43,7 @@ const COMMANDS: [&str; 28] = [
     "ban",
     "unban",
     "bans",
+    "scanners",
     "completions",
     "man",
 ];

@@ -1,3 +1,4 @@
 //! Proves what keeps unwelcome sources out.
 
 mod bans;
+mod scan;

@@ -57,6 +57,7 @@ pub(crate) const STEPS: &[Step] = &[
     &["rollback", "2"],
     &["ban", "192.0.2.7", "2001:db8:7::/64", "--for", "1h"],
     &["bans"],
+    &["scanners"],
     &["unban", "192.0.2.7"],
     &["unban", "--all"],
     &["bypass", "--for", "60s"],

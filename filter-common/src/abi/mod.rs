@@ -16,6 +16,7 @@ mod ports;
 mod probe;
 mod programs;
 mod rehearsal;
+mod scan;
 mod tables;
 
 pub use self::{
@@ -36,9 +37,9 @@ pub use self::{
     },
     deadline::{NO_DEADLINE, WAY_AFTER, WAY_BEFORE},
     event::{
-        Event, HEAD, LISTENED, LISTENERS, LISTENING, Listened, Listener, MISSED, Missed, REPORTS,
-        REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD,
-        Wanted, lot, threshold,
+        Event, HEAD, LISTENED, LISTENERS, LISTENING, Listened, Listener, MISSED, Missed,
+        NOTICE_BAN, NOTICE_SCAN, NOTICES, REPORTS, REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES,
+        Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted, lot, threshold,
     },
     flows::{
         FLOW_COUNTS, FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES,
@@ -51,6 +52,11 @@ pub use self::{
     rehearsal::{
         CROWDED_OUT, DIFFERENCES, Difference, MAX_DIFFERENCES, NO_KIND, Otherwise, REHEARSAL_MAPS,
         SENTENCE, Sentence,
+    },
+    scan::{
+        FOUND, FOUND_BANNED, FOUND_CAPPED, FOUND_TRUSTED, MAX_OPENER_BANS, OPENER_BANS,
+        OPENER_BANS_PER_MINUTE, OpenerBan, OpenerOrigin, PORT_BITS, SCAN_SAMPLE, SCAN_SHIFT,
+        SCAN_STATE, SCANNER_COUNT, SCANNERS, ScanConfig, ScanState, Scanner,
     },
     tables::{
         ACTION_ALLOW, ACTION_DENY, EdgeKey, Ends, LocalKey, MAX_ENDS, MAX_RULES, NO_RULE, Node,
@@ -70,7 +76,7 @@ pub mod names {
     pub use super::{
         bans::names::*, bridges::names::*, config::names::*, counters::names::*,
         deadline::names::*, event::names::*, flows::names::*, ports::names::*, probe::names::*,
-        programs::names::*, rehearsal::names::*, tables::names::*,
+        programs::names::*, rehearsal::names::*, scan::names::*, tables::names::*,
     };
 }
 
@@ -179,5 +185,8 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     BAN_BLOCKS,
     TRUSTED,
     BANNED,
+    SCANNERS,
+    SCAN_STATE,
+    OPENER_BANS,
     NEXT,
 ];

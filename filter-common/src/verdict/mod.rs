@@ -96,6 +96,19 @@ pub trait Host {
         false
     }
 
+    /// Whether anybody may be banned who may open nothing. By default, nobody is.
+    #[inline(always)]
+    fn has_banned_openers(&self) -> bool {
+        false
+    }
+
+    /// Whether the source of a packet of this conversation may open nothing, and the packet answers
+    /// nothing that this host sent.
+    #[inline(always)]
+    fn is_banned_opener(&self, _: &Conversation<'_>) -> bool {
+        false
+    }
+
     /// Whether rules let in a packet of this conversation, as [`admits`] says; once, too.
     #[inline(always)]
     fn admits(&self, conversation: &Conversation<'_>) -> bool
@@ -428,7 +441,11 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
         let passes_by_default =
             !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
         if decision.allows() || passes_by_default {
-            if host.may_be_banned(&ip.addresses) && host.is_banned(&segment.conversation(ip)) {
+            if host.may_be_banned(&ip.addresses) && host.is_banned(&segment.conversation(ip))
+                || may_open(&segment)
+                    && host.has_banned_openers()
+                    && host.is_banned_opener(&segment.conversation(ip))
+            {
                 return then.conclude(Outcome::of(Reason::Ban).with(segment));
             }
             if passes_by_default {
@@ -450,6 +467,15 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
         return then.conclude(Outcome::of(reason).with(segment));
     }
     then.conclude(Outcome::dropped(decision).with(segment))
+}
+
+/// Whether a segment may open a conversation: a bare SYN, and any datagram.
+#[inline(always)]
+const fn may_open(segment: &Segment) -> bool {
+    match segment.transport {
+        Transport::Tcp => segment.flags.open_connection(),
+        Transport::Udp => true,
+    }
 }
 
 /// Reads a field of the configuration. Volatile, because in the kernel program

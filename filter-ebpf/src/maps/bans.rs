@@ -106,13 +106,15 @@ fn is_on(ban: *mut Ban) -> bool {
     unsafe { (*ban).until > bpf_ktime_get_boot_ns() }
 }
 
-/// Counts a packet that a ban drops.
+/// Counts a packet that a ban drops; whether there is such a ban.
 #[inline(always)]
-pub fn count(source: &Source) {
-    if let Some(ban) = find(source) {
-        // SAFETY: a word of a map value, aligned, which everybody changes atomically.
-        unsafe { add_one(&raw mut (*ban).packets) };
-    }
+pub fn count(source: &Source) -> bool {
+    let Some(ban) = find(source) else {
+        return false;
+    };
+    // SAFETY: a word of a map value, aligned, which everybody changes atomically.
+    unsafe { add_one(&raw mut (*ban).packets) };
+    true
 }
 
 /// Adds one to a word to which others add at the same time.
@@ -121,7 +123,7 @@ pub fn count(source: &Source) {
 ///
 /// `word` is aligned and initialised, and everybody changes it atomically.
 #[inline(always)]
-unsafe fn add_one(word: *mut u64) {
+pub unsafe fn add_one(word: *mut u64) {
     // SAFETY: one atomic instruction, on what the caller vouches for.
     #[cfg(target_arch = "bpf")]
     unsafe {

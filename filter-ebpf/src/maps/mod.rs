@@ -5,4 +5,6 @@ pub mod bridges;
 pub mod counters;
 pub mod flows;
 pub mod members;
+pub mod opener_bans;
+pub mod scan;
 pub mod tables;

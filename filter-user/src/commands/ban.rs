@@ -144,8 +144,11 @@ pub fn unban(args: &UnbanArgs, context: &Context, printer: &mut Printer) -> Resu
 /// The file or the kernel cannot be read.
 pub fn show(context: &Context, printer: &mut Printer) -> Result<Exit> {
     require_to_read()?;
-    let banned = Engine::shared()?.banned(&context.history())?;
-    let table = BanTable::new(&banned);
+    let engine = Engine::shared()?;
+    let banned = engine.banned(&context.history())?;
+    let openers = engine.openers()?;
+    drop(engine);
+    let table = BanTable::new(&banned, &openers);
     match context.json() {
         true => printer.json(&table)?,
         false => printer.line(table.to_string().trim_end())?,

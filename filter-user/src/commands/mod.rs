@@ -31,6 +31,7 @@ mod replaced;
 pub mod review;
 pub mod rollback;
 pub mod rule;
+pub mod scanners;
 pub mod shadow;
 pub mod stats;
 pub mod status;
@@ -148,6 +149,9 @@ pub enum Command {
     /// Show who is banned
     #[command(after_help = "Examples:\n  xdpfw bans\n  xdpfw --json bans")]
     Bans,
+    /// Show who scans this host's ports
+    #[command(after_help = "Examples:\n  xdpfw scanners\n  xdpfw --json scanners")]
+    Scanners,
     /// Show what is dropped, as it happens
     #[command(
         after_help = "Examples:\n  xdpfw log\n  xdpfw log --port 443 --from 192.0.2.0/24\n  xdpfw log --sample 1000     # one of a thousand, in a flood\n  xdpfw --json log -n 10"
@@ -212,6 +216,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Ban(args) => ban::run(&args, context, printer),
         Command::Unban(args) => ban::unban(&args, context, printer),
         Command::Bans => ban::show(context, printer),
+        Command::Scanners => scanners::run(context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Log(args) => log::run(log::View::Log, &args, context, printer),
         Command::Trace(args) => log::run(log::View::Trace, &args, context, printer),

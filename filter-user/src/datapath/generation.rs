@@ -8,7 +8,7 @@ use xdpfw_common::abi::{
 };
 
 use super::{
-    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, Unsaved,
+    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Scans, Term, Unsaved,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     interfaces_counted,
@@ -17,7 +17,7 @@ use super::{
     pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     record::{Purpose, Record},
     rehearsal::{Differences, Rehearsal},
-    then,
+    scan, then,
 };
 use crate::compiler::Tables;
 
@@ -92,7 +92,11 @@ impl Generation {
             let from = match map.holds {
                 Holds::Counters => counters_of,
                 Holds::Rehearsal => None,
-                Holds::Events | Holds::Bans => in_force,
+                Holds::Events => in_force,
+                Holds::Bans => in_force.filter(|other| {
+                    let capacity = |of: &Record| scan::capacity(map, &of.policy);
+                    capacity(&other.record) == capacity(&record)
+                }),
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,
@@ -227,6 +231,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn bans(&self) -> Result<Bans> {
         Bans::open(&self.directory)
+    }
+
+    /// Opens the table of scans, which all generations share.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn scans(&self) -> Result<Scans> {
+        Scans::open(&self.directory, self.record.clock)
     }
 
     /// Opens its flows.

@@ -193,7 +193,7 @@ impl Engine {
     /// The disk or the kernel refuses.
     pub fn unban(&self, history: &History, prefixes: Option<&[IpNet]>) -> Result<Vec<IpNet>> {
         let mut list = BanList::read(history)?;
-        let ended: Vec<IpNet> = match prefixes {
+        let mut ended: Vec<IpNet> = match prefixes {
             None => std::mem::take(&mut list.bans).into_keys().collect(),
             Some(prefixes) => prefixes
                 .iter()
@@ -209,6 +209,11 @@ impl Engine {
             tidy(&list, &mut table)?;
         }
         saving.replace()?;
+        for prefix in self.unban_openers(prefixes)? {
+            if !ended.contains(&prefix) {
+                ended.push(prefix);
+            }
+        }
         Ok(ended)
     }
 

@@ -16,6 +16,7 @@ mod listener;
 mod rehearsal;
 mod review;
 mod sampling;
+mod scans;
 mod seed;
 mod settle;
 mod slots;
@@ -44,6 +45,7 @@ pub use self::{
     rehearsal::{Begun, Rehearse, Rehearsed, differences},
     review::{ReviewError, SavedReview},
     sampling::{Rates, Sample},
+    scans::{Fate, Opener, Scanning},
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},
     transaction::{Applied, Counting, Transaction},

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::table;
 use crate::{
-    engine::Banned,
+    engine::{Banned, Opener},
     text::{clock_time, thousands},
 };
 
@@ -32,8 +32,8 @@ struct BanRow {
 }
 
 impl BanTable {
-    /// Of bans, each with its packets.
-    pub fn new(banned: &[(Banned, Option<u64>)]) -> Self {
+    /// Of bans, each with its packets, and of those whom the program has banned by itself.
+    pub fn new(banned: &[(Banned, Option<u64>)], openers: &[Opener]) -> Self {
         let rows = banned.iter().map(|(ban, packets)| BanRow {
             prefix: ban.prefix,
             origin: "manual",
@@ -43,9 +43,18 @@ impl BanTable {
             hard: ban.hard,
             packets: *packets,
         });
+        let by_itself = openers.iter().map(|ban| BanRow {
+            prefix: ban.source,
+            origin: ban.origin.as_str(),
+            since: ban.since,
+            until: Some(ban.until),
+            why: Some("may open nothing".to_owned()),
+            hard: false,
+            packets: Some(ban.packets),
+        });
         Self {
             schema: "xdpfw.bans/1",
-            bans: rows.collect(),
+            bans: rows.chain(by_itself).collect(),
         }
     }
 }
@@ -68,5 +77,13 @@ impl fmt::Display for BanTable {
             ]);
         }
         f.write_str(&table::lines(&table))
+    }
+}
+
+/// A source in a word: an IPv4 address without its length.
+pub(super) fn source(prefix: &IpNet) -> String {
+    match prefix.max_prefix_len() == prefix.prefix_len() {
+        true => prefix.addr().to_string(),
+        false => prefix.to_string(),
     }
 }

@@ -78,11 +78,17 @@ impl Difference {
             &next.discovery.to_string(),
         );
         let [old, new] = [base, next].map(|policy| {
-            let [from, of] = ["answers_from", "flows"];
+            let [from, of, scan] = ["answers_from", "flows", "scan"];
             let FlowSizes { tcp, other } = policy.flows;
             [
                 (from, policy.answers_from.join(",")),
                 (of, format!("tcp = {tcp}, other = {other}")),
+                (
+                    scan,
+                    policy
+                        .scan
+                        .map_or("off".to_owned(), |scan| scan.to_string()),
+                ),
             ]
         });
         for ((key, old), (_, new)) in old.iter().zip(&new) {

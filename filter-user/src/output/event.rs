@@ -1,6 +1,7 @@
 //! A packet that the program reports.
 
 mod fields;
+mod notice;
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub(in crate::output) use self::fields::{Field, Logged};
+pub use self::notice::Notice;
 
 /// A packet, what became of it, and why. In JSON, one object of `xdpfw.event/1`.
 #[derive(Debug, Serialize)]
@@ -220,6 +222,14 @@ impl Columns {
         let interface = padded(&seen.interface, &mut self.interface);
         let packet = self.packet(seen);
         format!("{}  {interface}  {packet}", at.strftime("%H:%M:%S%.3f%:z"))
+    }
+
+    /// A notice in a line: time, interface, and what it says.
+    pub fn notice(&mut self, notice: &Notice) -> String {
+        let (at, interface) = notice.place();
+        let at = at.to_zoned(TimeZone::system());
+        let interface = padded(interface, &mut self.interface);
+        format!("{}  {interface}  {notice}", at.strftime("%H:%M:%S%.3f%:z"))
     }
 
     /// The columns behind time and interface.

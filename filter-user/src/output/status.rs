@@ -6,7 +6,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use xdpfw_common::{Reason, Verdict, abi::Counter};
 
-use super::{FlowFill, Totals, table};
+use super::{FlowFill, Totals, scanners::ScanRow, table};
 use crate::{
     datapath::{Attached, Egress, Generation, Live, Snapshot, Then},
     policy::Policy,
@@ -31,6 +31,8 @@ pub struct Status {
     then: Option<ThenRow>,
     /// What a rehearsed policy would do otherwise; `None` if none is.
     shadow: Option<Rehearsal>,
+    /// When a source scans; `None` if nobody looks.
+    scan: Option<ScanRow>,
     #[serde(skip)]
     rules: usize,
     interfaces: Vec<InterfaceRow>,
@@ -202,6 +204,7 @@ impl Status {
             pending: None,
             then: None,
             shadow: None,
+            scan: policy.scan.map(ScanRow::from),
             rules: policy.rules.len(),
             interfaces: interfaces.collect(),
             flows: None,
@@ -263,6 +266,9 @@ impl fmt::Display for Status {
         }
         if let Some(flows) = &self.flows {
             writeln!(f, "\nflows: {flows}")?;
+        }
+        if let Some(scan) = &self.scan {
+            writeln!(f, "\nscan: {scan}")?;
         }
         if let Some(Rehearsal { differences }) = self.shadow {
             let s = if differences == 1 { "" } else { "s" };

@@ -9,6 +9,7 @@ mod packet;
 mod prefix;
 mod protocol;
 mod rule;
+mod scan;
 mod text;
 mod until;
 mod words;
@@ -26,6 +27,7 @@ pub use self::{
     prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
     rule::{Action, Rule, RuleId, parse_comment},
+    scan::Scan,
     text::{PolicyText, RuleText},
     until::Until,
 };
@@ -163,6 +165,8 @@ pub struct Policy {
     pub discovery: bool,
     /// How many flows are remembered.
     pub flows: FlowSizes,
+    /// When a source scans; `None`: nobody looks.
+    pub scan: Option<Scan>,
     /// The rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }
@@ -173,6 +177,7 @@ impl Default for Policy {
             interfaces: InterfaceList::default(),
             answers_from: Vec::new(),
             flows: FlowSizes::default(),
+            scan: None,
             default: DefaultAction::default(),
             fragments: Fragments::default(),
             non_ip: NonIp::default(),
@@ -252,6 +257,11 @@ impl Policy {
         drops && self.replies == Replies::Flows
     }
 
+    /// Whether the program may ban sources by itself, from opening anything.
+    pub fn bans_openers(&self) -> bool {
+        self.scan.is_some_and(|scan| scan.ban.is_some())
+    }
+
     /// Whether two policies treat every packet alike, rule for rule: all but
     /// the interfaces they name.
     pub fn same_verdicts(&self, other: &Self) -> bool {
@@ -259,6 +269,7 @@ impl Policy {
             interfaces: _,
             answers_from,
             flows,
+            scan,
             default,
             fragments,
             non_ip,
@@ -273,6 +284,7 @@ impl Policy {
             && *non_ip == other.non_ip
             && *answers_from == other.answers_from
             && *flows == other.flows
+            && *scan == other.scan
             && *replies == other.replies
             && *icmp_errors == other.icmp_errors
             && *dhcp_client == other.dhcp_client

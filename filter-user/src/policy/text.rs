@@ -7,10 +7,14 @@ use serde::{Deserialize, Serialize};
 use self::values::{Words, macs, names, ports, prefixes, time};
 use super::{
     Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Match, MatchSpec,
-    NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Until, is_interface_name,
+    NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scan, Until, is_interface_name,
     parse_comment,
 };
-use crate::{names::services, ports::PortSpec};
+use crate::{
+    duration::{NoDuration, Seconds},
+    names::services,
+    ports::PortSpec,
+};
 
 /// The only version of the policy's format.
 pub const VERSION: u32 = 1;
@@ -42,8 +46,22 @@ pub struct PolicyText {
     discovery: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flows: Option<FlowsText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scan: Option<ScanText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rule: Vec<RuleText>,
+}
+
+/// When a source scans, as written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScanText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ports: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<String>,
 }
 
 /// How many flows are remembered, as written.
@@ -176,6 +194,7 @@ impl PolicyText {
             flows: self
                 .flow_sizes()
                 .map_err(|message| mistake("flows", message))?,
+            scan: self.scan().map_err(|message| mistake("scan", message))?,
             dhcp_client: self.dhcp_client.unwrap_or(true),
             discovery: self.discovery.unwrap_or(false),
             rules: Vec::with_capacity(self.rule.len()),
@@ -183,6 +202,10 @@ impl PolicyText {
         if policy.discovery && policy.replies != Replies::Flows {
             let message = "needs what is asked to be recorded (say `replies = \"flows\"`)";
             return Err(mistake("discovery", message.to_owned()));
+        }
+        if policy.bans_openers() && policy.replies != Replies::Flows {
+            let message = "`ban` needs to know what is open (say `replies = \"flows\"`)";
+            return Err(mistake("scan", message.to_owned()));
         }
         let names = &policy.answers_from;
         if let Some(item) = names.iter().position(|name| !is_interface_name(name)) {
@@ -259,6 +282,30 @@ impl PolicyText {
             }
         }
         Ok(FlowSizes { tcp, other })
+    }
+
+    fn scan(&self) -> Result<Option<Scan>, String> {
+        let Some(ScanText { ports, window, ban }) = &self.scan else {
+            return Ok(None);
+        };
+        let ports = ports.unwrap_or(Scan::PORTS);
+        if !(Scan::FEWEST..=Scan::MOST).contains(&ports) {
+            let (fewest, most) = (Scan::FEWEST, Scan::MOST);
+            return Err(format!("ports = {ports} is not within {fewest} to {most}"));
+        }
+        let duration = |key: &str, text: &Option<String>| -> Result<Option<Seconds>, String> {
+            let read = text.as_deref().map(str::parse).transpose();
+            read.map_err(|error: NoDuration| format!("{key}: {error}"))
+        };
+        let window = match duration("window", window)? {
+            Some(window) => window,
+            None => Seconds::new(Scan::WINDOW).map_err(|error| error.to_string())?,
+        };
+        if window.duration().as_secs() > Scan::LONGEST {
+            return Err(format!("window: at most {}s", Scan::LONGEST));
+        }
+        let ban = duration("ban", ban)?;
+        Ok(Some(Scan { ports, window, ban }))
     }
 
     /// Whether every rule has its id in writing.
@@ -384,6 +431,11 @@ impl From<&Policy> for PolicyText {
             flows: Some(FlowsText {
                 tcp: Some(policy.flows.tcp),
                 other: Some(policy.flows.other),
+            }),
+            scan: policy.scan.map(|scan| ScanText {
+                ports: Some(scan.ports),
+                window: Some(scan.window.in_one_unit()),
+                ban: scan.ban.map(Seconds::in_one_unit),
             }),
             rule: policy.rules.iter().map(RuleText::from).collect(),
         }

@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use self::socket::Socket;
 use super::{
-    Lost, Seen,
+    Lost, Notice, Seen,
     event::{Field, Logged},
 };
 
@@ -88,6 +88,13 @@ impl Sink {
     /// Sends what became of a packet.
     pub fn send(&mut self, seen: &Seen) {
         if !(self.say_lost() && self.socket.send(&self.log.message(seen))) {
+            self.lost.add(1, 0);
+        }
+    }
+
+    /// Sends what came of a packet besides.
+    pub fn send_notice(&mut self, notice: &Notice) {
+        if !(self.say_lost() && self.socket.send(&self.log.message(notice))) {
             self.lost.add(1, 0);
         }
     }
