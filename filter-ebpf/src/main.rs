@@ -160,7 +160,7 @@ impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32> for Conclusion<'_, 
     fn conclude(self, outcome: Outcome) -> u32 {
         let count = counters::count(self.0, &outcome);
         events::report::<FRAGS>(self.0.ctx, &outcome, count);
-        scan::note::<FRAGS>(self.0.ctx, &outcome, count);
+        scan::note(self.0, &outcome, count);
         if REHEARSED {
             rehearsal::pronounce(&outcome);
         }

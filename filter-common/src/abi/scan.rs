@@ -20,7 +20,7 @@ pub const SCAN_STATE: SharedMap = SharedMap::of_bans("SCAN_STATE", "scan_state")
 pub const OPENER_BANS: SharedMap = SharedMap::of_bans("OPENER_BANS", "opener_bans");
 
 /// Elements of [`SCANNERS`], where scans are looked for: a power of two.
-pub const SCANNER_COUNT: u32 = 1 << 16;
+pub const SCANNER_COUNT: u32 = 1 << 14;
 /// Entries of [`OPENER_BANS`], where the policy has any.
 pub const MAX_OPENER_BANS: u32 = 1 << 14;
 /// How many sources the program bans in a minute, at most. A flood of forged sources gets no further,
@@ -60,6 +60,8 @@ pub struct ScanConfig {
     pub bans_openers: u32,
     /// For how long a scan bans its source, in nanoseconds; 0: it does not.
     pub ban: u64,
+    /// [`ScanState::secret`].
+    pub secret: [u64; 2],
 }
 
 /// A source, and what is known of its packets of one kind: a line of the cache.
@@ -69,8 +71,8 @@ pub struct ScanConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct Scanner {
-    /// The source, as bans know it.
-    pub source: BanKey,
+    /// The source, as bans know it, and the kind of its packets: see [`Scanner::source`].
+    pub who: BanKey,
     /// The [`Kind`](crate::scan::Kind) of its packets; 0: nobody is here.
     pub kind: u8,
     /// What came of it: one of [`FOUND`], [`FOUND_BANNED`], [`FOUND_TRUSTED`], [`FOUND_CAPPED`]; 0
@@ -94,6 +96,20 @@ pub struct Scanner {
     pub bits: [u64; 2],
     /// The same since `first`.
     pub slow: [u64; 2],
+}
+
+impl Scanner {
+    /// The source of packets of a kind as [`Scanner::who`] has it: one comparison tells both.
+    #[inline(always)]
+    pub const fn who(source: &BanKey, kind: u8) -> BanKey {
+        let [a, b, c, d, e, f, g, h] = *source;
+        [a ^ kind << 5, b, c, d, e, f, g, h]
+    }
+
+    /// The source, as bans know it.
+    pub const fn source(&self) -> BanKey {
+        Self::who(&self.who, self.kind)
+    }
 }
 
 /// [`Scanner::mark`]: it is a scan, and nothing more comes of it.

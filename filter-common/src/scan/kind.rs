@@ -98,11 +98,17 @@ impl Kind {
         matches!(self, Self::Udp | Self::Ack | Self::Other)
     }
 
-    /// Whether the packet that goes to this port with so many hops left looks for the way to this
-    /// host, as traceroute(8) and mtr(8) do: each of their datagrams goes to another port.
+    /// Whether a packet to this port may look for the way to this host, as traceroute(8) and mtr(8)
+    /// do: each of their datagrams goes to another port.
     #[inline(always)]
-    pub const fn is_traceroute(self, port: u16, hops_left: u8) -> bool {
-        matches!(self, Self::Udp) && port >= TRACEROUTE_PORT && hops_left <= TRACEROUTE_HOPS
+    pub const fn may_be_traceroute(self, port: u16) -> bool {
+        matches!(self, Self::Udp) && port >= TRACEROUTE_PORT
+    }
+
+    /// Whether it does, if it may, given how many hops it has left.
+    #[inline(always)]
+    pub const fn is_traceroute(self, hops_left: u8) -> bool {
+        matches!(self, Self::Udp) && hops_left <= TRACEROUTE_HOPS
     }
 }
 
@@ -145,9 +151,9 @@ mod tests {
 
     #[test]
     fn only_datagrams_that_are_at_their_end_look_for_the_way() {
-        assert!(Kind::Udp.is_traceroute(33_434, 1));
-        assert!(!Kind::Udp.is_traceroute(33_434, 64));
-        assert!(!Kind::Udp.is_traceroute(161, 1));
-        assert!(!Kind::Syn.is_traceroute(33_434, 1));
+        assert!(Kind::Udp.may_be_traceroute(33_434) && Kind::Udp.is_traceroute(1));
+        assert!(!Kind::Udp.is_traceroute(64));
+        assert!(!Kind::Udp.may_be_traceroute(161));
+        assert!(!Kind::Syn.may_be_traceroute(33_434));
     }
 }

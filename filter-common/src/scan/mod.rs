@@ -20,5 +20,5 @@ pub use self::{
     count::{expected_bits, likely_ports},
     kind::Kind,
     place::{Place, PortMark},
-    sketch::{Slot, note},
+    sketch::{Slot, note, setting},
 };

@@ -6,14 +6,14 @@
 
 use core::{cell::UnsafeCell, mem::offset_of};
 
-use super::{Kind, Place};
-use crate::abi::{BanKey, FOUND, FOUND_CAPPED, ScanConfig, Scanner};
+use super::{Kind, Place, PortMark};
+use crate::abi::{FOUND, FOUND_CAPPED, ScanConfig, Scanner};
 
 /// A [`Scanner`], as many write it.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Slot {
-    source: Field<u64>,
+    who: Field<u64>,
     kind: Field<u8>,
     mark: Field<u8>,
     count: Field<u8>,
@@ -59,8 +59,9 @@ impl<T: Copy> Field<T> {
     }
 }
 
-/// Bits of slow evidence that weigh as much as one that is new.
-const SLOW_WEIGHT: u32 = 8;
+/// Bits of slow evidence that weigh as much as one that is new. With fewer, a source that pauses gives
+/// way to any other: else those who only ever tried one port would keep the table.
+const SLOW_WEIGHT: u32 = 4;
 
 impl Slot {
     /// What came of the source that is here.
@@ -76,9 +77,17 @@ impl Slot {
         if count > slow { count } else { slow }
     }
 
+    /// Whether a packet to a port changes nothing here: what it tells is known already, or its source
+    /// does not get the place. Most packets of a scan and of a flood end with that.
     #[inline(always)]
-    fn is_of(&self, source: u64, kind: Kind) -> bool {
-        self.source.get() == source && self.kind.get() == kind as u8
+    pub fn ignores(&self, place: Place, port: u16, now: u32, config: &ScanConfig) -> bool {
+        let PortMark { word, bit, luck } = place.port(port);
+        let idle = now.wrapping_sub(self.last.get());
+        if self.who.get() == place.who {
+            idle < setting(&config.second) && self.bits[word & 1].get() & bit != 0
+        } else {
+            idle <= setting(&config.window) && !wins(luck, self.count.get().into())
+        }
     }
 
     /// Whether another source takes this place, given its luck.
@@ -88,22 +97,21 @@ impl Slot {
             return true;
         }
         let idle = passed(self.last.get(), now);
-        if idle > config.slow_window {
+        if idle > setting(&config.slow_window) {
             return true;
         }
-        let weight = if idle <= config.window {
+        let weight = if idle <= setting(&config.window) {
             u32::from(self.count.get())
         } else {
-            u32::from(self.slow_count.get()).div_ceil(SLOW_WEIGHT)
+            u32::from(self.slow_count.get()) / SLOW_WEIGHT
         };
-        let weight = if weight < 31 { weight } else { 31 };
-        luck & ((1 << weight) - 1) == 0
+        wins(luck, weight)
     }
 
     /// Begins anew with a source. Nothing is known of it before its name is here: what is known of the
     /// one before must not count.
     #[inline(always)]
-    fn begin(&self, source: u64, kind: Kind, now: u32) {
+    fn begin(&self, who: u64, kind: Kind, now: u32) {
         self.kind.set(0);
         self.count.set(0);
         self.slow_count.set(0);
@@ -116,7 +124,7 @@ impl Slot {
         self.first.set(now);
         self.start.set(now);
         self.last.set(now);
-        self.source.set(source);
+        self.who.set(who);
         self.kind.set(kind as u8);
     }
 
@@ -126,43 +134,57 @@ impl Slot {
         let rest = match self.mark.get() {
             0 => return true,
             // The policy bans since.
-            FOUND if config.ban != 0 && matches!(kind, Kind::Syn) => return true,
+            FOUND if setting(&config.ban) != 0 && matches!(kind, Kind::Syn) => return true,
             // It may have better luck.
-            FOUND_CAPPED => config.minute,
-            _ => config.rest,
+            FOUND_CAPPED => setting(&config.minute),
+            _ => setting(&config.rest),
         };
         passed(self.found.get(), now) >= rest
     }
 }
 
-/// Notes that a source sent to a closed port, in its place; `packets` more, if they are counted. Whether
-/// it is found to scan by that.
+/// Whether a source with this luck takes the place of one whose evidence has a weight: one of four,
+/// with a weight of one, and one of four of those with each one more.
+#[inline(always)]
+const fn wins(luck: u32, weight: u32) -> bool {
+    let weight = if weight < 15 { weight } else { 15 };
+    luck & ((1 << (2 * weight)) - 1) == 0
+}
+
+/// Reads what the policy asks for. Volatile, since in the kernel program it is written after
+/// compilation.
+#[inline(always)]
+pub fn setting<T: Copy>(field: &T) -> T {
+    // SAFETY: a reference, so aligned and initialised.
+    unsafe { core::ptr::read_volatile(field) }
+}
+
+/// Notes that a source sent a packet of this kind to a closed port, in its place; `packets` more, if they
+/// are counted. Whether it is found to scan by that.
 #[inline(always)]
 pub fn note(
     slot: &Slot,
-    place: Place,
-    (source, kind): (&BanKey, Kind),
+    (place, kind): (Place, Kind),
     (port, packets): (u16, u32),
     now: u32,
     config: &ScanConfig,
 ) -> bool {
-    let source = u64::from_ne_bytes(*source);
     let mark = place.port(port);
-    if slot.is_of(source, kind) {
-        if passed(slot.start.get(), now) > config.window {
+    if slot.who.get() == place.who {
+        if passed(slot.last.get(), now) >= setting(&config.second) {
+            slot.last.set(now);
+        }
+        if passed(slot.start.get(), now) > setting(&config.window) {
             slot.bits[0].set(0);
             slot.bits[1].set(0);
             slot.count.set(0);
             slot.start.set(now);
         }
-        if passed(slot.last.get(), now) >= config.second {
-            slot.last.set(now);
-        }
     } else {
         if !slot.gives_way(mark.luck, now, config) {
             return false;
         }
-        slot.begin(source, kind, now);
+        slot.begin(place.who, kind, now);
     }
     if packets != 0 {
         let so_far = slot.packets.get();
@@ -171,15 +193,15 @@ pub fn note(
     if !set(&slot.bits[mark.word & 1], &slot.count, mark.bit) {
         return false;
     }
-    if passed(slot.first.get(), now) > config.slow_window {
+    if passed(slot.first.get(), now) > setting(&config.slow_window) {
         slot.slow[0].set(0);
         slot.slow[1].set(0);
         slot.slow_count.set(0);
         slot.first.set(now);
     }
     set(&slot.slow[mark.word & 1], &slot.slow_count, mark.bit);
-    let is_scan = u32::from(slot.count.get()) >= config.bits
-        || u32::from(slot.slow_count.get()) >= config.slow_bits;
+    let is_scan = u32::from(slot.count.get()) >= setting(&config.bits)
+        || u32::from(slot.slow_count.get()) >= setting(&config.slow_bits);
     if !is_scan || !slot.is_to_find(kind, now, config) {
         return false;
     }

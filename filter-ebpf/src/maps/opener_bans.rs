@@ -11,7 +11,7 @@ use super::{
     flows::Known,
     scan,
 };
-use xdpfw_common::flows::Memory as _;
+use xdpfw_common::{flows::Memory as _, scan::setting};
 
 // The loader makes it small where nobody is banned so.
 #[map]
@@ -103,7 +103,7 @@ fn take(now: u64) -> bool {
     // SAFETY: words of a map value, aligned; whoever writes them meanwhile means about the same.
     unsafe {
         let minute = (&raw const (*state).minute).read_volatile();
-        if now.wrapping_sub(minute) >= u64::from(scan::config().minute) {
+        if now.wrapping_sub(minute) >= u64::from(setting(&scan::config().minute)) {
             (&raw mut (*state).minute).write_volatile(now);
             (&raw mut (*state).banned).write_volatile(0);
         }

@@ -3,7 +3,7 @@
 use aya_ebpf::{helpers::bpf_jiffies64, macros::map, maps::Array};
 use xdpfw_common::{
     abi::{SCAN_SHIFT, SCANNER_COUNT, ScanConfig, ScanState, Scanner},
-    scan::Slot,
+    scan::{Slot, setting},
 };
 
 /// Written by the loader; the verifier sees constants.
@@ -18,6 +18,7 @@ static SCAN: ScanConfig = ScanConfig {
     rest: 0,
     bans_openers: 0,
     ban: 0,
+    secret: [0; 2],
 };
 
 // The loader makes it small where scans are not looked for.
@@ -27,26 +28,38 @@ static SCANNERS: Array<Scanner> = Array::with_max_entries(SCANNER_COUNT, 0);
 #[map]
 static SCAN_STATE: Array<ScanState> = Array::with_max_entries(1, 0);
 
-/// What the policy asks for.
+/// What the policy asks for. The compiler must not see the values, which are written after it is done:
+/// [`setting`] reads them.
 #[inline(always)]
-pub fn config() -> ScanConfig {
-    // SAFETY: a reference, so aligned and initialised. Volatile, because the value is written after
-    // compilation.
-    unsafe { core::ptr::read_volatile(&SCAN) }
+pub const fn config() -> &'static ScanConfig {
+    &SCAN
 }
 
 /// Whether scans are looked for.
 #[inline(always)]
 pub fn is_on() -> bool {
-    // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&SCAN.bits) != 0 }
+    setting(&SCAN.bits) != 0
 }
 
 /// Whether the program may ban sources by itself.
 #[inline(always)]
 pub fn bans_openers() -> bool {
-    // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&SCAN.bans_openers) != 0 }
+    setting(&SCAN.bans_openers) != 0
+}
+
+/// How long who scans is banned, in nanoseconds; `None`: not at all.
+#[inline(always)]
+pub fn ban() -> Option<u64> {
+    match setting(&SCAN.ban) {
+        0 => None,
+        nanoseconds => Some(nanoseconds),
+    }
+}
+
+/// What nobody outside knows.
+#[inline(always)]
+pub fn secret() -> [u64; 2] {
+    [setting(&SCAN.secret[0]), setting(&SCAN.secret[1])]
 }
 
 /// The place with this number.

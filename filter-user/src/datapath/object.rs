@@ -17,7 +17,7 @@ use bytemuck::NoUninit;
 use xdpfw_common::abi::{
     BANNED, BANNED_NETS, BANS, DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LISTENED, Listened,
     MAX_BANS, MAX_DIFFERENCES, OPENER_BANS, REHEARSAL_MAPS, REPORTS, SCAN_STATE, SCANNERS,
-    SHARED_MAPS, SharedMap, flow_table, names,
+    SHARED_MAPS, ScanState, SharedMap, flow_table, names,
 };
 
 use super::{Bridges, Clock, Error, Purpose, Record, flows, scan, syscall};
@@ -118,7 +118,11 @@ impl Object {
         let counted = global::<{ size_of::<InterfaceSlots>() }>(taken_over(INTERFACES_COUNTED))?;
         let banned = global::<{ size_of::<u32>() }>(taken_over(BANNED))?;
         let generation = record.generation as u32;
-        let scanning = scan::config(&record.policy, &record.clock);
+        let scans = match taken_over(SCAN_STATE) {
+            Some(pin) => bytemuck::cast(global::<{ size_of::<ScanState>() }>(Some(pin))?),
+            None => scan::new_state()?,
+        };
+        let scanning = scan::config(&record.policy, &record.clock, &scans.secret);
         loader
             .override_global(names::GENERATION, &generation, true)
             .override_global(names::LISTENED, listened.as_slice(), true)
@@ -152,7 +156,7 @@ impl Object {
             ebpf: loader.load(OBJECT).map_err(refused)?,
         };
         if taken_over(SCAN_STATE).is_none() {
-            object.set(SCAN_STATE.name, &scan::new_state()?)?;
+            object.set(SCAN_STATE.name, &scans)?;
         }
         object.fill(names::LOCAL, &tables.local, |&key| key)?;
         object.fill(names::EDGES, &tables.edges, |&key| key)?;

@@ -133,7 +133,7 @@ impl Scans {
         let words = syscall::elements(map, index, 1, WORDS)?;
         let words: [u64; WORDS] = words.try_into().unwrap_or_default();
         let scanner: Scanner = bytemuck::cast(words);
-        if scanner.source == *key && scanner.kind == kind as u8 {
+        if scanner.who == Scanner::who(key, kind as u8) {
             syscall::set(map, &index, &Scanner::default())
                 .context("cannot write the table of scans")?;
         }
@@ -183,7 +183,7 @@ pub(super) fn memory(policy: &Policy) -> u64 {
 }
 
 /// What the program is to know of what a policy asks for.
-pub(super) fn config(policy: &Policy, clock: &Clock) -> ScanConfig {
+pub(super) fn config(policy: &Policy, clock: &Clock, secret: &[u64; 2]) -> ScanConfig {
     let bans_openers = u32::from(policy.bans_openers());
     let units = |duration: Duration| -> u32 {
         let ticks = duration.as_millis() * u128::from(clock.ticks_per_second) / 1_000;
@@ -192,6 +192,7 @@ pub(super) fn config(policy: &Policy, clock: &Clock) -> ScanConfig {
     let seconds = |seconds| units(Duration::from_secs(seconds));
     let Some(scan) = policy.scan else {
         return ScanConfig {
+            secret: *secret,
             minute: seconds(60),
             bans_openers,
             ..ScanConfig::default()
@@ -208,6 +209,7 @@ pub(super) fn config(policy: &Policy, clock: &Clock) -> ScanConfig {
         rest: units(ban.unwrap_or(REST)).max(1),
         bans_openers,
         ban: ban.map_or(0, |ban| u64::try_from(ban.as_nanos()).unwrap_or(u64::MAX)),
+        secret: *secret,
     }
 }
 
@@ -279,13 +281,13 @@ mod tests {
             scan: Some(scan),
             ..Policy::default()
         };
-        let config = config(&policy, &Clock::of_tests());
+        let config = config(&policy, &Clock::of_tests(), &[1, 2]);
         // 250 ticks a second, 64 of them a unit.
         assert_eq!((config.window, config.second, config.minute), (39, 3, 234));
         assert_eq!((config.bits, config.slow_bits), (16, 29));
         assert_eq!((config.rest, config.ban), (2_343, 600_000_000_000));
         assert_eq!(
-            super::config(&Policy::default(), &Clock::of_tests()).bits,
+            super::config(&Policy::default(), &Clock::of_tests(), &[1, 2]).bits,
             0
         );
     }

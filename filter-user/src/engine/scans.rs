@@ -82,7 +82,7 @@ impl Engine {
             let Some(kind) = Kind::from_number(one.kind) else {
                 continue;
             };
-            let source = source_prefix(&one.source);
+            let source = source_prefix(&one.source());
             let fate = match (kind, banned.get(&source)) {
                 (_, Some(ban)) => Fate::Banned(wall(ban.until)),
                 (Kind::Syn, None) => match one.mark {

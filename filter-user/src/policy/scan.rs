@@ -19,7 +19,7 @@ impl Scan {
     /// The fewest ports: with fewer, who mistypes a port scans.
     pub const FEWEST: u32 = 4;
     /// The most that the program can tell apart.
-    pub const MOST: u32 = 256;
+    pub const MOST: u32 = 128;
     /// The longest window, in seconds. What takes longer is a slow scan, for which the program has a
     /// window of its own.
     pub const LONGEST: u64 = 3_600;

@@ -93,10 +93,10 @@ fn mistakes_name_the_value_and_what_would_be_right() {
             "icmp_errors = 'drop'",
             "2:15: `drop` is not known (say related or pass)",
         ),
-        ("[scan]\nports = 3", "2:1: ports = 3 is not within 4 to 256"),
+        ("[scan]\nports = 3", "2:1: ports = 3 is not within 4 to 128"),
         (
-            "[scan]\nports = 257",
-            "2:1: ports = 257 is not within 4 to 256",
+            "[scan]\nports = 129",
+            "2:1: ports = 129 is not within 4 to 128",
         ),
         (
             "[scan]\nwindow = 'soon'",
