@@ -166,13 +166,14 @@ fn a_flood_of_sources_hides_no_scan() {
 fn who_filled_the_table_does_not_keep_it() {
     let table = Table::new(16);
     for source in 0..u64::from(SCANNER_COUNT) * 4 {
-        for port in 1..=14 {
+        for port in 1..=24 {
             table.note(source | 1 << 63, Kind::Syn, port, 1);
         }
     }
-    let now = 2 + WINDOW;
-    let found = (1..=200).find(|port| table.note(7, Kind::Syn, *port, now));
-    assert!(found.is_some_and(|port| port < 100), "{found:?}");
+    for (source, now, most) in [(7, 2 + WINDOW, 500), (8, 2 + 33 * WINDOW, 30)] {
+        let found = (1..=1000).find(|port| table.note(source, Kind::Syn, *port, now));
+        assert!(found.is_some_and(|port| port < most), "{found:?}");
+    }
 }
 
 /// The counts are at most off by what CPUs that write at the same moment can make of them.

@@ -155,7 +155,7 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     assert_eq!(flow["forwarded"], false);
 
     let list = host.xdpfw(["list"]).json();
-    assert_keys(&list, "schema default rules");
+    assert_keys(&list, "schema default scan rules");
     assert_eq!(list["schema"], "xdpfw.list/1");
     let rule = |id, action, protocol, local: &[&str], remote: &[&str], comment: Value| {
         json!({

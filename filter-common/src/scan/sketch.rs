@@ -59,9 +59,11 @@ impl<T: Copy> Field<T> {
     }
 }
 
-/// Bits of slow evidence that weigh as much as one that is new. With fewer, a source that pauses gives
-/// way to any other: else those who only ever tried one port would keep the table.
-const SLOW_WEIGHT: u32 = 4;
+/// Bits of slow evidence that weigh as much as one that is new, of a source that pauses for a window.
+/// With fewer, it gives way to any other: else those who only ever tried one port would keep the table.
+const PAUSED: u32 = 8;
+/// The same of one that pauses for 32 windows. So whoever fills the table has to go on with it.
+const LONG_PAUSED: u32 = 32;
 
 impl Slot {
     /// What came of the source that is here.
@@ -100,10 +102,13 @@ impl Slot {
         if idle > setting(&config.slow_window) {
             return true;
         }
-        let weight = if idle <= setting(&config.window) {
+        let window = setting(&config.window);
+        let weight = if idle <= window {
             u32::from(self.count.get())
+        } else if idle >> LONG_PAUSED.trailing_zeros() <= window {
+            u32::from(self.slow_count.get()) / PAUSED
         } else {
-            u32::from(self.slow_count.get()) / SLOW_WEIGHT
+            u32::from(self.slow_count.get()) / LONG_PAUSED
         };
         wins(luck, weight)
     }
