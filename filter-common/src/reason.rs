@@ -9,14 +9,20 @@ pub enum Verdict {
     Pass,
     /// The packet ends in the driver.
     Drop,
+    /// The driver sends an answer in its place.
+    Answer,
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pass, Self::Drop, Self::Answer];
+
     /// The user's word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pass => "pass",
             Self::Drop => "drop",
+            Self::Answer => "answered",
         }
     }
 }
@@ -111,6 +117,13 @@ reasons! {
     NoProgram = 19, Pass, "no-program";
     /// A rule or the default would let the packet in, and its source is banned.
     Ban = 20, Drop, "ban";
+    /// A `limit` rule would let the packet in, and its source has had its share.
+    Limit = 21, Drop, "limit";
+    /// A rule lets the new connection in, and answers it with a SYN cookie.
+    SynCookie = 22, Answer, "syn-cookie";
+    /// A rule that answers with SYN cookies would let the packet in, but it belongs to no connection and
+    /// brings none of them.
+    BadCookie = 23, Drop, "bad-cookie";
 }
 
 impl Reason {

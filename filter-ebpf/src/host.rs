@@ -2,7 +2,12 @@
 //! left lately.
 
 use aya_ebpf::programs::XdpContext;
-use xdpfw_common::{flows::Conversation, verdict::Host, wire::ip::Addresses};
+use xdpfw_common::{
+    Reason,
+    flows::Conversation,
+    verdict::{Defences, Host},
+    wire::ip::Addresses,
+};
 
 use crate::{
     ingress::Ingress,
@@ -66,8 +71,13 @@ impl<'a> Host for Kernel<'a, XdpContext> {
     }
 
     #[inline(always)]
-    fn is_banned(&self, conversation: &Conversation<'_>) -> bool {
-        questions::is_banned(self.ctx, conversation)
+    fn has_banned_openers(&self) -> bool {
+        opener_bans::has_any()
+    }
+
+    #[inline(always)]
+    fn defend(&self, conversation: &Conversation<'_>, defences: &Defences) -> Option<Reason> {
+        questions::defend(self.ctx, conversation, defences)
     }
 
     #[inline(always)]
@@ -75,16 +85,6 @@ impl<'a> Host for Kernel<'a, XdpContext> {
         bans::has_hard()
             && bans::may_be_banned(&conversation.addresses)
             && questions::is_banned_hard(self.ctx, conversation)
-    }
-
-    #[inline(always)]
-    fn has_banned_openers(&self) -> bool {
-        opener_bans::has_any()
-    }
-
-    #[inline(always)]
-    fn is_banned_opener(&self, conversation: &Conversation<'_>) -> bool {
-        questions::is_banned_opener(self.ctx, conversation)
     }
 
     #[inline(always)]

@@ -11,6 +11,7 @@
 
 mod bare;
 mod clock;
+mod cookies;
 mod egress;
 mod events;
 mod frags;
@@ -173,6 +174,7 @@ fn action(outcome: &Outcome) -> u32 {
     match outcome.reason().verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Answer => xdp_action::XDP_TX,
     }
 }
 
@@ -180,6 +182,10 @@ fn action(outcome: &Outcome) -> u32 {
 /// since a tail call in many places would be a function of its own, which returns.
 #[inline(always)]
 fn leave<const REHEARSED: bool>(ctx: &XdpContext, action: u32) -> u32 {
+    if action == xdp_action::XDP_TX {
+        // No candidate judges what has become its own answer.
+        return cookies::send_cookie(ctx.ctx);
+    }
     if REHEARSED {
         rehearsal::hand_on(ctx);
     }

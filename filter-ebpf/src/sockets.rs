@@ -47,6 +47,27 @@ impl<C: EbpfContext> verdict::Sockets for Sockets<'_, C> {
     }
 }
 
+/// The socket that listens for a connection; the caller releases it. `None` if there is none, or one
+/// that knows the connection.
+#[inline(always)]
+pub fn listener<C: EbpfContext>(ctx: &C, key: &FlowKey) -> Option<*mut bpf_sock> {
+    let (tuple, len) = tuple(key);
+    let tuple = (&raw const tuple).cast_mut();
+    let netns = i64::from(BPF_F_CURRENT_NETNS) as u64;
+    // SAFETY: context and tuple live through the call.
+    let socket = unsafe { bpf_skc_lookup_tcp(ctx.as_ptr(), tuple, len, netns, 0) };
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: not null, and ours until it is released.
+    if unsafe { (*socket).state } == BPF_TCP_LISTEN {
+        return Some(socket);
+    }
+    // SAFETY: released once, and not used afterwards.
+    unsafe { bpf_sk_release(socket.cast()) };
+    None
+}
+
 /// The key of a socket look-up, and its length, which tells the version of IP.
 #[inline(always)]
 fn tuple(key: &FlowKey) -> (bpf_sock_tuple, u32) {

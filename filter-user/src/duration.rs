@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
 /// A duration in whole seconds, at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(u64);
 
 /// Why words are no duration.
@@ -38,6 +38,20 @@ impl Seconds {
             1..=Self::MOST => Ok(Self(seconds)),
             _ => Err(NoDuration::Long),
         }
+    }
+
+    /// A word that reads back to the same: `90s`, where [`Display`](fmt::Display) has two.
+    pub fn as_word(self) -> String {
+        let whole = UNITS
+            .iter()
+            .find(|(_, seconds)| self.0.is_multiple_of(*seconds));
+        let &(letter, seconds) = whole.unwrap_or(&UNITS[UNITS.len() - 1]);
+        format!("{}{letter}", self.0 / seconds)
+    }
+
+    /// So many times as long, as far as durations go.
+    pub fn times(self, factor: u32) -> Self {
+        Self(self.0.saturating_mul(factor.into()).clamp(1, Self::MOST))
     }
 
     /// The same for the standard library.

@@ -2,7 +2,8 @@
 //!
 //! Layers, each of which knows only those below: [`commands`] (and [`output`], which renders)
 //! → [`engine`] → [`datapath`] and [`analysis`] → [`compiler`] → [`policy`] → [`ports`] and
-//! [`names`]. [`netlink`] and [`system`] read the host and know none of them.
+//! [`names`]. [`netlink`] and [`system`] read the host, [`crowdsec`] a service, and know none of
+//! them.
 
 #![cfg_attr(
     test,
@@ -16,6 +17,7 @@ pub mod analysis;
 pub mod cli;
 pub mod commands;
 pub mod compiler;
+pub mod crowdsec;
 pub mod datapath;
 pub mod duration;
 pub mod engine;

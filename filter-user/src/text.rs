@@ -94,6 +94,13 @@ pub(crate) fn in_line(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
+/// A checksum: FNV-1a.
+pub fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,7 +118,7 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     let status = host.status();
     assert_keys(
         &status,
-        "schema default generation traced listeners since pending shadow then scan interfaces flows totals reasons warnings",
+        "schema default generation traced listeners since pending shadow then scan interfaces flows bans trusted totals reasons warnings",
     );
     assert_eq!(status["schema"], "xdpfw.status/1");
     assert_eq!(status["default"], "drop");
@@ -130,10 +130,19 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
         "name ifindex mode egress passed dropped",
     );
     assert_fill(&status["flows"]);
+    host.xdpfw(["ban", "203.0.113.7", "--for", "1h"]).ok();
+    let bans = host.xdpfw(["bans"]).json();
+    assert_keys(&bans, "schema bans trusted");
+    assert_eq!(bans["schema"], "xdpfw.bans/1");
+    assert_keys(
+        &bans["bans"][0],
+        "prefix origin since until why hard times packets",
+    );
+    host.xdpfw(["unban", "--all"]).ok();
     assert_totals(&status["totals"]);
     for reason in status["reasons"].as_array().context("no reasons")? {
         assert_keys(reason, "reason verdict packets bytes");
-        assert!(["pass", "drop"].contains(&reason["verdict"].as_str().unwrap_or("")));
+        assert!(["pass", "drop", "answered"].contains(&reason["verdict"].as_str().unwrap_or("")));
     }
 
     // The peer's refusal comes in as an answer.
@@ -161,6 +170,8 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
         json!({
             "id": id, "action": action, "protocol": protocol, "local_ports": local, "types": [],
             "remote_ports": remote, "from": [], "to": [], "interfaces": [], "mac": [], "rate": null,
+            "syn_cookies": false,
+            "burst": null, "per": null, "ban": null,
             "expires": null, "seconds_left": null, "comment": comment, "unreachable": null, "packets": 0, "bytes": 0,
         })
     };

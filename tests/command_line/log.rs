@@ -144,7 +144,7 @@ fn each_filter_shows_its_packet_and_not_the_nearest_other() -> Result<()> {
         (
             &["--reason", "nonsense"],
             2,
-            "possible values: arp, bad-flags, ban, bypass, default",
+            "possible values: arp, bad-cookie, bad-flags, ban, bypass, default",
         ),
     ] {
         let words = ["trace", "-n", "1"];

@@ -16,11 +16,12 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 31] = [
     "up",
     "down",
     "allow",
     "deny",
+    "limit",
     "delete",
     "default",
     "list",
@@ -44,6 +45,7 @@ const COMMANDS: [&str; 29] = [
     "unban",
     "bans",
     "scanners",
+    "bouncer",
     "completions",
     "man",
 ];

@@ -55,6 +55,11 @@ impl Host {
         self.namespace.name()
     }
 
+    /// The xdpfw that it has.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// A directory of its own, for files that live as long as it does.
     pub fn directory(&self) -> PathBuf {
         self.namespace.directory()
@@ -166,14 +171,8 @@ impl Host {
 
     /// A command of a daemon that `cargo xtask setup` has unpacked.
     pub fn unpacked(&self, name: &str) -> Result<Command> {
-        let root = std::path::absolute(target_dir().join("tools/daemons"))?;
-        let mut places = ["usr/sbin", "usr/bin"]
-            .map(|place| root.join(place).join(name))
-            .into_iter();
-        let program = places.find(|program| program.exists()).with_context(|| {
-            let root = root.display();
-            format!("no {name} below {root}; `cargo xtask setup` fetches it")
-        })?;
+        let root = unpacked_root()?;
+        let program = unpacked_file(name)?;
         let libraries = ["usr/lib", "lib"].map(|directory| {
             let machine = format!("{}-linux-gnu", env::consts::ARCH);
             root.join(directory).join(machine)
@@ -245,6 +244,29 @@ fn workspace_binary() -> PathBuf {
         return binary.into();
     }
     target_dir().join("release/xdpfw")
+}
+
+/// Where `cargo xtask setup` unpacks daemons.
+fn unpacked_root() -> Result<PathBuf> {
+    Ok(std::path::absolute(target_dir().join("tools/daemons"))?)
+}
+
+/// The program of a daemon that `cargo xtask setup` has unpacked.
+pub fn unpacked_file(name: &str) -> Result<PathBuf> {
+    let root = unpacked_root()?;
+    let places = ["usr/sbin", "usr/bin", "usr/libexec/sshguard"];
+    let mut files = places.iter().map(|place| root.join(place).join(name));
+    files.find(|file| file.exists()).with_context(|| {
+        let root = root.display();
+        format!("no {name} below {root}; `cargo xtask setup` fetches it")
+    })
+}
+
+/// A file that the package brings.
+pub fn packaged(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../filter-user/package")
+        .join(name)
 }
 
 /// Where cargo and xtask put what tests use.

@@ -45,7 +45,7 @@ mod xdpfw;
 
 pub use device::Counters;
 pub use family::Family;
-pub use host::Host;
+pub use host::{Host, packaged, unpacked_file};
 pub use interrupt::Interrupted;
 pub use kernel::{assert_nothing_is_left, ifindex, pinned, xdp, xdp_mode};
 pub use link::{End, Lab, Link, add_ipv6, link};

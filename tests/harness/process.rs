@@ -1,7 +1,7 @@
 //! Runs programs to their end, or starts them with a guard that ends them.
 
 use std::{
-    process::{Child, ChildStdout, Command, ExitStatus},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 pub struct Process(Child);
 
 impl Process {
-    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+    /// Starts it; it ends when the result is dropped.
+    pub fn start(command: &mut Command) -> Result<Self> {
         command
             .spawn()
             .map(Self)
@@ -24,6 +25,11 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// What it reads, if its stdin was piped and not yet taken.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.0.stdin.take()
     }
 
     /// What it writes, if its stdout was piped and not yet taken.

@@ -29,6 +29,7 @@ pub(crate) const STEPS: &[Step] = &[
     &["allow", "tcp", "80"],
     &["review", "--since", "last"],
     &["deny", "tcp", "25", "--first"],
+    &["limit", "tcp", "8022", "--rate", "10/m", "--burst", "20"],
     &["allow", "udp", "53", "--for", "1h"],
     &["allow", "tcp", "443", "--confirm", "60s"],
     &["status"],
@@ -58,6 +59,8 @@ pub(crate) const STEPS: &[Step] = &[
     &["ban", "192.0.2.7", "2001:db8:7::/64", "--for", "1h"],
     &["bans"],
     &["scanners"],
+    &["bans", "--trusted"],
+    &["explain", "tcp", "192.0.2.7", "22", "--to", "192.0.2.1"],
     &["unban", "192.0.2.7"],
     &["unban", "--all"],
     &["bypass", "--for", "60s"],
@@ -100,6 +103,9 @@ pub(crate) fn made(lab: &Lab, step: Step, call: Xdpfw) -> Result<Output> {
     })
 }
 
+/// A command that goes on until it is interrupted; to the filter it does what `ban` does.
+const ENDLESS: &str = "bouncer";
+
 /// A new command is tried here, too.
 #[test]
 fn every_command_is_a_step() -> Result<()> {
@@ -113,6 +119,7 @@ fn every_command_is_a_step() -> Result<()> {
         let command = name.strip_prefix("xdpfw-");
         commands.extend(command.and_then(|name| Some(name.strip_suffix(".8")?.to_owned())));
     }
+    commands.remove(ENDLESS);
     let steps: BTreeSet<String> = STEPS.iter().map(|step| step[0].to_owned()).collect();
     assert_eq!(steps, commands);
     Ok(())

@@ -76,9 +76,17 @@ mod conformance {
         let all = Reason::ALL
             .iter()
             .map(|reason| (reason.verdict().as_str(), reason.as_str()));
-        // For replies something must have left: see `replies`. No policy gives the others: see
-        // `temporary`.
-        let elsewhere = ["reply", "bypass", "no-program"];
+        // For replies something must have left: see `replies`; bans and limits know what came
+        // before: see `defence`. No policy gives the others: see `temporary`.
+        let elsewhere = [
+            "reply",
+            "ban",
+            "limit",
+            "syn-cookie",
+            "bad-cookie",
+            "bypass",
+            "no-program",
+        ];
         let all: BTreeSet<_> = all
             .filter(|(_, reason)| !elsewhere.contains(reason))
             .collect();

@@ -69,12 +69,15 @@ const SHELLS: [(&str, &str); 2] = [("fish", "fish"), ("zsh", "zsh")];
 ///
 /// They are unpacked, not installed: their packages start them as services of this machine, at
 /// once and at each boot, and chrony's replaces the time service that is there.
-const DAEMONS: [(&str, &str); 6] = [
+const DAEMONS: [(&str, &str); 8] = [
     ("chronyd", "chrony"),
     ("dnsmasq", "dnsmasq-base"),
+    // In Python, which most machines have.
+    ("fail2ban-server", "fail2ban"),
     ("nginx", "nginx"),
     ("redis-server", "redis-server"),
     ("snmpd", "snmpd"),
+    ("sshg-blocker", "sshguard"),
     ("unbound", "unbound"),
 ];
 
@@ -201,7 +204,7 @@ fn unpack_daemons() -> Result<()> {
     let directory = target_dir()?.join("tools/daemons");
     let names = DAEMONS.map(|(daemon, _)| daemon).join(", ");
     let is_there = |daemon| {
-        let mut places = ["usr/sbin", "usr/bin"].iter();
+        let mut places = ["usr/sbin", "usr/bin", "usr/libexec/sshguard"].iter();
         places.any(|place| directory.join(place).join(daemon).is_file())
     };
     if DAEMONS.iter().all(|(daemon, _)| is_there(daemon)) {
@@ -211,7 +214,7 @@ fn unpack_daemons() -> Result<()> {
     let packages = DAEMONS.map(|(_, package)| package);
     if find_program("apt-get").is_none() {
         bail!(
-            "missing: {names}, as Debian's packages {} have them in usr/sbin and usr/bin; unpack these in {}",
+            "missing: {names}, as Debian's packages {} have them; unpack these in {}",
             packages.join(" "),
             directory.display()
         );

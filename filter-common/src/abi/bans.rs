@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::SharedMap;
+use super::{Holds, SharedMap};
 use crate::wire::ip::Addresses;
 
 /// Names of the globals of bans.
@@ -23,7 +23,12 @@ pub const BANNED_NETS: SharedMap = SharedMap::of_bans("BANNED_NETS", "banned_net
 pub const BAN_BLOCKS: SharedMap = SharedMap::of_bans("BAN_BLOCKS", "ban_blocks");
 /// Trie ([`Source`] → [`Trusted`]) of who is never banned, whatever the others say. Asked only about
 /// somebody who is in them.
-pub const TRUSTED: SharedMap = SharedMap::of_bans("TRUSTED", "trusted");
+pub const TRUSTED: SharedMap = SharedMap {
+    name: "TRUSTED",
+    pin: "trusted",
+    holds: Holds::Trust,
+    since: 10,
+};
 /// The section of [`names::BANNED`], which is a map of one element.
 pub const BANNED: SharedMap = SharedMap::of_bans(".bss.banned", "banned");
 
@@ -33,13 +38,21 @@ pub const BANS_ANY: u32 = 1 << 0;
 pub const BANS_HARD: u32 = 1 << 1;
 
 /// Bans at most, by [`BANS`] and by [`BANNED_NETS`].
-pub const MAX_BANS: [u32; 2] = [1 << 16, 1 << 16];
+pub const MAX_BANS: [u32; 2] = [1 << 18, 1 << 16];
 
 /// Prefixes in [`TRUSTED`] at most.
 pub const MAX_TRUSTED: u32 = 1 << 12;
 
-/// What [`TRUSTED`] says of a prefix: nothing but that it is there.
+/// What [`TRUSTED`] says of a prefix: why, in the bits below. Packets only ask whether it is there.
 pub type Trusted = u32;
+/// In [`Trusted`]: the policy says so.
+pub const TRUSTED_BY_POLICY: Trusted = 1 << 0;
+/// A default route leads to it.
+pub const TRUSTED_GATEWAY: Trusted = 1 << 1;
+/// This host asks it for names.
+pub const TRUSTED_RESOLVER: Trusted = 1 << 2;
+/// The other end of an operator's session.
+pub const TRUSTED_SESSION: Trusted = 1 << 3;
 
 /// A source as the maps have it: an IPv6 address, or [`V4`] and an IPv4 address and zeros. In network
 /// byte order.

@@ -8,10 +8,12 @@
 mod bans;
 mod bridges;
 mod config;
+mod cookies;
 mod counters;
 mod deadline;
 mod event;
 mod flows;
+mod limits;
 mod ports;
 mod probe;
 mod programs;
@@ -22,14 +24,16 @@ mod tables;
 pub use self::{
     bans::{
         BAN_BLOCK_COUNT, BAN_BLOCKS, BANNED, BANNED_NETS, BANS, BANS_ANY, BANS_HARD, BLOCK_BITS4,
-        BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source, TRUSTED, Trusted,
-        V4, ban_key, ban_place, ban_source,
+        BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source, TRUSTED,
+        TRUSTED_BY_POLICY, TRUSTED_GATEWAY, TRUSTED_RESOLVER, TRUSTED_SESSION, Trusted, V4,
+        ban_key, ban_place, ban_source,
     },
     bridges::{BridgePort, OwnAddress},
     config::{
         Config, DHCP_CLIENTS, DHCP_SERVER, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, REPLIES_FLOWS,
         REPLIES_OFF, REPLIES_SOCKETS,
     },
+    cookies::{COOKIES_FOR, COOKIES_FROM, MAX_SYN_COUNTS, SYN_COUNTS, SynCount},
     counters::{
         BLOCKS, Block, COUNTERS, Counter, INTERFACE_NAME, INTERFACE_PLACES, INTERFACE_SLOTS,
         INTERFACES_COUNTED, InterfaceSlots, OTHER_INTERFACES, OVERFLOWS, Overflows, PER_OVERFLOW,
@@ -46,6 +50,7 @@ pub use self::{
         NOTES_PER_BLOCK, Note, NoteBlock, Origin, SENT, SENT_WORDS, Table, flow_counts, flow_table,
         note_place, sent_place,
     },
+    limits::{Bucket, LIMITED, Limit, LimitKey, MAX_LIMITED},
     ports::{PORTS, PortBitmaps, Side},
     probe::Judged,
     programs::{BARE_MARK, BARE_MARK_CB, NEXT},
@@ -59,8 +64,8 @@ pub use self::{
         SCAN_STATE, SCANNER_COUNT, SCANNERS, ScanConfig, ScanState, Scanner,
     },
     tables::{
-        ACTION_ALLOW, ACTION_DENY, EdgeKey, Ends, LocalKey, MAX_ENDS, MAX_RULES, NO_RULE, Node,
-        ProtocolKind, Question,
+        ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, EdgeKey, Ends, LocalKey, MAX_ENDS,
+        MAX_RULES, NO_RULE, Node, ProtocolKind, Question,
     },
 };
 
@@ -75,8 +80,8 @@ pub const ABI_VERSION: u32 = 10;
 pub mod names {
     pub use super::{
         bans::names::*, bridges::names::*, config::names::*, counters::names::*,
-        deadline::names::*, event::names::*, flows::names::*, ports::names::*, probe::names::*,
-        programs::names::*, rehearsal::names::*, scan::names::*, tables::names::*,
+        deadline::names::*, event::names::*, flows::names::*, limits::names::*, ports::names::*,
+        probe::names::*, programs::names::*, rehearsal::names::*, scan::names::*, tables::names::*,
     };
 }
 
@@ -105,6 +110,10 @@ pub enum Holds {
     Events,
     /// Who is banned, which outlasts every change.
     Bans,
+    /// Who did how much of what is limited.
+    Limits,
+    /// Who is never banned. It goes by the policy, so each generation has its own.
+    Trust,
     /// The program that runs behind the filter, which a change may replace.
     Next,
     /// What a rehearsal found, which lasts as long as it does.
@@ -188,5 +197,7 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     SCANNERS,
     SCAN_STATE,
     OPENER_BANS,
+    LIMITED,
+    SYN_COUNTS,
     NEXT,
 ];

@@ -142,7 +142,8 @@ pub struct Node {
     /// The decision: slot of the rule's counters, below
     /// [`RULE_SLOTS`](super::RULE_SLOTS), or [`NO_RULE`].
     pub slot: u32,
-    /// What that rule does: [`ACTION_ALLOW`] or [`ACTION_DENY`].
+    /// What that rule does: [`ACTION_ALLOW`], [`ACTION_DENY`], [`ACTION_LIMIT`] or
+    /// [`ACTION_COOKIES`].
     pub action: u32,
 }
 
@@ -258,6 +259,11 @@ pub const NO_RULE: u32 = u32::MAX;
 pub const ACTION_ALLOW: u32 = 0;
 /// [`Node::action`]: the packet is dropped.
 pub const ACTION_DENY: u32 = 1;
+/// [`Node::action`]: the packet passes, unless there are too many of them: see
+/// [`Limit`](super::Limit).
+pub const ACTION_LIMIT: u32 = 2;
+/// [`Node::action`]: the packet passes; where many come, new connections are answered with SYN cookies.
+pub const ACTION_COOKIES: u32 = 3;
 
 const _: () = {
     assert!(size_of::<LocalKey>() == 4);

@@ -83,29 +83,23 @@ pub trait Host {
         false
     }
 
-    /// Whether the source of a packet of this conversation is banned, and the packet answers nothing
-    /// that this host asked, or the ban is `hard`: then not even answers pass.
-    #[inline(always)]
-    fn is_banned(&self, _: &Conversation<'_>) -> bool {
-        false
-    }
-
-    /// Whether a packet of this conversation is banned that answers something.
-    #[inline(always)]
-    fn is_banned_hard(&self, _: &Conversation<'_>) -> bool {
-        false
-    }
-
     /// Whether anybody may be banned who may open nothing. By default, nobody is.
     #[inline(always)]
     fn has_banned_openers(&self) -> bool {
         false
     }
 
-    /// Whether the source of a packet of this conversation may open nothing, and the packet answers
-    /// nothing that this host sent.
+    /// What becomes of a packet of this conversation that a rule or the default lets in, by the
+    /// defences that there are against it: the reason why it does not pass as it is, if so. By
+    /// default, there are none.
     #[inline(always)]
-    fn is_banned_opener(&self, _: &Conversation<'_>) -> bool {
+    fn defend(&self, _: &Conversation<'_>, _: &Defences) -> Option<Reason> {
+        None
+    }
+
+    /// Whether a packet of this conversation is banned that answers something.
+    #[inline(always)]
+    fn is_banned_hard(&self, _: &Conversation<'_>) -> bool {
         false
     }
 
@@ -121,6 +115,36 @@ pub trait Host {
             Lasting::ForNow,
         )
     }
+}
+
+/// What there may be against a packet that a rule or the default lets in.
+#[derive(Clone, Copy, Debug)]
+pub struct Defences {
+    /// Bits: [`Defences::BANS`] and those behind it.
+    pub against: u32,
+    /// Slot of the rule's counters, or [`NO_RULE`](crate::abi::NO_RULE).
+    pub slot: u32,
+    /// Offset of its IP header in the frame.
+    pub network: u32,
+    /// Offset of what the IP packet carries.
+    pub transport: u32,
+}
+
+impl Defences {
+    /// Its source may be banned.
+    pub const BANS: u32 = 1 << 0;
+    /// Its source may be banned from opening anything, and it may do so.
+    pub const OPENERS: u32 = 1 << 1;
+    /// The rule has a limit for it.
+    pub const LIMIT: u32 = 1 << 2;
+    /// The rule answers with SYN cookies.
+    pub const COOKIES: u32 = 1 << 3;
+}
+
+/// `bit` if it is so.
+#[inline(always)]
+const fn bit_if(is_so: bool, bit: u32) -> u32 {
+    if is_so { bit } else { 0 }
 }
 
 /// The compiled policy.
@@ -295,16 +319,15 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
     let decision = first_match(frame, host.tables(), &ip.addresses, &fields);
     let passes_by_default =
         !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
-    let passes_as_it_is = decision.allows() || passes_by_default;
-    let outcome = if passes_as_it_is
-        && host.may_be_banned(&ip.addresses)
-        && host.is_banned(&Conversation::of_other(frame, ip, kind, message))
-    {
-        Outcome::of(Reason::Ban)
-    } else if decision.allows() {
-        Outcome::decided(decision)
-    } else if passes_by_default {
-        Outcome::of(Reason::DefaultPass)
+    let outcome = if decision.allows() || passes_by_default {
+        let against = bit_if(host.may_be_banned(&ip.addresses), Defences::BANS)
+            | bit_if(decision.limits(), Defences::LIMIT);
+        if against != 0 {
+            let conversation = Conversation::of_other(frame, ip, kind, message);
+            defend(host, &conversation, decision, against, ip)
+        } else {
+            Outcome::passed(decision)
+        }
     } else {
         match passes(frame, host, ip, kind, message, decision.is_some()) {
             Some(reason) => Outcome::of(reason),
@@ -422,6 +445,30 @@ fn judge_udp<F: Frame + ?Sized, H: Host, R>(
     judge_segment(frame, host, ip, segment, is_closed, then)
 }
 
+/// What becomes of a packet that a rule or the default lets in, against which there may be something.
+#[cold]
+#[inline(always)]
+fn defend<H: Host>(
+    host: &H,
+    conversation: &Conversation<'_>,
+    decision: Decision,
+    against: u32,
+    ip: &Ip<'_>,
+) -> Outcome {
+    let defences = Defences {
+        against,
+        slot: decision.slot,
+        network: ip.header as u32,
+        transport: ip.payload.offset as u32,
+    };
+    match host.defend(conversation, &defences) {
+        None => Outcome::passed(decision),
+        // No rule is why these are what they are.
+        Some(reason @ (Reason::Ban | Reason::Reply)) => Outcome::of(reason),
+        Some(reason) => Outcome::ruled(decision, reason),
+    }
+}
+
 /// Judges a segment: what a rule allows passes; what else answers something passes, whatever
 /// the rules; the rest is for the rule that denies it, or for the default. What comes to a
 /// closed port may be an answer, as its caller knows.
@@ -441,12 +488,18 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
         let passes_by_default =
             !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
         if decision.allows() || passes_by_default {
-            if host.may_be_banned(&ip.addresses) && host.is_banned(&segment.conversation(ip))
-                || may_open(&segment)
-                    && host.has_banned_openers()
-                    && host.is_banned_opener(&segment.conversation(ip))
-            {
-                return then.conclude(Outcome::of(Reason::Ban).with(segment));
+            let opens = may_open(&segment);
+            let has_cookies = decision.has_cookies()
+                && setting(&host.tables().config().syn_cookies) != 0
+                && segment.transport == Transport::Tcp;
+            let against = bit_if(host.may_be_banned(&ip.addresses), Defences::BANS)
+                | bit_if(opens && host.has_banned_openers(), Defences::OPENERS)
+                | bit_if(opens && decision.limits(), Defences::LIMIT)
+                | bit_if(has_cookies, Defences::COOKIES);
+            if against != 0 {
+                let conversation = segment.conversation(ip);
+                let outcome = defend(host, &conversation, decision, against, ip);
+                return then.conclude(outcome.with(segment));
             }
             if passes_by_default {
                 return then.conclude(Outcome::of(Reason::DefaultPass).with(segment));

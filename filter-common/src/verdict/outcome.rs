@@ -2,7 +2,7 @@
 
 use crate::{
     Reason, Transport,
-    abi::{ACTION_ALLOW, NO_RULE, ProtocolKind},
+    abi::{ACTION_DENY, NO_RULE, ProtocolKind},
     flows::{Carries, Conversation},
     wire::{Malformation, ip::Ip, tcp::Flags},
 };
@@ -121,11 +121,33 @@ impl Outcome {
     pub(super) const fn decided(decision: Decision) -> Self {
         Self {
             rule: decision.slot,
-            ..Self::of(if decision.action == ACTION_ALLOW {
+            ..Self::of(if decision.action == ACTION_DENY {
+                Reason::RuleDeny
+            } else {
+                Reason::RuleAllow
+            })
+        }
+    }
+
+    /// The pass of a packet that a rule lets in, or the default where there is none.
+    #[inline(always)]
+    pub(super) const fn passed(decision: Decision) -> Self {
+        Self {
+            rule: decision.slot,
+            ..Self::of(if decision.is_some() {
                 Reason::RuleAllow
             } else {
-                Reason::RuleDeny
+                Reason::DefaultPass
             })
+        }
+    }
+
+    /// What becomes of a packet, for this reason, of which a rule says how it may pass.
+    #[inline(always)]
+    pub(super) const fn ruled(decision: Decision, reason: Reason) -> Self {
+        Self {
+            rule: decision.slot,
+            ..Self::of(reason)
         }
     }
 

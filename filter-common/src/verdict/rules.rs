@@ -1,7 +1,10 @@
 //! Finds the rule that decides: goes through the diagram, a question at a time.
 
 use crate::{
-    abi::{ACTION_ALLOW, EdgeKey, LocalKey, NO_RULE, Node, ProtocolKind, Question, Side},
+    abi::{
+        ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, EdgeKey, LocalKey, NO_RULE, Node, ProtocolKind,
+        Question, Side,
+    },
     flows::{Carries, Packet, kind_of},
     verdict::{Fields, Tables, setting},
     wire::{
@@ -34,10 +37,22 @@ impl Decision {
         self.slot != NO_RULE
     }
 
-    /// Whether there is one, and the packet passes.
+    /// Whether there is one, and the packet passes, if it is within the rule's limit.
     #[inline(always)]
     pub(super) const fn allows(&self) -> bool {
-        self.is_some() && self.action == ACTION_ALLOW
+        self.is_some() && self.action != ACTION_DENY
+    }
+
+    /// Whether there is one that answers with cookies.
+    #[inline(always)]
+    pub(super) const fn has_cookies(&self) -> bool {
+        self.is_some() && self.action == ACTION_COOKIES
+    }
+
+    /// Whether there is one that has a limit.
+    #[inline(always)]
+    pub(super) const fn limits(&self) -> bool {
+        self.is_some() && self.action == ACTION_LIMIT
     }
 }
 
@@ -85,7 +100,12 @@ pub fn admits<T: Tables>(tables: &T, packet: &Packet, lasting: Lasting) -> bool 
     node.asks & unknown == 0
         && match node.slot {
             NO_RULE => setting(&tables.config().default_pass) != 0,
-            _ => node.action == ACTION_ALLOW,
+            // What is limited is no answer over TCP; of everything else, the next one may be over
+            // the limit.
+            _ if node.action == ACTION_LIMIT => {
+                kind == ProtocolKind::Tcp || lasting == Lasting::ForNow
+            }
+            _ => node.action != ACTION_DENY,
         }
 }
 

@@ -43,9 +43,12 @@ pub struct Flags(u8);
 impl Flags {
     const FIN: u8 = 1 << 0;
     const SYN: u8 = 1 << 1;
-    const RST: u8 = 1 << 2;
+    /// The bit that ends a connection at once.
+    pub const RST: u8 = 1 << 2;
     /// The bit that says that the acknowledgment number counts.
     pub const ACK: u8 = 1 << 4;
+    /// The bits of what accepts a connection.
+    pub const SYN_ACK: u8 = Self::SYN | Self::ACK;
     const ALL: u8 = 0x3f;
     /// None set.
     pub const NONE: Self = Self(0);

@@ -14,6 +14,8 @@ use xdpfw_common::{
     wire::ip::Addresses,
 };
 
+use super::atomic;
+
 // The loader sets how many entries these have room for.
 #[map]
 static BANS: HashMap<BanKey, Ban> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
@@ -113,31 +115,6 @@ pub fn count(source: &Source) -> bool {
         return false;
     };
     // SAFETY: a word of a map value, aligned, which everybody changes atomically.
-    unsafe { add_one(&raw mut (*ban).packets) };
+    unsafe { atomic::add(&raw mut (*ban).packets, 1) };
     true
-}
-
-/// Adds one to a word to which others add at the same time.
-///
-/// # Safety
-///
-/// `word` is aligned and initialised, and everybody changes it atomically.
-#[inline(always)]
-pub unsafe fn add_one(word: *mut u64) {
-    // SAFETY: one atomic instruction, on what the caller vouches for.
-    #[cfg(target_arch = "bpf")]
-    unsafe {
-        core::arch::asm!(
-            "lock *(u64 *)({word} + 0) += {one}",
-            word = in(reg) word,
-            one = in(reg) 1_u64,
-            options(nostack),
-        );
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    // SAFETY: as above.
-    unsafe {
-        core::sync::atomic::AtomicU64::from_ptr(word)
-            .fetch_add(1, core::sync::atomic::Ordering::Relaxed);
-    }
 }

@@ -6,11 +6,7 @@ use xdpfw_common::abi::{
     ban_key,
 };
 
-use super::{
-    bans::{add_one, is_trusted},
-    flows::Known,
-    scan,
-};
+use super::{atomic, bans::is_trusted, flows::Known, scan};
 use xdpfw_common::{flows::Memory as _, scan::setting};
 
 // The loader makes it small where nobody is banned so.
@@ -89,7 +85,7 @@ pub fn has_any() -> bool {
 pub fn count(source: &Source) {
     if let Some(ban) = OPENER_BANS.get_ptr_mut(ban_key(source)) {
         // SAFETY: a word of a map value, aligned, which everybody changes atomically.
-        unsafe { add_one(&raw mut (*ban).packets) };
+        unsafe { atomic::add(&raw mut (*ban).packets, 1) };
     }
 }
 
@@ -108,11 +104,11 @@ fn take(now: u64) -> bool {
             (&raw mut (*state).banned).write_volatile(0);
         }
         if (&raw const (*state).banned).read_volatile() >= OPENER_BANS_PER_MINUTE {
-            add_one(&raw mut (*state).capped);
+            atomic::add(&raw mut (*state).capped, 1);
             (&raw mut (*state).capped_at).write_volatile(now);
             return false;
         }
-        add_one(&raw mut (*state).banned);
+        atomic::add(&raw mut (*state).banned, 1);
     }
     true
 }

@@ -29,6 +29,8 @@ static CONFIG: Config = Config {
     discovery: 0,
     drop_non_ip: 0,
     established_only: 0,
+    syn_cookies: 0,
+    mss: [0; 2],
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
@@ -75,6 +77,21 @@ static DESTINATIONS6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(1, 0);
 #[inline(always)]
 pub fn is_free(transport: Transport, port: u16) -> bool {
     LISTED.is_free(transport, port)
+}
+
+/// Whether some rule answers with SYN cookies.
+#[inline(always)]
+pub fn has_cookies() -> bool {
+    // SAFETY: a reference, so aligned and initialised. The loader fills it in after compilation.
+    unsafe { (&raw const CONFIG.syn_cookies).read_volatile() != 0 }
+}
+
+/// The size of segments that such an answer says can be taken.
+#[inline(always)]
+pub fn cookie_mss(is_ipv6: bool) -> u16 {
+    // SAFETY: as above.
+    let mss = unsafe { (&raw const CONFIG.mss).read_volatile() };
+    mss[usize::from(is_ipv6)]
 }
 
 /// How many ends of rules are ahead. A function of its own with a name that others can see: the

@@ -1,7 +1,7 @@
 //! Evaluates rules against partly known packets, for warnings: what perhaps gets in counts as
 //! getting in.
 
-use crate::policy::{Action, DefaultAction, MacAddress, Match, Policy, Rule};
+use crate::policy::{DefaultAction, MacAddress, Match, Policy, Rule};
 
 /// Whether a rule matches partly known packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,11 +34,11 @@ pub(super) fn evaluate<'a>(
     let counts = |rule: &&Rule| match matches(&rule.matches) {
         Matches::No => false,
         Matches::Yes => true,
-        Matches::Perhaps => rule.action == Action::Allow,
+        Matches::Perhaps => rule.action.lets_in(),
     };
     match policy.rules.iter().find(counts) {
         None => Decision::Default(policy.default),
-        Some(rule) if rule.action == Action::Allow => Decision::Allowed(rule),
+        Some(rule) if rule.action.lets_in() => Decision::Allowed(rule),
         Some(rule) => Decision::Denied(rule),
     }
 }

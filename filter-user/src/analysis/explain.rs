@@ -36,8 +36,13 @@ pub fn explain(
     };
     path.push(match (decided, packet) {
         (Some(rule), _) => match rule.action {
-            Action::Allow => format!("{} allows {:.ITEMS$}", rule.id, rule.matches),
+            Action::Allow | Action::AllowWithCookies => {
+                format!("{} allows {:.ITEMS$}", rule.id, rule.matches)
+            }
             Action::Deny => format!("{} denies {:.ITEMS$}", rule.id, rule.matches),
+            Action::Limit(limit) => {
+                format!("{} limits {:.ITEMS$}: {limit}", rule.id, rule.matches)
+            }
         },
         (None, Some(packet)) if asks_rules(reason) => match path.is_empty() {
             true => format!("no rule is for {}", subject(packet)),
@@ -157,7 +162,7 @@ fn remedy(
         (Reason::DefaultDrop, _) => {
             let is_near = |rule: &Rule| {
                 let misfit = rule.matches.misfit(packet, ephemeral);
-                rule.action == Action::Allow && misfit == Some(Part::From)
+                rule.action.lets_in() && misfit == Some(Part::From)
             };
             Some(match policy.rules.iter().any(is_near) {
                 true => format!("xdpfw allow {what} --from {source}"),
@@ -198,6 +203,9 @@ pub const fn meaning(reason: Reason) -> &'static str {
         Reason::Igmp => "group management always passes",
         Reason::NonIpDrop => "a frame without IP: non_ip = \"drop\"",
         Reason::Ban => "its source is banned",
+        Reason::Limit => "its source has had its share",
+        Reason::SynCookie => "many new connections come, so it is answered with a SYN cookie",
+        Reason::BadCookie => "it belongs to no connection, and brings no SYN cookie back",
         Reason::Bypass => "everything passes for a while",
         Reason::NoProgram => "no program is there to judge it",
     }

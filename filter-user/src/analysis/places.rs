@@ -3,7 +3,7 @@
 use super::Warning;
 use crate::{
     netlink::{Interface, Mode, carriers, with_all_below},
-    policy::{Action, Policy, Protocol, Rule},
+    policy::{Policy, Protocol, Rule},
 };
 
 /// An interface that rules may name in vain.
@@ -81,7 +81,7 @@ pub fn unjudged_esp<'a>(
         .filter(|one| policy.interfaces.contains(&one.name));
     let native = filtered.find(|one| matches!(one.xdp, Some((_, Mode::Native))))?;
     let mut rules = rules.into_iter();
-    let rule = rules.find(|rule| rule.action == Action::Allow && rule.matches.protocol == ESP)?;
+    let rule = rules.find(|rule| rule.action.lets_in() && rule.matches.protocol == ESP)?;
     Some(Warning::UnjudgedEsp {
         rule: rule.id,
         interface: native.name.clone(),

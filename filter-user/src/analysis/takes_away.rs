@@ -4,7 +4,7 @@ use crate::policy::{Action, DefaultAction, InterfaceList, Policy, Rule};
 
 /// Whether somebody who gets in under a policy perhaps does so no longer under the next one.
 /// It is so certainly not if nothing but rules that allow come, and nothing but rules that
-/// deny go.
+/// deny go. A rule that limits may do either.
 pub fn takes_away(before: &Policy, after: &Policy) -> bool {
     let settings = |policy: &Policy| Policy {
         rules: Vec::new(),
@@ -20,11 +20,11 @@ pub fn takes_away(before: &Policy, after: &Policy) -> bool {
     let lost = before
         .rules
         .iter()
-        .any(|rule| rule.action == Action::Allow && !outlives(rule, after));
+        .any(|rule| rule.action.lets_in() && !outlives(rule, after));
     let denied = after
         .rules
         .iter()
-        .any(|rule| rule.action == Action::Deny && !outlives(rule, before));
+        .any(|rule| rule.action != Action::Allow && !outlives(rule, before));
     let stay: Vec<&Rule> = before
         .rules
         .iter()

@@ -123,7 +123,7 @@ fn allowed_in_front(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> Optio
     }
     let in_front = policy.rules.iter().take_while(|other| other.id != rule.id);
     let by: Vec<RuleId> = in_front
-        .filter(|other| other.action == Action::Allow)
+        .filter(|other| other.action.lets_in())
         .filter(|other| unreachable::cuts_into(other, rule, ephemeral))
         .map(|other| other.id)
         .collect();

@@ -21,9 +21,6 @@ const FIRST_WORDS: [&str; 8] = [
     "tcp", "udp", "tcp+udp", "icmp", "icmp6", "ping", "proto", "any",
 ];
 
-/// What a rule of the words of `delete` begins with.
-const ACTIONS: [Action; 2] = [Action::Allow, Action::Deny];
-
 /// What an argument takes.
 #[derive(Clone, Copy)]
 pub(super) enum Values {
@@ -58,11 +55,9 @@ impl ValueCompleter for Values {
             Self::Id => ids(),
             Self::Policies => policies(),
             Self::Rule => words(item),
-            Self::IdsOrRule if ACTIONS.into_iter().any(|action| is_said(action.as_str())) => {
-                words(item)
-            }
+            Self::IdsOrRule if Action::WORDS.into_iter().any(is_said) => words(item),
             Self::IdsOrRule => {
-                let actions = ACTIONS.map(|action| action.as_str().into());
+                let actions = Action::WORDS.map(Into::into);
                 ids().into_iter().chain(actions).collect()
             }
         };

@@ -93,7 +93,8 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
 enum Named {
     All,
     Ids(Vec<RuleId>),
-    Words(Action, Match),
+    /// What it does, and the packets.
+    Words(&'static str, Match),
 }
 
 impl Named {
@@ -127,7 +128,7 @@ impl Named {
                 ids.dedup();
                 Ok(ids)
             }
-            Self::Words(action, matching) => match policy.same_rule(*action, matching) {
+            Self::Words(action, matching) => match policy.same_rule(action, matching) {
                 Some(rule) => Ok(vec![rule.id]),
                 None => Err(missing(&format!(
                     "no rule says `{action} {matching:.ITEMS$}`"
@@ -147,10 +148,8 @@ fn id(word: &str) -> Result<RuleId, String> {
 }
 
 /// The action that the words of a rule begin with.
-fn action(word: &str) -> Option<Action> {
-    [Action::Allow, Action::Deny]
-        .into_iter()
-        .find(|action| word == action.as_str())
+fn action(word: &str) -> Option<&'static str> {
+    Action::WORDS.into_iter().find(|action| word == *action)
 }
 
 fn missing(matching: &str) -> anyhow::Error {

@@ -118,6 +118,13 @@ impl Edit {
             true => Some(engine.candidate()?.1),
             false => None,
         };
+        // Rules that have them already go on without, and `status` says so.
+        let had_cookies = engine
+            .live()
+            .is_some_and(|live| live.generation.record().policy.has_cookies());
+        if !had_cookies && let Some(why) = engine.no_cookies(self.file.policy())? {
+            return Err(why.into());
+        }
         let recording = Recording::begin(self.history.clone(), &engine, &self.file);
         let mut change = engine.change(&self.file).by(recording.change());
         change = change.facts(facts).lasting(self.lasts);

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::{
     datapath,
-    engine::{self, BanError, FileError, HistoryError, ReviewError},
+    engine::{self, FileError, HistoryError, NoCookies, ReviewError},
     system::PlaceError,
 };
 
@@ -82,6 +82,9 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some(failure.exit);
     }
+    if cause.is::<NoCookies>() {
+        return Some(Exit::Kernel);
+    }
     if let Some(error) = cause.downcast_ref::<engine::Error>() {
         return Some(match error {
             engine::Error::NotUp
@@ -117,9 +120,6 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         && error.kind() == io::ErrorKind::PermissionDenied
     {
         return Some(Exit::Privilege);
-    }
-    if let Some(BanError::Operator { .. }) = cause.downcast_ref() {
-        return Some(Exit::Lockout);
     }
     if let Some(FileError::Place(_) | FileError::Invalid { .. }) = cause.downcast_ref() {
         return Some(Exit::Policy);

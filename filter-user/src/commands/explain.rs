@@ -3,11 +3,11 @@
 mod capture;
 mod words;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use xdpfw_common::Verdict;
+use xdpfw_common::{Reason, Verdict};
 
 use self::{
     capture::{Capture, Captured},
@@ -17,10 +17,10 @@ use super::{Context, Exit, Failure, candidates::Values, privilege::require_to_ch
 use crate::{
     analysis,
     datapath::Live,
-    engine::{Engine, Judge},
+    engine::{Banned, Engine, Judge},
     netlink::{Interface, own_addresses, route_to},
     output::{Explained, Printer},
-    text::thousands,
+    text::{clock_time, in_line, thousands},
 };
 
 /// How many frames are named that cannot be judged.
@@ -147,7 +147,7 @@ fn capture(
 
 const fn exit(verdict: Verdict) -> Exit {
     match verdict {
-        Verdict::Pass => Exit::Done,
+        Verdict::Pass | Verdict::Answer => Exit::Done,
         Verdict::Drop => Exit::Negative,
     }
 }
@@ -156,14 +156,38 @@ fn explained(judge: &Judge, frame: &[u8], interface: &Interface) -> Result<Expla
     let judgement = judge.judge(frame, interface.index)?;
     let policy = &judge.policy().without_ended(Timestamp::now());
     let packet = judgement.seen.map(|seen| seen.packet(&interface.name));
-    let explanation = analysis::explain(
+    let mut explanation = analysis::explain(
         policy,
         packet.as_ref(),
         judgement.reason,
         judgement.rule,
         judge.ephemeral(),
     );
+    if let (Reason::Ban, Some(seen)) = (judgement.reason, judgement.seen) {
+        let bans: Vec<&Banned> = judge.bans_of(seen.source)?.collect();
+        explanation
+            .path
+            .extend(bans.iter().map(|ban| ban_in_words(ban)));
+        if !bans.is_empty() {
+            let prefixes: BTreeSet<String> =
+                bans.iter().map(|ban| ban.prefix.to_string()).collect();
+            let prefixes = Vec::from_iter(prefixes).join(" ");
+            explanation.remedy = Some(format!("xdpfw unban {prefixes}"));
+        }
+    }
     Ok(Explained::new(&judgement, &interface.name, explanation))
+}
+
+/// `203.0.113.0/24 is banned (manual) until …: guesses passwords`.
+fn ban_in_words(ban: &Banned) -> String {
+    let mut words = format!("{} is banned ({})", ban.prefix, in_line(&ban.origin));
+    if let Some(until) = ban.until {
+        words.push_str(&format!(" until {}", clock_time(until)));
+    }
+    if let Some(why) = &ban.why {
+        words.push_str(&format!(": {}", in_line(why)));
+    }
+    words
 }
 
 /// The interface that a packet comes in by: the one that is named, the only one, or the one by

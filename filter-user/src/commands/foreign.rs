@@ -117,7 +117,9 @@ fn suggested(words: &[&str]) -> Option<Result<String, String>> {
     }
     let cli = Cli::try_parse_from([&["xdpfw"], words.as_slice()].concat()).ok()?;
     let checked = match &cli.command {
-        Command::Allow(args) | Command::Deny(args) => args.check(),
+        Command::Allow(args) => args.read().and_then(|(_, args)| args.check()),
+        Command::Deny(args) => args.check(),
+        Command::Limit(args) => args.read().and_then(|(_, args)| args.check()),
         Command::Delete(args) => args.check(),
         _ => return None,
     };

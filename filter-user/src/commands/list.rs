@@ -36,6 +36,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             warnings.extend(temporary(live));
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             warnings.extend(thawed(live)?);
+            warnings.extend(without_cookies(&engine, live)?);
             let policy = record.policy.without_ended(now);
             let shadowed = unreachable(&policy, record.environment.ephemeral);
             let counters = live.generation.snapshot()?;
@@ -77,6 +78,16 @@ fn fallback(live: &Record) -> Option<StateWarning> {
         text: text.clone(),
         remedy: Some("xdpfw apply".into()),
     })
+}
+
+/// Why rules do not answer with SYN cookies that are to.
+pub(super) fn without_cookies(engine: &Engine, live: &Live) -> Result<Option<StateWarning>> {
+    let why = engine.no_cookies(&live.generation.record().policy)?;
+    Ok(why.map(|why| StateWarning {
+        kind: "syn-cookies",
+        text: why.to_string(),
+        remedy: None,
+    }))
 }
 
 /// The facts of the host that are not any more what the rules were made with.

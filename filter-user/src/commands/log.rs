@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     datapath::Generation,
-    engine::{Followed, Listener},
+    engine::{BanFollower, Followed, Listener},
     netlink::{Interface, LinkLayer, interfaces},
     output::{Background, Lost, Notice, Printer, Seen, WallClock},
     text::thousands,
@@ -104,6 +104,7 @@ pub fn run(view: View, args: &Args, context: &Context, printer: &mut Printer) ->
         writer: args.target.writer(context.json(), printer)?,
         offered: 0,
         lost: Lost::default(),
+        bans: BanFollower::new(&context.history()),
         missed: Missed::default(),
     };
     let shown = runtime.block_on(show.run(&mut listener, &mut ends));
@@ -131,6 +132,8 @@ struct Show<'a> {
     offered: u64,
     /// Events that it did not get, and that nobody was told of.
     lost: Lost,
+    /// Who is banned meanwhile.
+    bans: BanFollower,
     /// What the program did not report, of all that were told of.
     missed: Missed,
 }
@@ -154,6 +157,7 @@ impl Show<'_> {
                 result = &mut follower => return result.map(|()| (End::Done, self)),
                 _ = look.tick() => {
                     self.look_for_lost(listener)?;
+                    self.look_for_bans();
                     if self.target.is_screen() && is_unread() {
                         break;
                     }
@@ -216,6 +220,19 @@ impl Show<'_> {
             })),
         });
         Ok(())
+    }
+
+    /// Shows the bans that began or ended meanwhile.
+    fn look_for_bans(&mut self) {
+        for line in self.bans.news() {
+            if self.filter.shows_ban(&line.prefix) {
+                self.say_lost();
+                let news = Item::Ban(Box::new(line.into()));
+                if !self.lost.is_nothing() || !self.offer(news) {
+                    self.lost.add(1, 0);
+                }
+            }
+        }
     }
 
     /// Shows a packet, if there is room.

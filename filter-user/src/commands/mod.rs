@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod ban;
 mod boot;
+pub mod bouncer;
 pub mod bypass;
 mod candidates;
 pub mod completions;
@@ -72,12 +73,17 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  xdpfw allow https\n  xdpfw allow ssh --from 192.0.2.0/24\n  xdpfw allow ping\n  xdpfw allow udp 60000-61000 --comment mosh"
     )]
-    Allow(rule::Args),
+    Allow(rule::AllowArgs),
     /// Add a rule that drops packets
     #[command(
         after_help = "Examples:\n  xdpfw deny any --from 198.51.100.66 --first\n  xdpfw deny tcp 25 --on eth1"
     )]
     Deny(rule::Args),
+    /// Add a rule that lets packets pass, but not too many
+    #[command(
+        after_help = "Examples:\n  xdpfw limit ssh --rate 10/m\n  xdpfw limit udp 53 --rate 100/s --burst 500 --per 24,56\n  xdpfw limit tcp 443 --rate 5000/s --total"
+    )]
+    Limit(rule::LimitArgs),
     /// Remove rules, by id or by their words
     #[command(
         after_help = "Examples:\n  xdpfw delete r3 r4\n  xdpfw delete allow tcp 443\n  xdpfw delete --all --dry-run"
@@ -140,15 +146,22 @@ pub enum Command {
     Panic(panic::Args),
     /// Drop what comes from sources, whatever the rules
     #[command(
-        after_help = "Examples:\n  xdpfw ban 203.0.113.7\n  xdpfw ban 198.51.100.0/24 2001:db8:7::/64 --for 1h --why 'guesses passwords'"
+        after_help = "Examples:\n  xdpfw ban 203.0.113.7\n  xdpfw ban 198.51.100.0/24 2001:db8:7::/64 --for 1h --why 'guesses passwords'\n  xdpfw ban --stdin --for 1d < addresses"
     )]
     Ban(ban::Args),
     /// End bans
     #[command(after_help = "Examples:\n  xdpfw unban 203.0.113.7\n  xdpfw unban --all")]
     Unban(ban::UnbanArgs),
+    /// Ban whom a CrowdSec service decides to ban, until interrupted
+    #[command(
+        after_help = "Examples:\n  xdpfw bouncer --key-file /etc/xdpfw/crowdsec.key\n  systemctl enable --now xdpfw-bouncer"
+    )]
+    Bouncer(bouncer::Args),
     /// Show who is banned
-    #[command(after_help = "Examples:\n  xdpfw bans\n  xdpfw --json bans")]
-    Bans,
+    #[command(
+        after_help = "Examples:\n  xdpfw bans\n  xdpfw bans --trusted        # who never is\n  xdpfw --json bans"
+    )]
+    Bans(ban::ShowArgs),
     /// Show who scans this host's ports
     #[command(after_help = "Examples:\n  xdpfw scanners\n  xdpfw --json scanners")]
     Scanners,
@@ -198,8 +211,13 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
     let result = match command {
         Command::Up(args) => up::run(&args, context, printer),
         Command::Down(args) => down::run(&args, context, printer),
-        Command::Allow(args) => rule::run(Action::Allow, &args, context, printer),
+        Command::Allow(args) => args
+            .read()
+            .and_then(|(action, args)| rule::run(action, args, context, printer)),
         Command::Deny(args) => rule::run(Action::Deny, &args, context, printer),
+        Command::Limit(args) => args
+            .read()
+            .and_then(|(action, args)| rule::run(action, args, context, printer)),
         Command::Delete(args) => delete::run(&args, context, printer),
         Command::Default(args) => default::run(&args, context, printer),
         Command::List(args) => list::run(&args, context, printer),
@@ -215,7 +233,8 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Bypass(args) => bypass::run(&args, context, printer),
         Command::Ban(args) => ban::run(&args, context, printer),
         Command::Unban(args) => ban::unban(&args, context, printer),
-        Command::Bans => ban::show(context, printer),
+        Command::Bouncer(args) => bouncer::run(&args, context, printer),
+        Command::Bans(args) => ban::show(&args, context, printer),
         Command::Scanners => scanners::run(context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Log(args) => log::run(log::View::Log, &args, context, printer),

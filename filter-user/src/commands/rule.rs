@@ -1,4 +1,4 @@
-//! `xdpfw allow` and `xdpfw deny`: add a rule, or move, comment or renew one that stands there.
+//! `xdpfw allow`, `deny` and `limit`: add a rule, or move, comment or renew one that stands there.
 
 use anyhow::Result;
 use jiff::{Timestamp, Zoned};
@@ -18,12 +18,15 @@ use crate::{
     names::services,
     netlink::interfaces,
     output::{CHANGED_ITEMS, Printer, RuleRow, change_line},
-    policy::{Action, Match, Policy, PolicyDocument, Rule, RuleId, Until, parse_comment},
+    policy::{
+        Action, Limit, Match, NO_COOKIES, Policy, PolicyDocument, Rate, Rule, RuleId, Scope, Until,
+        parse_comment,
+    },
     system::ephemeral_ports,
     text::sentence_list,
 };
 
-/// Arguments of `allow` and `deny`.
+/// Arguments of all of them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The packets that the rule matches: `tcp 443`, `udp 53`, `tcp 80,8000-8100`, `tcp any`, `https`,
@@ -54,6 +57,79 @@ pub struct Args {
     force: bool,
 }
 
+/// Arguments of `allow`.
+#[derive(Debug, clap::Args)]
+pub struct AllowArgs {
+    #[command(flatten)]
+    rule: Args,
+    /// Where a thousand new connections of TCP come in a second, answer them with SYN cookies
+    #[arg(long)]
+    syn_cookies: bool,
+}
+
+impl AllowArgs {
+    /// What the rule does, and the rule.
+    ///
+    /// # Errors
+    ///
+    /// It has nothing to answer.
+    pub(super) fn read(&self) -> Result<(Action, &Args)> {
+        if !self.syn_cookies {
+            return Ok((Action::Allow, &self.rule));
+        }
+        let matching = self.rule.options.parse(&self.rule.words)?;
+        match matching.has_cookies() {
+            true => Ok((Action::AllowWithCookies, &self.rule)),
+            false => Err(Failure::usage(format!("--syn-cookies: {NO_COOKIES}")).into()),
+        }
+    }
+}
+
+/// What ufw's `limit` lets in at once: it denies the sixth connection within 30 seconds.
+const UFWS_BURST: u32 = 6;
+
+/// Arguments of `limit`.
+#[derive(Debug, clap::Args)]
+pub struct LimitArgs {
+    #[command(flatten)]
+    rule: Args,
+    /// Let in so many from each source in a time: new connections of TCP, packets of everything else
+    /// [default: 12/m with a burst of 6, as ufw's]
+    #[arg(long, value_name = "N/s|N/m|N/h")]
+    rate: Option<Rate>,
+    /// Let in so many at once from a source that was quiet [default: as many as the rate says]
+    #[arg(long, value_name = "N")]
+    burst: Option<u32>,
+    /// Count sources together whose addresses begin with so many same bits, over IPv4 and over IPv6
+    /// [default: 32,64]
+    #[arg(long, value_name = "LEN,LEN")]
+    per: Option<Scope>,
+    /// Count all sources together
+    #[arg(long)]
+    total: bool,
+    /// Ban sources that are over the limit, for this time, from new connections
+    #[arg(long, value_name = "DUR")]
+    ban: Option<Seconds>,
+}
+
+impl LimitArgs {
+    /// The limit, and the rule that has it.
+    ///
+    /// # Errors
+    ///
+    /// The options contradict each other.
+    pub(super) fn read(&self) -> Result<(Action, &Args)> {
+        let (rate, burst) = match self.rate {
+            Some(rate) => (rate, self.burst),
+            None => (Rate::UFWS, self.burst.or(Some(UFWS_BURST))),
+        };
+        let limit = Limit::new(rate, burst, self.per, self.total, self.ban);
+        let limit = limit
+            .map_err(|(part, message)| Failure::usage(format!("--{}: {message}", part.as_str())))?;
+        Ok((Action::Limit(limit), &self.rule))
+    }
+}
+
 /// The rule that was added, or stood there already.
 #[derive(Serialize)]
 struct Added {
@@ -64,6 +140,8 @@ struct Added {
     commented: bool,
     /// Whether its end is another one now.
     renewed: bool,
+    /// Whether it has another limit now, or SYN cookies.
+    changed: bool,
     live: Vec<String>,
 }
 
@@ -170,6 +248,8 @@ struct Done {
     added: bool,
     moved: bool,
     commented: bool,
+    /// Whether it lets packets in in another way now.
+    otherwise: bool,
     end: End,
 }
 
@@ -196,7 +276,7 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
     } = wish;
     let policy = file.policy();
     let before = place.before(policy)?;
-    let Some(rule) = policy.same_rule(action, &matching) else {
+    let Some(rule) = policy.same_rule(action.as_str(), &matching) else {
         let rule = Rule {
             id: policy.free_id(),
             action,
@@ -211,10 +291,13 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
             added: true,
             moved: false,
             commented: false,
+            otherwise: false,
             end: End::Kept,
         });
     };
     let id = rule.id;
+    // Said without SYN cookies, it keeps them, as it keeps its comment.
+    let is_otherwise = rule.action != action && action != Action::Allow;
     let comment = comment.filter(|text| rule.comment.as_ref() != Some(text));
     let end = match (&rule.until, &until) {
         (None, None) => End::Kept,
@@ -237,6 +320,9 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
     if let Some(text) = &comment {
         file.set_comment(id, text)?;
     }
+    if is_otherwise {
+        file.set_action(id, action)?;
+    }
     if matches!(end, End::Renewed | End::Removed) {
         file.set_until(id, until)?;
     }
@@ -245,13 +331,14 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
         added: false,
         moved: before.is_some(),
         commented: comment.is_some(),
+        otherwise: is_otherwise,
         end,
     })
 }
 
 impl Done {
     const fn is_change(&self) -> bool {
-        self.added || self.moved || self.commented || self.is_renewed()
+        self.added || self.moved || self.commented || self.otherwise || self.is_renewed()
     }
 
     const fn is_renewed(&self) -> bool {
@@ -300,6 +387,7 @@ impl Done {
         let done = [
             self.moved.then_some("moved"),
             self.commented.then_some("commented"),
+            self.otherwise.then_some("changed"),
             end,
         ];
         let done: Vec<String> = done.into_iter().flatten().map(str::to_owned).collect();
@@ -331,6 +419,7 @@ impl Done {
                 moved: self.moved,
                 commented: self.commented,
                 renewed: self.is_renewed(),
+                changed: self.otherwise,
                 live,
             }),
             false => printer.line(&change_line(rule, note)),

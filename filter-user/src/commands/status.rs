@@ -6,8 +6,8 @@ use anyhow::Result;
 use xdpfw_common::abi::OPENER_BANS_PER_MINUTE;
 
 use super::{
-    Context, Exit, flows,
-    list::{temporary, thawed, unapplied},
+    Context, Exit, ban, flows,
+    list::{temporary, thawed, unapplied, without_cookies},
     privilege::require_to_read,
 };
 use crate::{
@@ -51,6 +51,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             }
             warnings.extend(egress(store, &live.attached, &record.policy)?);
             warnings.extend(thawed(live)?);
+            warnings.extend(without_cookies(&engine, live)?);
             warnings.extend(strays(store)?);
             warnings.extend(lost_next(&live.generation)?);
             warnings.extend(capped(&live.generation)?);
@@ -80,6 +81,12 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             Status::not_up(file.policy(), warnings)
         }
     };
+    let (bans, damaged) = match engine.banned_count(&context.history()) {
+        Ok(bans) => (bans, None),
+        Err(error) => (0, Some(error)),
+    };
+    let trusted = engine.trusted(&ban::policy(&engine, context)?)?;
+    let status = status.with_bans(bans, damaged, &trusted);
     let is_up = engine.live().is_some();
     drop(engine);
     if !is_up {

@@ -3,7 +3,9 @@
 
 use xdpfw_common::{
     Transport,
-    abi::{ACTION_ALLOW, DHCP_CLIENTS, LocalKey, NO_RULE, Node, PORTS, ProtocolKind, Side},
+    abi::{
+        ACTION_DENY, ACTION_LIMIT, DHCP_CLIENTS, LocalKey, NO_RULE, Node, PORTS, ProtocolKind, Side,
+    },
 };
 
 use super::{
@@ -55,13 +57,13 @@ impl Builder<'_> {
         )?;
         let any = |rule: &Resolved<'_>| rule.local.is_any();
         let rest = self.rest(kind, ANY_FAMILY, any)?;
-        let mut free = vec![self.passes_all(rest); PORTS];
+        let mut free = vec![self.passes_all(transport, rest); PORTS];
         for (range, rules) in ranges {
             let matches = !rules.is_empty() || self.tables.config.default_pass != 0;
             let rules = rules.into_iter().map(Candidate::sure).collect();
             let node = self.diagram.node(rules, transport as usize, ANY_FAMILY)?;
             for port in range.first..=range.last {
-                free[usize::from(port)] = self.passes_all(node);
+                free[usize::from(port)] = self.passes_all(transport, node);
                 if node != rest {
                     self.tables.local.push((LocalKey::new(kind, port), node));
                     self.tables.listed.insert(Side::Local, transport, port);
@@ -77,11 +79,13 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Whether whatever gets to a node passes.
-    fn passes_all(&self, node: Node) -> bool {
+    /// Whether whatever answers something and gets to a node passes.
+    fn passes_all(&self, transport: Transport, node: Node) -> bool {
         let passes = match node.slot {
             NO_RULE => self.tables.config.default_pass != 0,
-            _ => node.action == ACTION_ALLOW,
+            // Over TCP, a limit is for what opens connections.
+            _ if node.action == ACTION_LIMIT => transport == Transport::Tcp,
+            _ => node.action != ACTION_DENY,
         };
         node.asks == 0 && passes
     }

@@ -15,14 +15,14 @@ mod prefixes;
 pub mod simulate;
 mod time;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use xdpfw_common::{
     Transport,
     abi::{
-        ACTION_ALLOW, ACTION_DENY, Config, EdgeKey, Ends, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED,
-        LocalKey, MAX_ENDS, MAX_RULES, Node, PortBitmaps, ProtocolKind, REPLIES_FLOWS, REPLIES_OFF,
-        REPLIES_SOCKETS,
+        self, ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, Config, EdgeKey, Ends,
+        ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, LocalKey, MAX_ENDS, MAX_RULES, Node, PortBitmaps,
+        ProtocolKind, REPLIES_FLOWS, REPLIES_OFF, REPLIES_SOCKETS,
     },
 };
 
@@ -34,8 +34,12 @@ use self::{
 };
 pub use self::{prefixes::Prefix, time::Clocks};
 use crate::{
-    policy::{Action, DefaultAction, Fragments, IcmpErrors, NonIp, Policy, Replies, Rule, RuleId},
+    policy::{
+        Action, DefaultAction, Fragments, IcmpErrors, Limit, NonIp, Policy, Replies, Rule, RuleId,
+        Scope,
+    },
     ports::{PortRange, PortSet},
+    text::fnv,
 };
 
 /// Most entries in the lists of rules that match a port, all ports together.
@@ -75,6 +79,8 @@ pub struct Tables {
     pub destinations: [Vec<(Prefix, u32)>; 2],
     /// When rules end.
     pub ends: Ends,
+    /// The limits of rules, by their slots.
+    pub limits: Vec<(u32, abi::Limit)>,
     /// Places in the policy of the rules that decide for no packet.
     unreached: Vec<usize>,
 }
@@ -198,6 +204,7 @@ pub fn compile(
             sources: source.prefixes,
             destinations: destination.prefixes,
             ends,
+            limits: limits(policy, slots),
             unreached: Vec::new(),
         },
     };
@@ -272,6 +279,9 @@ fn places(rules: &[u32]) -> Vec<usize> {
     rules.iter().map(|&rule| rule as usize).collect()
 }
 
+/// Bytes of a segment in a packet of Ethernet's 1,500, over IPv4 and over IPv6 (RFC 6691).
+const MSS: [u16; 2] = [1_460, 1_440];
+
 fn config(policy: &Policy) -> Config {
     Config {
         default_pass: u32::from(policy.default == DefaultAction::Pass),
@@ -289,10 +299,40 @@ fn config(policy: &Policy) -> Config {
         discovery: u32::from(policy.discovery),
         drop_non_ip: u32::from(policy.non_ip == NonIp::Drop),
         established_only: 0,
+        syn_cookies: u32::from(policy.has_cookies()),
+        mss: MSS,
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
         fragments: [Node::NO_RULE; ProtocolKind::ALL.len()],
+    }
+}
+
+/// The limits of a policy's rules, by their slots.
+fn limits(policy: &Policy, slots: &[u32]) -> Vec<(u32, abi::Limit)> {
+    let rules = policy.rules.iter().zip(slots);
+    let limits = rules.filter_map(|(rule, &slot)| {
+        let limit = rule.action.limit()?;
+        Some((slot, limit_of(rule.id, &limit)))
+    });
+    limits.collect()
+}
+
+fn limit_of(id: RuleId, limit: &Limit) -> abi::Limit {
+    let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let interval = nanoseconds(limit.rate.interval());
+    abi::Limit {
+        interval,
+        tolerance: interval.saturating_mul(u64::from(limit.burst) - 1),
+        ban: limit.ban.map_or(0, |ban| nanoseconds(ban.duration())),
+        // Another limit of the same rule begins anew.
+        number: u64::from(id.0) << 32 | u64::from(fnv(limit.to_string().as_bytes()) as u32),
+        len: match limit.scope {
+            Scope::Total => [0; 2],
+            // A source of IPv4 has 32 bits in front.
+            Scope::Per { ipv4, ipv6 } => [32 + ipv4, ipv6],
+        },
+        padding: [0; 6],
     }
 }
 
@@ -302,6 +342,8 @@ const fn decision(rule: &Rule, slot: u32) -> Node {
         action: match rule.action {
             Action::Allow => ACTION_ALLOW,
             Action::Deny => ACTION_DENY,
+            Action::Limit(_) => ACTION_LIMIT,
+            Action::AllowWithCookies => ACTION_COOKIES,
         },
         ..Node::NO_RULE
     }

@@ -91,8 +91,13 @@ impl Bans {
             syscall::update(map, keys, values).map_err(full)?;
         }
         for (key, ban) in nets {
+            let ban = bytemuck::cast::<Ban, [u8; BAN]>(ban);
             self.nets
-                .insert(&key, bytemuck::cast::<Ban, [u8; BAN]>(ban), 0)?;
+                .insert(&key, ban, 0)
+                .map_err(|error| match error {
+                    MapError::SyscallError(error) => full(error.io_error),
+                    error => error.into(),
+                })?;
         }
         let before = self.banned.get(&0, 0)?;
         if before | flags != before {
@@ -170,7 +175,7 @@ impl Bans {
 }
 
 /// A prefix as the table has it.
-fn place_of(prefix: &IpNet) -> (Source, u8) {
+pub(super) fn place_of(prefix: &IpNet) -> (Source, u8) {
     let mut source = [0; 16];
     match prefix.network() {
         IpAddr::V4(address) => {
@@ -180,6 +185,18 @@ fn place_of(prefix: &IpNet) -> (Source, u8) {
         }
         IpAddr::V6(address) => (address.octets(), prefix.prefix_len()),
     }
+}
+
+/// The prefix that the table has so.
+pub(super) fn prefix_of(source: &Source, len: u32) -> IpNet {
+    let len = u8::try_from(len).unwrap_or(u8::MAX);
+    let net = match source.split_first_chunk() {
+        Some((&V4, [a, b, c, d, ..])) => {
+            IpNet::new([*a, *b, *c, *d].into(), len.saturating_sub(32))
+        }
+        _ => IpNet::new((*source).into(), len),
+    };
+    net.unwrap_or_else(|_| IpNet::from(IpAddr::from(*source)))
 }
 
 /// Marks the blocks of a prefix.
@@ -199,7 +216,7 @@ fn mark(blocks: &mut BTreeMap<u32, BanBlock>, source: &Source, len: u8) {
     }
 }
 
-fn is_missing(error: &MapError) -> bool {
+pub(super) fn is_missing(error: &MapError) -> bool {
     matches!(error, MapError::SyscallError(error)
         if error.io_error.raw_os_error() == Some(libc::ENOENT))
 }

@@ -8,7 +8,7 @@ use xdpfw_common::abi::{
 };
 
 use super::{
-    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Scans, Term, Unsaved,
+    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Scans, Term, TrustedMap, Unsaved,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     interfaces_counted,
@@ -91,12 +91,14 @@ impl Generation {
         let taken_over = |map: SharedMap| {
             let from = match map.holds {
                 Holds::Counters => counters_of,
-                Holds::Rehearsal => None,
+                Holds::Rehearsal | Holds::Trust => None,
                 Holds::Events => in_force,
                 Holds::Bans => in_force.filter(|other| {
                     let capacity = |of: &Record| scan::capacity(map, &of.policy);
                     capacity(&other.record) == capacity(&record)
                 }),
+                Holds::Limits => in_force
+                    .filter(|other| object::limited(other.record()) == object::limited(&record)),
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,
@@ -171,15 +173,17 @@ impl Generation {
         Self { version, ..self }
     }
 
-    /// Loads what judges packets as it does, by the flows that it knows, and counts nothing.
+    /// Loads what judges packets as it does, by the flows and bans that it knows, and counts nothing.
     /// `tables` are those of its policy.
     ///
     /// # Errors
     ///
     /// The kernel refuses.
     pub fn probe(&self, tables: &Tables) -> Result<PacketProbe> {
-        let flows = |map: SharedMap| match map.holds {
-            Holds::Flows if self.keeps(map) => Some(self.directory.pin(map.pin)),
+        let known = |map: SharedMap| match map.holds {
+            Holds::Flows | Holds::Bans | Holds::Trust if self.keeps(map) => {
+                Some(self.directory.pin(map.pin))
+            }
             _ => None,
         };
         let bridges = match self.record.policy.records_flows() {
@@ -187,7 +191,7 @@ impl Generation {
             false => Bridges::default(),
         };
         let rings = Rings::Smallest;
-        let mut object = Object::load(tables, &self.record, &bridges, rings, flows)?;
+        let mut object = Object::load(tables, &self.record, &bridges, rings, known)?;
         PacketProbe::of(&mut object)
     }
 
@@ -240,6 +244,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn scans(&self) -> Result<Scans> {
         Scans::open(&self.directory, self.record.clock)
+    }
+
+    /// Opens who is never banned by it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn trusted(&self) -> Result<TrustedMap> {
+        TrustedMap::open(&self.directory)
     }
 
     /// Opens its flows.

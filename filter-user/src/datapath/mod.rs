@@ -54,6 +54,7 @@ mod store;
 mod strays;
 mod syscall;
 mod then;
+mod trusted;
 mod unsaved;
 
 pub use self::{
@@ -80,6 +81,7 @@ pub use self::{
     store::{Candidate, Live, Older, Store},
     strays::Stray,
     then::{NextProgram, Then},
+    trusted::TrustedMap,
     unsaved::Unsaved,
 };
 

@@ -15,24 +15,25 @@ use aya::{
 use aya_obj::programs::XdpAttachType;
 use bytemuck::NoUninit;
 use xdpfw_common::abi::{
-    BANNED, BANNED_NETS, BANS, DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LISTENED, Listened,
-    MAX_BANS, MAX_DIFFERENCES, OPENER_BANS, REHEARSAL_MAPS, REPORTS, SCAN_STATE, SCANNERS,
-    SHARED_MAPS, ScanState, SharedMap, flow_table, names,
+    BANNED, BANNED_NETS, BANS, DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LIMITED, LISTENED,
+    Listened, MAX_BANS, MAX_DIFFERENCES, MAX_LIMITED, MAX_SYN_COUNTS, OPENER_BANS, REHEARSAL_MAPS,
+    REPORTS, SCAN_STATE, SCANNERS, SHARED_MAPS, SYN_COUNTS, ScanState, SharedMap, flow_table,
+    names,
 };
 
 use super::{Bridges, Clock, Error, Purpose, Record, flows, scan, syscall};
-use crate::compiler::{Prefix, Tables};
+use crate::{
+    compiler::{Prefix, Tables},
+    text::fnv,
+};
 
 /// The object, built for the kernel's virtual machine.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpfw-filter"));
 
 /// Tells this program from others that build generations differently: its version, and a checksum of
-/// the object (FNV-1a).
+/// the object.
 pub fn maker() -> String {
-    let checksum = OBJECT.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("xdpfw {} {checksum:016x}", env!("CARGO_PKG_VERSION"))
+    format!("xdpfw {} {:016x}", env!("CARGO_PKG_VERSION"), fnv(OBJECT))
 }
 
 /// Map of aya-log's records; defined by that crate.
@@ -64,6 +65,17 @@ pub(super) struct Object {
 pub(super) fn flavour(program: &str, frags: bool) -> String {
     let suffix = if frags { names::FRAGS } else { "" };
     format!("{program}{suffix}")
+}
+
+/// Entries for the sources that limits know, and for the rules that answer with SYN cookies; as few as
+/// can be where there are none.
+pub(super) fn limited(record: &Record) -> [u32; 2] {
+    let policy = &record.policy;
+    let sizes = [
+        (policy.has_limits(), MAX_LIMITED),
+        (policy.has_cookies(), MAX_SYN_COUNTS),
+    ];
+    sizes.map(|(is_used, most)| if is_used { most } else { 1 })
 }
 
 impl Object {
@@ -123,10 +135,14 @@ impl Object {
             None => scan::new_state()?,
         };
         let scanning = scan::config(&record.policy, &record.clock, &scans.secret);
+        let [sources, with_cookies] = limited(record);
         loader
             .override_global(names::GENERATION, &generation, true)
             .override_global(names::LISTENED, listened.as_slice(), true)
             .override_global(names::BANNED, banned.as_slice(), true)
+            .map_max_entries(names::LIMITS, entries(tables.limits.len())?)
+            .map_max_entries(LIMITED.name, sources)
+            .map_max_entries(SYN_COUNTS.name, with_cookies)
             .map_max_entries(BANS.name, MAX_BANS[0])
             .map_max_entries(BANNED_NETS.name, MAX_BANS[1])
             .override_global(names::SCAN, bytemuck::bytes_of(&scanning), true)
@@ -163,6 +179,7 @@ impl Object {
         object.fill(names::REMOTE_PORTS, &tables.remote, |&key| key)?;
         object.fill(names::INTERFACES, &tables.interfaces, |&key| key)?;
         object.fill(names::MACS, &tables.macs, |&key| key)?;
+        object.fill(names::LIMITS, &tables.limits, |&key| key)?;
         object.fill(names::BRIDGE_PORTS, &bridges.ports, |&key| key)?;
         object.fill(names::OWN_ADDRESSES, &bridges.own, |&key| key)?;
         object.fill(names::MEMBERS, &bridges.members, |&key| key)?;

@@ -70,8 +70,9 @@ impl Rehearsal<'_> {
                 Holds::Counters | Holds::Bans => Some(directory.pin(map.pin)),
                 Holds::Rehearsal if map == SENTENCE => Some(directory.pin(map.pin)),
                 Holds::Rehearsal => before(self.goes_on),
-                // Nobody listens to it.
-                Holds::Next | Holds::Events => None,
+                // Nobody listens to it, and what it would let in is no share of those in force.
+                Holds::Next | Holds::Events | Holds::Limits => None,
+                Holds::Trust => None,
                 Holds::Flows => before(self.shares_flows() || map == NOTES || map == SENT),
             }
         };

@@ -200,9 +200,10 @@ impl Engine {
         self.store.forget_gone()?;
         let records = records_answers(&live.generation.record().policy)
             || records_answers(&live.lasting().record().policy);
+        let answers = live.generation.record().policy.has_cookies();
         let mut undo = Undo::default();
         let joined = join
-            .attach(&self.store, &live.attached, records, &mut undo)
+            .attach(&self.store, &live.attached, records, answers, &mut undo)
             .map_err(|error| undo.run(error))?;
         self.live = self.store.live()?;
         self.follow_facts()?;

@@ -1,6 +1,9 @@
 //! Judges packets that nobody has sent, as the filter would.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    cell::OnceCell,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use anyhow::{Context as _, Result};
 use xdpfw_common::{
@@ -9,7 +12,7 @@ use xdpfw_common::{
     wire::{Malformation, ip, tcp::Flags},
 };
 
-use super::{Engine, Error};
+use super::{Banned, Engine, Error, bans};
 use crate::{
     compiler::{self, Tables, simulate::Simulation},
     datapath::{PacketProbe, Purpose, Record},
@@ -24,6 +27,8 @@ pub struct Judge {
     record: Record,
     /// Of no policy: they serve to read packets.
     tables: Tables,
+    /// Who is banned, once anybody asks.
+    bans: OnceCell<Vec<Banned>>,
 }
 
 /// What would become of a packet.
@@ -77,6 +82,7 @@ impl Engine {
             tables: compiler::compile(&Policy::default(), environment, &[])
                 .map_err(|error| Error::TooComplex(error.message(policy)))?,
             record,
+            bans: OnceCell::new(),
         })
     }
 }
@@ -115,6 +121,20 @@ impl Judge {
             rule,
             seen: self.read(frame, interface),
         })
+    }
+
+    /// The bans that a source is in.
+    ///
+    /// # Errors
+    ///
+    /// The journal of bans is damaged.
+    pub fn bans_of(&self, source: IpAddr) -> Result<impl Iterator<Item = &Banned>> {
+        if self.bans.get().is_none() {
+            let all = bans::all_in_force()?;
+            drop(self.bans.set(all));
+        }
+        let bans = self.bans.get().into_iter().flatten();
+        Ok(bans.filter(move |ban| ban.prefix.contains(&source)))
     }
 
     /// What a frame is, read as the program reads it.

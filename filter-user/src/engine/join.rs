@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use anyhow::Result;
 
-use super::{Error, undo::Undo};
+use super::{Error, NoCookies, cookies::is_mute, undo::Undo};
 use crate::{
     datapath::{Attached, Changes, EgressRefusal, Refusal, Store},
     netlink::{Interface, Mode, interfaces},
@@ -201,7 +201,7 @@ impl Join {
     }
 
     /// Attaches those that are not attached yet, and what of those that are is not; the
-    /// egress half only if `egress` says so.
+    /// egress half only if `egress` says so. Where there are `answers`, they must arrive.
     ///
     /// # Errors
     ///
@@ -211,6 +211,7 @@ impl Join {
         store: &'a Store,
         attached: &[Attached],
         egress: bool,
+        answers: bool,
         undo: &mut Undo<'a>,
     ) -> Result<Joined> {
         let mut joined = Joined {
@@ -235,7 +236,7 @@ impl Join {
                 joined.filtered.push(found);
                 continue;
             }
-            match attach(store, &interface, self.mode, egress, self.replace) {
+            match attach(store, &interface, self.mode, egress, self.replace, answers) {
                 Ok(New {
                     attached,
                     changes,
@@ -388,24 +389,36 @@ struct New {
     downgraded: Option<String>,
 }
 
-/// Attaches one.
+/// Attaches one; where `answers` are sent back, in a mode in which they arrive.
 fn attach(
     store: &Store,
     interface: &Interface,
     wish: ModeWish,
     egress: bool,
     replace: bool,
+    answers: bool,
 ) -> Result<New> {
+    let is_mute = wish != ModeWish::Generic && answers && is_mute(interface)?;
     let mode = match wish {
-        ModeWish::Native | ModeWish::Auto => Mode::Native,
-        ModeWish::Generic => Mode::Generic,
+        ModeWish::Native if is_mute => {
+            return Err(NoCookies::Veth(interface.name.clone()).into());
+        }
+        ModeWish::Native => Mode::Native,
+        ModeWish::Auto if !is_mute => Mode::Native,
+        ModeWish::Auto | ModeWish::Generic => Mode::Generic,
     };
     let error = match store.attach(interface, mode, egress, replace) {
         Ok((attached, changes)) => {
             return Ok(New {
                 attached,
                 changes,
-                downgraded: None,
+                downgraded: is_mute.then(|| {
+                    format!(
+                        "{}: a veth in native mode hands no SYN cookies back, so packets are dropped \
+                         later, in the network stack",
+                        interface.name
+                    )
+                }),
             });
         }
         Err(error) => error,

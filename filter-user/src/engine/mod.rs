@@ -4,6 +4,7 @@
 
 mod bans;
 mod boot;
+mod cookies;
 mod egress;
 mod environment;
 mod error;
@@ -23,6 +24,7 @@ mod slots;
 mod source;
 mod temporary;
 mod transaction;
+mod trusted;
 mod undo;
 mod upgrade;
 mod whole_file;
@@ -32,8 +34,12 @@ use std::path::Path;
 use anyhow::Result;
 
 pub use self::{
-    bans::{BanError, BanList, Banned},
+    bans::{
+        BY_HAND, BanError, BanEvent, BanFollower, BanLine, BanOrders, BanWish, Banned, BansChanged,
+        Unban,
+    },
     boot::{Fallback, was_emptied},
+    cookies::NoCookies,
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},
     error::Error,
@@ -49,6 +55,7 @@ pub use self::{
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},
     transaction::{Applied, Counting, Transaction},
+    trusted::{Trusted, TrustedList},
     upgrade::Upgraded,
 };
 use crate::datapath::{Live, Lock, Store};

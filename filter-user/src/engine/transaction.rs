@@ -301,7 +301,7 @@ impl<'a> Transaction<'a> {
             let unrecorded = attach_wanted(&store, &[policy], &indices, &mut attaching)?;
             take_over(&mut generation.flows()?, generation.record(), None)?;
             let egress = records_answers(policy);
-            let joined = join.attach(&store, &[], egress, &mut attaching)?;
+            let joined = join.attach(&store, &[], egress, policy.has_cookies(), &mut attaching)?;
             joined.check_not_empty()?;
             let deadline = self.lasts.map(|lasts| Deadline::after(lasts.duration()));
             match saving {
@@ -391,7 +391,8 @@ impl<'a> Transaction<'a> {
         let joined = match join {
             Some(join) => {
                 let egress = policies.iter().any(|policy| records_answers(policy));
-                join.attach(store, &live.attached, egress, undo)?
+                let answers = policies.iter().any(|policy| policy.has_cookies());
+                join.attach(store, &live.attached, egress, answers, undo)?
             }
             None => Joined::default(),
         };

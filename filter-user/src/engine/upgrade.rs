@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result};
 use xdpfw_common::abi::{BANS, Holds, SHARED_MAPS};
 
-use super::{Engine, Error, bans, transaction::take_over};
+use super::{Engine, Error, bans, transaction::take_over, trusted::entrust};
 use crate::{
     compiler,
     datapath::{Generation, Lock, Older, Record, Store},
@@ -116,6 +116,7 @@ fn carry_over(store: &Store, old: &Generation) -> Result<Generation> {
         if { flows }.any(|map| !old.keeps(*map)) {
             take_over(&mut candidate.flows()?, candidate.record(), None)?;
         }
+        entrust(&candidate)?;
         let generation = candidate.commit()?;
         if !old.keeps(BANS) {
             bans::restore(&generation)?;

@@ -84,6 +84,8 @@ pub struct Interface {
     pub is_virtual: bool,
     /// Index of the interface below it: of a VLAN's or macvlan's parent.
     pub lower: Option<u32>,
+    /// The kernel's number here for the network namespace that `lower` is in; `None` if it is this one.
+    pub namespace_of_lower: Option<i32>,
     /// The XDP program attached to it, and where.
     pub xdp: Option<(u32, Mode)>,
     /// The interface that it is a port of.
@@ -103,6 +105,34 @@ pub fn interfaces() -> Result<Vec<Interface>> {
         Ok(links.into_iter().map(Interface::from).collect())
     })
     .context("cannot list the network interfaces")
+}
+
+/// Whether a veth's other end has an XDP program in native mode; not, if nobody may look there.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn has_native_peer(veth: &Interface, known: &[Interface]) -> Result<bool> {
+    let is_native = |xdp: Option<(u32, Mode)>| matches!(xdp, Some((_, Mode::Native)));
+    let Some(peer) = veth.lower else {
+        return Ok(false);
+    };
+    let Some(namespace) = veth.namespace_of_lower else {
+        let peer = known.iter().find(|one| one.index == peer);
+        return Ok(peer.is_some_and(|peer| is_native(peer.xdp)));
+    };
+    request(async move |handle| {
+        let mut get = handle.link().get().match_index(peer);
+        let attributes = &mut get.message_mut().attributes;
+        attributes.push(LinkAttribute::IfNetnsId(namespace));
+        let link = get.execute().try_next().await;
+        let attributes = link.ok().flatten().map(|link| link.attributes);
+        let xdp = attributes.iter().flatten().find_map(|one| match one {
+            LinkAttribute::Xdp(xdp) => attached(xdp),
+            _ => None,
+        });
+        Ok(is_native(xdp))
+    })
 }
 
 /// Detaches the XDP program of an interface that was attached without a link; only the
@@ -171,6 +201,7 @@ impl From<LinkMessage> for Interface {
             driver: None,
             is_virtual: false,
             lower: None,
+            namespace_of_lower: None,
             xdp: None,
             master: None,
             unseen: None,
@@ -181,6 +212,7 @@ impl From<LinkMessage> for Interface {
                 LinkAttribute::IfName(name) => interface.name = name,
                 LinkAttribute::Address(mac) => interface.mac = mac.try_into().ok(),
                 LinkAttribute::Link(lower) => interface.lower = Some(lower),
+                LinkAttribute::LinkNetNsId(number) => interface.namespace_of_lower = Some(number),
                 LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
                 LinkAttribute::LinkInfo(infos) => {
                     kind = master_kind(&infos);

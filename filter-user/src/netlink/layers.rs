@@ -63,6 +63,7 @@ impl Interface {
             driver: None,
             is_virtual: false,
             lower: None,
+            namespace_of_lower: None,
             xdp: None,
             master: None,
             unseen: None,

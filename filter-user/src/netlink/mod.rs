@@ -19,11 +19,11 @@ pub use self::{
     addresses::{interface_with, own_addresses},
     conntrack::{Tracked, tracked_connections, tracks_connections},
     ethtool::{Queues, Settings, set_queues, settings},
-    interfaces::{Interface, LinkLayer, Mode, interfaces, put_xdp, take_xdp_off},
+    interfaces::{Interface, LinkLayer, Mode, has_native_peer, interfaces, put_xdp, take_xdp_off},
     layers::{Master, MasterKind, Unseen, carriers, with_all_below},
     native::{NativeXdp, native_xdp},
     neighbours::stations_of,
-    routes::{default_route_interfaces, next_hop, route_to},
+    routes::{default_gateways, default_route_interfaces, next_hop, route_to},
 };
 
 use crate::own_thread::in_own_thread;

@@ -20,7 +20,27 @@ use super::request;
 ///
 /// Netlink does not answer.
 pub fn default_route_interfaces() -> Result<Vec<u32>> {
-    let mut interfaces: Vec<u32> = request(async |handle| {
+    let mut interfaces = default_routes(interfaces_of)?;
+    interfaces.sort_unstable();
+    interfaces.dedup();
+    Ok(interfaces)
+}
+
+/// The routers that default routes lead to, of both families and all tables, each once.
+///
+/// # Errors
+///
+/// Netlink does not answer.
+pub fn default_gateways() -> Result<Vec<IpAddr>> {
+    let mut gateways: Vec<IpAddr> = default_routes(gateways_of)?;
+    gateways.sort_unstable();
+    gateways.dedup();
+    Ok(gateways)
+}
+
+/// What `find` finds in the default routes.
+fn default_routes<T: Send>(find: fn(&RouteMessage) -> Vec<T>) -> Result<Vec<T>> {
+    request(async |handle| {
         let mut found = Vec::new();
         for all in [
             RouteMessageBuilder::<Ipv4Addr>::new().build(),
@@ -30,16 +50,13 @@ pub fn default_route_interfaces() -> Result<Vec<u32>> {
             let mut routes = handle.route().get(all).execute();
             while let Some(route) = routes.try_next().await? {
                 if is_default(&route) {
-                    found.extend(interfaces_of(&route));
+                    found.extend(find(&route));
                 }
             }
         }
         Ok(found)
     })
-    .context("cannot list the routes")?;
-    interfaces.sort_unstable();
-    interfaces.dedup();
-    Ok(interfaces)
+    .context("cannot list the routes")
 }
 
 /// The interface by which packets leave to an address; `None` if they do not.
@@ -62,15 +79,7 @@ pub fn next_hop(address: IpAddr) -> Result<Option<IpAddr>> {
     let Some(route) = route(address)? else {
         return Ok(None);
     };
-    let router = route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Gateway(RouteAddress::Inet(router)) => Some((*router).into()),
-            RouteAttribute::Gateway(RouteAddress::Inet6(router))
-            | RouteAttribute::Via(RouteVia::Inet6(router)) => Some((*router).into()),
-            _ => None,
-        });
+    let router = gateways_in(&route.attributes).next();
     Ok(Some(router.unwrap_or(address)))
 }
 
@@ -101,6 +110,26 @@ fn is_default(route: &RouteMessage) -> bool {
         _ => return false,
     };
     route.header.kind == RouteType::Unicast && route.header.destination_prefix_length <= longest
+}
+
+/// The routers that these attributes of a route, or of one of its ways, name.
+fn gateways_in(attributes: &[RouteAttribute]) -> impl Iterator<Item = IpAddr> {
+    attributes.iter().filter_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(router)) => Some((*router).into()),
+        RouteAttribute::Gateway(RouteAddress::Inet6(router))
+        | RouteAttribute::Via(RouteVia::Inet6(router)) => Some((*router).into()),
+        _ => None,
+    })
+}
+
+fn gateways_of(route: &RouteMessage) -> Vec<IpAddr> {
+    let mut gateways: Vec<IpAddr> = gateways_in(&route.attributes).collect();
+    for attribute in &route.attributes {
+        if let RouteAttribute::MultiPath(hops) = attribute {
+            gateways.extend(hops.iter().flat_map(|hop| gateways_in(&hop.attributes)));
+        }
+    }
+    gateways
 }
 
 fn interfaces_of(route: &RouteMessage) -> Vec<u32> {

@@ -13,6 +13,8 @@ use crate::{
     text::{sentence_list, thousands, write_list},
 };
 
+/// Trusted prefixes that a difference names.
+const TRUSTED_SHOWN: usize = 8;
 /// Most differences in part of a line.
 const SHORT: usize = 3;
 
@@ -78,7 +80,8 @@ impl Difference {
             &next.discovery.to_string(),
         );
         let [old, new] = [base, next].map(|policy| {
-            let [from, of, scan] = ["answers_from", "flows", "scan"];
+            let [from, of, scan, trusted, repeat] =
+                ["answers_from", "flows", "scan", "trusted", "ban.repeat"];
             let FlowSizes { tcp, other } = policy.flows;
             [
                 (from, policy.answers_from.join(",")),
@@ -89,6 +92,8 @@ impl Difference {
                         .scan
                         .map_or("off".to_owned(), |scan| scan.to_string()),
                 ),
+                (trusted, sentence_list(&policy.trusted, TRUSTED_SHOWN)),
+                (repeat, format!("{:?}", policy.repeat)),
             ]
         });
         for ((key, old), (_, new)) in old.iter().zip(&new) {

@@ -1,5 +1,6 @@
 //! A packet that the program reports.
 
+mod ban;
 mod fields;
 mod notice;
 
@@ -18,6 +19,7 @@ use crate::{
     text::thousands,
 };
 
+pub use self::ban::BanNews;
 pub(in crate::output) use self::fields::{Field, Logged};
 pub use self::notice::Notice;
 

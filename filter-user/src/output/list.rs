@@ -11,7 +11,8 @@ use super::{ITEMS, scanners::ScanRow, table};
 use crate::{
     analysis::Shadowed,
     datapath::Snapshot,
-    policy::{Policy, PrefixText, Rule, RuleId, Until},
+    duration::Seconds,
+    policy::{Action, Policy, PrefixText, Rule, RuleId, Scope, Until},
     ports::{PortSpec, PortWord},
     text::thousands,
 };
@@ -39,7 +40,16 @@ pub struct RuleRow {
     to: Vec<String>,
     interfaces: Vec<String>,
     mac: Vec<String>,
+    /// Whether it answers with SYN cookies where many new connections come.
+    syn_cookies: bool,
+    /// Of a rule that limits: how often.
     rate: Option<String>,
+    /// How many at once.
+    burst: Option<u32>,
+    /// Bits of addresses by which sources are told apart, over IPv4 and IPv6; `None` is not at all.
+    per: Option<[u8; 2]>,
+    /// How long who is over the limit is banned.
+    ban: Option<String>,
     /// When it ends, as in RFC 3339.
     expires: Option<String>,
     /// In how many seconds that is; 0 of a rule that has ended.
@@ -82,7 +92,18 @@ impl RuleRow {
             to: prefixes(&matching.to),
             interfaces: matching.on.clone(),
             mac: matching.mac.iter().map(ToString::to_string).collect(),
-            rate: None,
+            syn_cookies: rule.action == Action::AllowWithCookies,
+            rate: rule.action.limit().map(|limit| limit.rate.to_string()),
+            burst: rule.action.limit().map(|limit| limit.burst),
+            per: rule.action.limit().and_then(|limit| match limit.scope {
+                Scope::Per { ipv4, ipv6 } => Some([ipv4, ipv6]),
+                Scope::Total => None,
+            }),
+            ban: rule
+                .action
+                .limit()
+                .and_then(|limit| limit.ban)
+                .map(Seconds::as_word),
             expires: rule.until.as_ref().map(Until::to_string),
             seconds_left: left.map(|left| left.map_or(0, |left| left.duration().as_secs())),
             comment: rule.comment.clone(),

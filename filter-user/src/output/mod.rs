@@ -29,7 +29,7 @@ pub use capture::{Capture, Packet, comment};
 pub use closed::closed_line;
 pub use difference::{Difference, summary};
 pub use doctor::Doctor;
-pub use event::{Columns, Lost, Notice, Seen, WallClock};
+pub use event::{BanNews, Columns, Lost, Notice, Seen, WallClock};
 pub use explained::Explained;
 pub use flows::{FlowFill, Flows};
 pub use history::HistoryTable;

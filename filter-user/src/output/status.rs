@@ -6,12 +6,16 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use xdpfw_common::{Reason, Verdict, abi::Counter};
 
-use super::{FlowFill, Totals, scanners::ScanRow, table};
+use super::{FlowFill, Totals, bans::TrustedRow, scanners::ScanRow, table};
 use crate::{
     datapath::{Attached, Egress, Generation, Live, Snapshot, Then},
+    engine::TrustedList,
     policy::Policy,
-    text::thousands,
+    text::{sentence_list, thousands},
 };
+
+/// Trusted prefixes that are named.
+const TRUSTED_SHOWN: usize = 5;
 
 /// The filter's state.
 #[derive(Debug, Serialize)]
@@ -38,6 +42,10 @@ pub struct Status {
     interfaces: Vec<InterfaceRow>,
     /// How much of what left is remembered; `None` if nothing is recorded.
     flows: Option<FlowFill>,
+    /// How many prefixes are banned.
+    bans: usize,
+    /// Who never is.
+    trusted: Vec<TrustedRow>,
     totals: Totals,
     reasons: Vec<ReasonRow>,
     warnings: Vec<StateWarning>,
@@ -164,6 +172,23 @@ impl Status {
         Self::of(policy, 0, 0, &[], &Snapshot::empty(0), warnings)
     }
 
+    /// With how many are banned, or why that is not known, and who never is.
+    pub fn with_bans(
+        mut self,
+        bans: usize,
+        damaged: Option<anyhow::Error>,
+        trusted: &TrustedList,
+    ) -> Self {
+        self.bans = bans;
+        self.trusted = trusted.iter().map(TrustedRow::from).collect();
+        self.warnings.extend(damaged.map(|error| StateWarning {
+            kind: "bans-damaged",
+            text: format!("{error:#}"),
+            remedy: None,
+        }));
+        self
+    }
+
     /// Whether there is anything to warn of.
     pub const fn has_warnings(&self) -> bool {
         !self.warnings.is_empty()
@@ -208,6 +233,8 @@ impl Status {
             rules: policy.rules.len(),
             interfaces: interfaces.collect(),
             flows: None,
+            bans: 0,
+            trusted: Vec::new(),
             totals: counters.into(),
             reasons: reasons.collect(),
             warnings,
@@ -269,6 +296,14 @@ impl fmt::Display for Status {
         }
         if let Some(scan) = &self.scan {
             writeln!(f, "\nscan: {scan}")?;
+        }
+        if self.bans > 0 {
+            let bans = thousands(self.bans as u64);
+            writeln!(f, "\nbanned: {bans} (see `xdpfw bans`)")?;
+        }
+        if !self.trusted.is_empty() {
+            let trusted = sentence_list(&self.trusted, TRUSTED_SHOWN);
+            writeln!(f, "\ntrusted: {trusted}")?;
         }
         if let Some(Rehearsal { differences }) = self.shadow {
             let s = if differences == 1 { "" } else { "s" };

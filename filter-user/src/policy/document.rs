@@ -11,7 +11,7 @@ use toml_edit::{Array, ArrayOfTables, Document, DocumentMut, Item, Key, Table, V
 use xdpfw_common::Transport;
 
 use super::{
-    Policy, PolicyText, Rule, RuleId, RuleText, Until,
+    Action, Policy, PolicyText, Rule, RuleId, RuleText, Scope, Until,
     text::{Mistake, VERSION},
 };
 use crate::{names::services, ports::PortWord};
@@ -229,6 +229,44 @@ impl PolicyDocument {
         let written = until.as_ref().map(Until::to_string);
         if let Some(rule) = self.set_in_rule(id, "until", written.map(Value::from))? {
             rule.until = until;
+        }
+        Ok(())
+    }
+
+    /// Has a rule that lets packets in do so in another way: with another limit, or with SYN cookies.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PolicyDocument::add`].
+    pub fn set_action(&mut self, id: RuleId, action: Action) -> Result<(), EditError> {
+        let limit = action.limit();
+        let per = limit.and_then(|limit| limit.per());
+        let has_cookies = action == Action::AllowWithCookies;
+        for (key, value) in [
+            ("syn_cookies", has_cookies.then(|| true.into())),
+            ("rate", limit.map(|limit| limit.rate.to_string().into())),
+            (
+                "burst",
+                limit.and_then(|limit| Some(i64::from(limit.own_burst()?).into())),
+            ),
+            (
+                "per",
+                per.map(|per| Value::Array(per.map(i64::from).into_iter().collect())),
+            ),
+            (
+                "total",
+                limit
+                    .filter(|limit| limit.scope == Scope::Total)
+                    .map(|_| true.into()),
+            ),
+            (
+                "ban",
+                limit.and_then(|limit| Some(limit.ban?.as_word().into())),
+            ),
+        ] {
+            if let Some(rule) = self.set_in_rule(id, key, value)? {
+                rule.action = action;
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use std::{collections::HashSet, fmt, hash::Hash};
 
 use ipnet::IpNet;
+use xdpfw_common::Transport;
 
 use super::{
     MacAddress, Protocol,
@@ -15,6 +16,9 @@ use crate::{
     ports::{PortSpec, PortWord},
     text::write_list,
 };
+
+/// Why a rule cannot have SYN cookies.
+pub const NO_COOKIES: &str = "only rules that allow TCP answer with SYN cookies (leave it out)";
 
 /// What a rule matches: packets that meet every condition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -269,6 +273,12 @@ impl Match {
                 PrefixText(&self.to[0])
             ),
         ))
+    }
+
+    /// Whether it is for TCP by name, whose new connections can be answered with SYN cookies.
+    pub fn has_cookies(&self) -> bool {
+        let mut transports = self.protocol.transports().iter();
+        self.protocol.has_ports() && transports.any(|one| *one == Transport::Tcp)
     }
 
     /// The service's name, when the rule is for a single named local port.

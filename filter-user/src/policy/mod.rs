@@ -3,6 +3,7 @@
 
 mod document;
 mod interfaces;
+mod limit;
 mod mac;
 mod matching;
 mod packet;
@@ -16,13 +17,15 @@ mod words;
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 pub use self::{
     document::{EditError, ParseError, PolicyDocument},
     interfaces::InterfaceList,
+    limit::{Limit, LimitPart, Rate, Scope},
     mac::MacAddress,
-    matching::{Families, Match, MatchError, MatchSpec, Part},
+    matching::{Families, Match, MatchError, MatchSpec, NO_COOKIES, Part},
     packet::{Carried, Packet},
     prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
@@ -163,6 +166,10 @@ pub struct Policy {
     pub dhcp_client: bool,
     /// Whether answers pass to what this host asked by multicast DNS and SSDP.
     pub discovery: bool,
+    /// Who is never banned, nor limited by source.
+    pub trusted: Vec<IpNet>,
+    /// How many times as long each next ban of a source is; empty: as long.
+    pub repeat: Vec<u32>,
     /// How many flows are remembered.
     pub flows: FlowSizes,
     /// When a source scans; `None`: nobody looks.
@@ -176,6 +183,8 @@ impl Default for Policy {
         Self {
             interfaces: InterfaceList::default(),
             answers_from: Vec::new(),
+            trusted: Vec::new(),
+            repeat: Vec::new(),
             flows: FlowSizes::default(),
             scan: None,
             default: DefaultAction::default(),
@@ -196,11 +205,12 @@ impl Policy {
         self.rules.iter().find(|rule| rule.id == id)
     }
 
-    /// The rule that says the same, whatever its id, comment and end, and the order of its lists.
-    pub fn same_rule(&self, action: Action, matching: &Match) -> Option<&Rule> {
+    /// The rule that says the same, whatever its id, limit, comment and end, and the order of its
+    /// lists. `action` is the [word](Action::as_str) for what it does.
+    pub fn same_rule(&self, action: &str, matching: &Match) -> Option<&Rule> {
         self.rules
             .iter()
-            .find(|rule| rule.action == action && rule.matches.says_the_same(matching))
+            .find(|rule| rule.action.as_str() == action && rule.matches.says_the_same(matching))
     }
 
     /// Adds a rule, before another or at the end; returns its place.
@@ -249,11 +259,25 @@ impl Policy {
         self.rules.iter().any(|rule| rule.until.is_some())
     }
 
+    /// Whether a rule answers with SYN cookies.
+    pub fn has_cookies(&self) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.action == Action::AllowWithCookies)
+    }
+
+    /// Whether a rule has a limit.
+    pub fn has_limits(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action.limit().is_some())
+    }
+
     /// Whether what leaves has to be recorded: flows tell answers from other packets, and
     /// packets are dropped that may be answers.
     pub fn records_flows(&self) -> bool {
         let drops = self.default == DefaultAction::Drop
-            || self.rules.iter().any(|rule| rule.action == Action::Deny);
+            || self
+                .rules
+                .iter()
+                .any(|rule| matches!(rule.action, Action::Deny | Action::Limit(_)));
         drops && self.replies == Replies::Flows
     }
 
@@ -277,6 +301,8 @@ impl Policy {
             icmp_errors,
             dhcp_client,
             discovery,
+            trusted,
+            repeat,
             rules,
         } = self;
         *default == other.default
@@ -289,6 +315,8 @@ impl Policy {
             && *icmp_errors == other.icmp_errors
             && *dhcp_client == other.dhcp_client
             && *discovery == other.discovery
+            && *trusted == other.trusted
+            && *repeat == other.repeat
             && *rules == other.rules
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 
-use super::{Match, Until};
+use super::{Limit, Match, Until};
 use crate::text::is_unseen;
 
 /// A comment as rules may have it: one line, all of which is seen.
@@ -27,16 +27,37 @@ pub fn parse_comment(text: &str) -> Result<String, String> {
 pub enum Action {
     /// They pass.
     Allow,
+    /// They pass; where many come, new connections of TCP are answered with SYN cookies.
+    AllowWithCookies,
     /// They are dropped.
     Deny,
+    /// They pass, unless there are too many.
+    Limit(Limit),
 }
 
 impl Action {
+    /// All of [`Action::as_str`].
+    pub const WORDS: [&str; 3] = ["allow", "deny", "limit"];
+
     /// The user's word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Allow => "allow",
+            Self::Allow | Self::AllowWithCookies => "allow",
             Self::Deny => "deny",
+            Self::Limit(_) => "limit",
+        }
+    }
+
+    /// Whether packets pass, or those that are not too many.
+    pub const fn lets_in(self) -> bool {
+        !matches!(self, Self::Deny)
+    }
+
+    /// Its limit, if it has one.
+    pub const fn limit(self) -> Option<Limit> {
+        match self {
+            Self::Limit(limit) => Some(limit),
+            Self::Allow | Self::AllowWithCookies | Self::Deny => None,
         }
     }
 }
@@ -119,9 +140,13 @@ impl fmt::Display for WithoutEnd<'_> {
         let Self(rule) = self;
         write!(f, "{} ", rule.action)?;
         rule.matches.fmt(f)?;
-        match rule.matches.service() {
-            Some(service) => write!(f, " ({service})"),
-            None => Ok(()),
+        if let Some(service) = rule.matches.service() {
+            write!(f, " ({service})")?;
+        }
+        match rule.action {
+            Action::Allow | Action::Deny => Ok(()),
+            Action::AllowWithCookies => f.write_str(" --syn-cookies"),
+            Action::Limit(limit) => write!(f, " {limit}"),
         }
     }
 }

@@ -2,19 +2,28 @@
 
 mod values;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use self::values::{Words, macs, names, ports, prefixes, time};
+use self::values::{Words, lengths, macs, names, ports, prefixes, time};
 use super::{
-    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Match, MatchSpec,
-    NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scan, Until, is_interface_name,
-    parse_comment,
+    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Limit, Match,
+    MatchSpec, NO_COOKIES, NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scan, Scope,
+    Until, is_interface_name, parse_comment, parse_prefixes,
 };
 use crate::{
     duration::{NoDuration, Seconds},
     names::services,
     ports::PortSpec,
 };
+
+/// Prefixes that a policy can trust; the kernel has room for those besides that need not be named.
+const MAX_TRUSTED: usize = 2048;
+
+/// How many times as long a ban can be made.
+const REPEAT: std::ops::RangeInclusive<u32> = 1..=10_000;
+/// Numbers that say so at most.
+const REPEATS: usize = 16;
 
 /// The only version of the policy's format.
 pub const VERSION: u32 = 1;
@@ -44,10 +53,18 @@ pub struct PolicyText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dhcp_client: Option<bool>,
     discovery: Option<bool>,
+    #[serde(
+        default,
+        deserialize_with = "prefixes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    trusted: Option<Words>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flows: Option<FlowsText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scan: Option<ScanText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<BanText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rule: Vec<RuleText>,
 }
@@ -74,6 +91,14 @@ struct FlowsText {
     other: Option<u32>,
 }
 
+/// What bans are like, as written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BanText {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    repeat: Vec<u32>,
+}
+
 /// A rule as written.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +109,24 @@ pub struct RuleText {
     allow: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deny: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    syn_cookies: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    burst: Option<u32>,
+    #[serde(
+        default,
+        deserialize_with = "lengths",
+        skip_serializing_if = "Option::is_none"
+    )]
+    per: Option<Words>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    total: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<String>,
     #[serde(
         default,
         deserialize_with = "ports",
@@ -141,7 +184,8 @@ impl PolicyText {
     /// The names of services in the words of each rule, in their order.
     pub(super) fn service_names(&self) -> impl Iterator<Item = Vec<&str>> {
         self.rule.iter().map(|rule| {
-            let words = rule.allow.as_deref().or(rule.deny.as_deref());
+            let words = [&rule.allow, &rule.deny, &rule.limit];
+            let words = words.into_iter().flatten().next().map(String::as_str);
             let words = words.unwrap_or_default();
             let words = words.split(|c: char| c.is_whitespace() || matches!(c, ',' | '/'));
             words
@@ -195,8 +239,13 @@ impl PolicyText {
                 .flow_sizes()
                 .map_err(|message| mistake("flows", message))?,
             scan: self.scan().map_err(|message| mistake("scan", message))?,
+            repeat: self.repeat().map_err(|message| mistake("ban", message))?,
             dhcp_client: self.dhcp_client.unwrap_or(true),
             discovery: self.discovery.unwrap_or(false),
+            trusted: self.trusted().map_err(|(item, message)| Mistake {
+                item,
+                ..mistake("trusted", message)
+            })?,
             rules: Vec::with_capacity(self.rule.len()),
         };
         if policy.discovery && policy.replies != Replies::Flows {
@@ -227,6 +276,40 @@ impl PolicyText {
         }
         self.settle_ids(&mut policy)?;
         Ok(policy)
+    }
+
+    /// Who is never banned; a mistake is at an item of the list.
+    fn trusted(&self) -> Result<Vec<IpNet>, (usize, String)> {
+        let words = match &self.trusted {
+            Some(words) if !words.as_strs().is_empty() => words.as_strs(),
+            _ => return Ok(Vec::new()),
+        };
+        let trusted = parse_prefixes(&words)?;
+        if trusted.is_empty() || trusted.iter().any(|prefix| prefix.prefix_len() == 0) {
+            return Err((
+                0,
+                "nobody would ever be banned (name the prefixes)".to_owned(),
+            ));
+        }
+        match trusted.len() <= MAX_TRUSTED {
+            true => Ok(trusted),
+            false => Err((0, format!("at most {MAX_TRUSTED} prefixes can be trusted"))),
+        }
+    }
+
+    /// How many times as long each next ban of a source is.
+    fn repeat(&self) -> Result<Vec<u32>, String> {
+        let repeat = self.ban.as_ref().map(|ban| ban.repeat.clone());
+        let repeat = repeat.unwrap_or_default();
+        match repeat.iter().find(|times| !REPEAT.contains(times)) {
+            Some(times) => Err(format!(
+                "repeat: {times} is not within {} to {}",
+                REPEAT.start(),
+                REPEAT.end()
+            )),
+            None if repeat.len() > REPEATS => Err(format!("repeat: at most {REPEATS} numbers")),
+            None => Ok(repeat),
+        }
     }
 
     /// What tells answers; a mistake is at a key.
@@ -345,16 +428,25 @@ impl RuleText {
             Some(id) => id.parse().map_err(|message| ("id", 0, message))?,
             None => UNNAMED,
         };
-        let (key, action, words) = match (&self.allow, &self.deny) {
-            (Some(words), None) => ("allow", Action::Allow, words),
-            (None, Some(words)) => ("deny", Action::Deny, words),
-            (None, None) => {
-                return Err(("", 0, "a rule needs `allow` or `deny`".to_owned()));
-            }
-            (Some(_), Some(_)) => {
-                let message = "a rule has either `allow` or `deny`, not both".to_owned();
-                return Err(("deny", 0, message));
-            }
+        let said = [
+            ("allow", &self.allow),
+            ("deny", &self.deny),
+            ("limit", &self.limit),
+        ];
+        let mut said = said
+            .into_iter()
+            .filter_map(|(key, words)| Some((key, words.as_ref()?)));
+        let Some((key, words)) = said.next() else {
+            let message = "a rule needs `allow`, `deny` or `limit`".to_owned();
+            return Err(("", 0, message));
+        };
+        if let Some((other, _)) = said.next() {
+            let message = format!("a rule has either `{key}` or `{other}`, not both");
+            return Err((other, 0, message));
+        }
+        let action = match key {
+            "limit" => Action::Limit(self.read_limit()?),
+            _ => self.refuse_limit(key)?,
         };
         let matching = Match::parse(&MatchSpec {
             remote: self.remote_ports.as_ref().map(Words::as_strs),
@@ -375,6 +467,9 @@ impl RuleText {
             };
             (key, error.item, error.message)
         })?;
+        if self.syn_cookies && (action != Action::AllowWithCookies || !matching.has_cookies()) {
+            return Err(("syn_cookies", 0, NO_COOKIES.to_owned()));
+        }
         let comment = self.comment.as_deref().map(parse_comment).transpose();
         let until = self.until.as_deref().map(str::parse).transpose();
         Ok(Rule {
@@ -387,25 +482,74 @@ impl RuleText {
     }
 }
 
+impl RuleText {
+    fn read_limit(&self) -> Result<Limit, (&'static str, usize, String)> {
+        let Some(rate) = &self.rate else {
+            let message = "`limit` needs a rate (say for example `rate = \"10/m\"`)".to_owned();
+            return Err(("limit", 0, message));
+        };
+        let rate = rate.parse().map_err(|message| ("rate", 0, message))?;
+        let per = match &self.per {
+            None => None,
+            Some(words) => {
+                let per = words.as_strs().join(",").parse();
+                Some(per.map_err(|message| ("per", 0, message))?)
+            }
+        };
+        let ban = self.ban.as_deref().map(str::parse).transpose();
+        let ban = ban.map_err(|error: NoDuration| ("ban", 0, error.to_string()))?;
+        Limit::new(rate, self.burst, per, self.total, ban)
+            .map_err(|(part, message)| (part.as_str(), 0, message))
+    }
+
+    /// What a rule without a limit does.
+    fn refuse_limit(&self, key: &str) -> Result<Action, (&'static str, usize, String)> {
+        let parts = [
+            ("rate", self.rate.is_some()),
+            ("burst", self.burst.is_some()),
+            ("per", self.per.is_some()),
+            ("total", self.total),
+            ("ban", self.ban.is_some()),
+        ];
+        match parts.into_iter().find(|(_, is_there)| *is_there) {
+            Some((part, _)) => {
+                let message = format!("`{key}` has no limit (say `limit` instead)");
+                Err((part, 0, message))
+            }
+            None if key == "allow" => Ok(match self.syn_cookies {
+                true => Action::AllowWithCookies,
+                false => Action::Allow,
+            }),
+            None => Ok(Action::Deny),
+        }
+    }
+}
+
 impl From<&Rule> for RuleText {
     fn from(rule: &Rule) -> Self {
         let matching = &rule.matches;
         let words = Some(matching.words());
-        let (allow, deny) = match rule.action {
-            Action::Allow => (words, None),
-            Action::Deny => (None, words),
+        let (allow, deny, limit) = match rule.action {
+            Action::Allow | Action::AllowWithCookies => (words, None, None),
+            Action::Deny => (None, words, None),
+            Action::Limit(_) => (None, None, words),
         };
-        let prefixes = |prefixes: &[ipnet::IpNet]| {
-            (!prefixes.is_empty()).then(|| prefixes.iter().map(PrefixText).collect())
-        };
+        let limits = rule.action.limit();
         Self {
             id: Some(rule.id.to_string()),
             allow,
             deny,
+            limit,
+            syn_cookies: rule.action == Action::AllowWithCookies,
+            rate: limits.map(|limit| limit.rate.to_string()),
+            burst: limits.and_then(|limit| limit.own_burst()),
+            per: limits.and_then(|limit| Some(limit.per()?.into_iter().collect())),
+            total: limits.is_some_and(|limit| limit.scope == Scope::Total),
+            ban: limits.and_then(|limit| Some(limit.ban?.as_word())),
             remote_ports: (matching.remote != PortSpec::any())
                 .then(|| matching.remote.words().iter().collect()),
-            from: prefixes(&matching.from),
-            to: prefixes(&matching.to),
+            from: prefix_words(&matching.from),
+            to: prefix_words(&matching.to),
             on: (!matching.on.is_empty()).then(|| matching.on.iter().collect()),
             mac: (!matching.mac.is_empty()).then(|| matching.mac.iter().collect()),
             until: rule.until.as_ref().map(Until::to_string),
@@ -428,6 +572,10 @@ impl From<&Policy> for PolicyText {
             icmp_errors: Some(policy.icmp_errors.to_string()),
             dhcp_client: Some(policy.dhcp_client),
             discovery: Some(policy.discovery),
+            trusted: prefix_words(&policy.trusted),
+            ban: (!policy.repeat.is_empty()).then(|| BanText {
+                repeat: policy.repeat.clone(),
+            }),
             flows: Some(FlowsText {
                 tcp: Some(policy.flows.tcp),
                 other: Some(policy.flows.other),
@@ -440,6 +588,11 @@ impl From<&Policy> for PolicyText {
             rule: policy.rules.iter().map(RuleText::from).collect(),
         }
     }
+}
+
+/// Prefixes as they are written; `None` if there are none.
+fn prefix_words(prefixes: &[IpNet]) -> Option<Words> {
+    (!prefixes.is_empty()).then(|| prefixes.iter().map(PrefixText).collect())
 }
 
 fn word<T: Default>(

@@ -11,6 +11,7 @@ mod listing;
 mod operator;
 mod place;
 mod published;
+mod resolvers;
 mod services;
 mod sockets;
 mod ssh;
@@ -39,9 +40,10 @@ pub use self::{
     operator::{Operator, UNKNOWN},
     place::{Fault, Place, PlaceError, directory},
     published::published_ports,
+    resolvers::resolvers,
     services::HostServices,
     sockets::{Socket, SocketState, sockets},
-    ssh::{Sessions, SshSession},
+    ssh::{Sessions, SshSession, authenticated_peers},
     unit::{BootUnit, UNIT},
     wireguard::{Outside, outside_of},
 };

@@ -141,6 +141,49 @@ fn of_all_servers(sockets: &[Socket]) -> Result<Sessions> {
     Ok(found)
 }
 
+/// Where the operators sit who have proved who they are: at the other end of this command's session,
+/// and of all others. Whoever is still asked for a password is none: whoever guesses it is not to be
+/// protected from being banned for that. Nor is one whose session cannot be told from such.
+///
+/// # Errors
+///
+/// `/proc` cannot be read.
+pub fn authenticated_peers() -> Result<Vec<IpAddr>> {
+    let mut peers: Vec<IpAddr> = Vec::new();
+    peers.extend(SshSession::of_this_command().map(|session| session.peer));
+    let mut inodes = HashSet::new();
+    for process in procfs::process::all_processes()?.flatten() {
+        // Processes come and go meanwhile.
+        if process.stat().is_ok_and(|stat| is_ssh_server(&stat))
+            && let Ok(title) = process.cmdline()
+            && is_past_authentication(&title.join(" "))
+        {
+            inodes.extend(sockets_of(process.pid).unwrap_or_default());
+        }
+    }
+    if !inodes.is_empty() {
+        let sessions = sockets()?.into_iter().filter(|socket| {
+            socket.transport == Transport::Tcp
+                && socket.state == SocketState::Connected
+                && inodes.contains(&socket.inode)
+        });
+        peers.extend(sessions.filter_map(|socket| Some(socket.remote?.ip())));
+    }
+    peers.sort_unstable();
+    peers.dedup();
+    Ok(peers)
+}
+
+/// Whether OpenSSH's server calls itself so for a user who is in: `sshd: root@pts/0`. Before, it
+/// says `[accepted]`, `[net]` or `[preauth]`, and the process that watches it says `[priv]`.
+fn is_past_authentication(title: &str) -> bool {
+    let words = title.trim_end().split_once(": ");
+    words.is_some_and(|(name, words)| {
+        let last = words.rsplit(' ').next().unwrap_or_default();
+        name.starts_with("sshd") && !name.contains(' ') && last.contains('@')
+    })
+}
+
 /// What the programs that serve SSH have open.
 #[derive(Default)]
 struct Servers {
@@ -269,6 +312,27 @@ mod tests {
         assert_eq!(session.server.to_string(), "fe80::1");
         assert_eq!(session.zone.as_deref(), Some("eth0"));
         assert_eq!(SshSession::parse("203.0.113.5 51000"), None);
+    }
+
+    #[test]
+    fn a_guesser_is_no_operator() {
+        for title in [
+            "sshd: root@pts/0",
+            "sshd: a@b.example@notty",
+            "sshd-session: me@notty ",
+        ] {
+            assert!(is_past_authentication(title), "{title}");
+        }
+        for title in [
+            "sshd: /usr/sbin/sshd -D [listener] 1 of 10-100 startups",
+            "sshd: [accepted]",
+            "sshd: root [net]",
+            "sshd: a@b.example [priv]",
+            "sshd-auth: unknown [preauth]",
+            "/usr/sbin/sshd -D -R",
+        ] {
+            assert!(!is_past_authentication(title), "{title}");
+        }
     }
 
     #[test]

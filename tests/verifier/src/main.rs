@@ -119,6 +119,8 @@ impl Subject {
     /// With an interface whose packets come in one buffer, or (`frags`) in several.
     fn new(frags: bool) -> Result<Self> {
         let host = Host::new()?;
+        // Else no rule may answer with SYN cookies.
+        host.sysctl("net/ipv4/tcp_syncookies", "2")?;
         let interface = Tun::ethernet(&host, INTERFACE)?;
         let mtu = if frags { "9000" } else { "1500" };
         host.run("ip", ["link", "set", INTERFACE, "mtu", mtu, "up"])?;

@@ -65,7 +65,7 @@ const DISPATCHER: Bounds = Bounds {
 /// What every packet runs through.
 const FILTER: Bounds = Bounds {
     verified: 200_000,
-    kept: 15_000,
+    kept: 20_000,
 };
 /// Everything twice: for the packet, and for the copy of one whose first buffer is empty.
 const FILTER_FRAGS: Bounds = Bounds {

@@ -4,7 +4,6 @@ use xdpfw_common::Transport;
 
 use super::{Facts, Finding, command};
 use crate::{
-    policy::Action,
     ports::PortRange,
     system::{Chain, Condition, Program, TheirRule, Verdict},
 };
@@ -78,7 +77,7 @@ fn allowed(facts: &Facts) -> Vec<(Transport, PortRange)> {
     let mut ports = Vec::new();
     for rule in &facts.policy.rules {
         let matching = &rule.matches;
-        if rule.action != Action::Allow {
+        if !rule.action.lets_in() {
             continue;
         }
         for transport in Transport::ALL {

@@ -8,7 +8,7 @@ use xdpfw_common::{Reason, Transport};
 
 use super::{Host, Question, Reach, Service, Way};
 use crate::{
-    policy::{Action, Policy, Protocol, Rule},
+    policy::{Policy, Protocol, Rule},
     ports::PortRange,
 };
 
@@ -103,7 +103,7 @@ impl<'a> Asking<'a> {
         if passed > 0 {
             return Ok(Reach::Some);
         }
-        let allowing = rules.iter().filter(|rule| rule.action == Action::Allow);
+        let allowing = rules.iter().filter(|rule| rule.action.lets_in());
         let questions = allowing.flat_map(|rule| {
             let of = |way| self.questions(service, way, rule);
             ways.iter().flat_map(of)

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     analysis::unreachable::covers,
-    policy::{Action, Match, Protocol, Rule, RuleId},
+    policy::{Match, Protocol, Rule, RuleId},
     ports::{PortRange, PortSet, PortSpec, PortWord},
     text::{clock_time, sentence_list},
 };
@@ -27,7 +27,7 @@ const CHOICE: usize = 100;
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let (mut unserved, mut unused) = (Vec::new(), Vec::new());
     for rule in &facts.policy.rules {
-        if rule.action != Action::Allow || shadows(facts, rule.id).is_some() {
+        if !rule.action.lets_in() || shadows(facts, rule.id).is_some() {
             continue;
         }
         let nobody = Unserved::of(rule, facts);

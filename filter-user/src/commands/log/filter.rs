@@ -153,6 +153,16 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Whether a ban of a prefix is about packets that are shown.
+    pub(super) fn shows_ban(&self, prefix: &IpNet) -> bool {
+        let is_near = |net: &IpNet| net.contains(prefix) || prefix.contains(net);
+        self.reasons & 1 << Reason::Ban.slot() != 0
+            && self.rule.is_none()
+            && (self.from.is_empty() || self.from.iter().any(is_near))
+    }
+}
+
 /// Where a rule is counted.
 fn slot_of(id: RuleId, record: &Record) -> Option<u32> {
     let mut rules = record.policy.rules.iter();

@@ -8,7 +8,7 @@ use xdpfw_common::abi::{HEAD, Report};
 
 use crate::{
     netlink::LinkLayer,
-    output::{Background, Capture, Columns, Log, Lost, Notice, Printer, Seen, Sink},
+    output::{Background, BanNews, Capture, Columns, Log, Lost, Notice, Printer, Seen, Sink},
 };
 
 /// How many items wait to be written. What comes in a second of a busy host.
@@ -44,6 +44,7 @@ pub(super) enum Item {
     Seen(Box<Seen>),
     Notice(Box<Notice>),
     Captured(Box<Captured>),
+    Ban(Box<BanNews>),
     Lost(Lost),
     Note(&'static str),
     Detail(String),
@@ -89,6 +90,8 @@ fn to_screen(json: bool, mut printer: Printer) -> Result<Background<Item>> {
         Item::Seen(seen) => printer.verdicts(&columns.line(&seen)),
         Item::Notice(notice) if json => printer.json(&notice),
         Item::Notice(notice) => printer.verdicts(&columns.notice(&notice)),
+        Item::Ban(news) if json => printer.json(&news),
+        Item::Ban(news) => printer.verdicts(&news.line()),
         Item::Lost(lost) if json => {
             printer.note(&lost.to_string());
             printer.json(&lost)
@@ -124,6 +127,7 @@ fn to_log(mut sink: Sink, mut printer: Printer) -> Result<Background<Item>> {
         match item {
             Item::Seen(seen) => sink.send(&seen),
             Item::Notice(notice) => sink.send_notice(&notice),
+            Item::Ban(news) => sink.send_ban(&news),
             Item::Lost(lost) => {
                 sink.lose(&lost);
                 say(&mut printer, Item::Lost(lost));
@@ -143,6 +147,7 @@ fn to_log(mut sink: Sink, mut printer: Printer) -> Result<Background<Item>> {
 fn say(printer: &mut Printer, item: Item) {
     match item {
         Item::Lost(lost) => printer.note(&lost.to_string()),
+        Item::Ban(news) => printer.note(&news.line()),
         Item::Note(text) => printer.note(text),
         Item::Detail(text) => printer.detail(|| text),
         Item::Seen(_) | Item::Notice(_) | Item::Captured(_) => {}

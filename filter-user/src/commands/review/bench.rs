@@ -131,7 +131,9 @@ impl Bench {
             .first_match(&question.packet(), self.ephemeral)
             .map(|rule| rule.action);
         Ok(match (rule, self.policy.default) {
-            (Some(Action::Allow), _) => Reason::RuleAllow,
+            (Some(Action::Allow | Action::AllowWithCookies | Action::Limit(_)), _) => {
+                Reason::RuleAllow
+            }
             (Some(Action::Deny), _) => Reason::RuleDeny,
             (None, DefaultAction::Pass) => Reason::DefaultPass,
             (None, DefaultAction::Drop) => Reason::DefaultDrop,
@@ -157,7 +159,7 @@ fn hits(generation: &Generation, policy: &Policy, counters: &Snapshot, history: 
     let unused: Vec<&Rule> = policy
         .rules
         .iter()
-        .filter(|rule| rule.action == Action::Allow && of_rules.get(&rule.id) == Some(&0))
+        .filter(|rule| rule.action.lets_in() && of_rules.get(&rule.id) == Some(&0))
         .collect();
     let since = record.counting_since;
     Hits {

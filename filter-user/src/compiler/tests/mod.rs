@@ -105,7 +105,7 @@ fn walk(policy: &Policy, packet: &Packet<'_>) -> (Reason, Option<u32>) {
         return (built_in, None);
     };
     let reason = match rule.action {
-        Action::Allow => Reason::RuleAllow,
+        Action::Allow | Action::AllowWithCookies | Action::Limit(_) => Reason::RuleAllow,
         Action::Deny => Reason::RuleDeny,
     };
     (reason, Some(rule.id.0 + 6))

@@ -77,6 +77,11 @@ impl<'a> Candidate<'a> {
         object::store_program(&slot, 0, self.built.entry.recorder.as_ref())
     }
 
+    /// It, to be filled.
+    pub const fn generation(&self) -> &Generation {
+        &self.built.generation
+    }
+
     /// The candidate behind it, if it has one.
     ///
     /// # Errors

@@ -77,6 +77,14 @@ impl History {
         Self { directory }
     }
 
+    /// One in a directory of a test's.
+    #[cfg(test)]
+    pub(in crate::engine) fn in_directory(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+        }
+    }
+
     /// That of this network namespace: as with policies, one that has a name has its own.
     pub fn own() -> Self {
         Self::of(network_namespace_name().as_deref())

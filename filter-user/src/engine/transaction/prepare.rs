@@ -8,7 +8,9 @@ use super::{Counting, Transaction};
 use crate::{
     compiler,
     datapath::{Candidate, Generation, Probe, Purpose, Record, Store, Term, wants_frags},
-    engine::{Error, environment::environment, rehearsal::Rehearse, slots::Slots},
+    engine::{
+        Error, environment::environment, rehearsal::Rehearse, slots::Slots, trusted::entrust,
+    },
     policy::Policy,
 };
 
@@ -72,7 +74,10 @@ impl Transaction<'_> {
             None => None,
         };
         let flows_of = in_force.map(|in_force| self.flows_of(in_force));
-        store.build(record, &tables, flows_of, sharing, term, rehearsal.as_ref())
+        let candidate =
+            store.build(record, &tables, flows_of, sharing, term, rehearsal.as_ref())?;
+        entrust(&candidate)?;
+        Ok(candidate)
     }
 
     /// Whose flows the next generation takes over. A candidate that was rehearsed recorded what

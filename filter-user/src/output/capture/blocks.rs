@@ -23,6 +23,7 @@ const OF_XDP: u8 = 2;
 /// The actions (`enum xdp_action` in linux/bpf.h).
 const XDP_DROP: u64 = 1;
 const XDP_PASS: u64 = 2;
+const XDP_TX: u64 = 3;
 /// `if_tsresol`: nanoseconds.
 const NANOSECONDS: u8 = 9;
 /// `section_length`: not said.
@@ -123,6 +124,7 @@ impl Section {
         let action = match packet.verdict {
             Verdict::Drop => XDP_DROP,
             Verdict::Pass => XDP_PASS,
+            Verdict::Answer => XDP_TX,
         };
         let verdict = [&[OF_XDP], action.to_le_bytes().as_slice()].concat();
         let mut block = EnhancedPacketBlock {

@@ -29,6 +29,7 @@ impl From<&Packet<'_>> for Read {
         let action = match packet.verdict {
             Verdict::Drop => 1,
             Verdict::Pass => 2,
+            Verdict::Answer => 3,
         };
         Self {
             at: packet.at.as_nanosecond() as u64,

@@ -29,10 +29,10 @@ impl Seen {
             link_layer,
             length: self.length,
             bytes,
-            verdict: match self.verdict == Verdict::Pass.as_str() {
-                true => Verdict::Pass,
-                false => Verdict::Drop,
-            },
+            verdict: Verdict::ALL
+                .into_iter()
+                .find(|verdict| verdict.as_str() == self.verdict)
+                .unwrap_or(Verdict::Drop),
             comment,
         }
     }

@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use self::socket::Socket;
 use super::{
-    Lost, Notice, Seen,
+    BanNews, Lost, Notice, Seen,
     event::{Field, Logged},
 };
 
@@ -87,7 +87,16 @@ impl Sink {
 
     /// Sends what became of a packet.
     pub fn send(&mut self, seen: &Seen) {
-        if !(self.say_lost() && self.socket.send(&self.log.message(seen))) {
+        self.send_any(seen);
+    }
+
+    /// Sends a ban that begins or ends.
+    pub fn send_ban(&mut self, news: &BanNews) {
+        self.send_any(news);
+    }
+
+    fn send_any(&mut self, event: &impl Logged) {
+        if !(self.say_lost() && self.socket.send(&self.log.message(event))) {
             self.lost.add(1, 0);
         }
     }

@@ -49,6 +49,13 @@ pub(super) fn macs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     words(deserializer, "a MAC address, or a list of them")
 }
 
+/// Lengths of prefixes.
+pub(super) fn lengths<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Words>, D::Error> {
+    words(deserializer, "two lengths of prefixes, IPv4's and IPv6's")
+}
+
 /// A time, as TOML has it or as a string.
 pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     deserializer.deserialize_any(TimeVisitor).map(Some)

@@ -74,7 +74,9 @@ fn served(policy: &Policy, sockets: &[&str], published: &[(Transport, u16)]) -> 
         let judge = &mut |question: &Question<'_>| {
             let rule = policy.first_match(&question.packet(), EPHEMERAL);
             Ok(match (rule.map(|rule| rule.action), policy.default) {
-                (Some(Action::Allow), _) => Reason::RuleAllow,
+                (Some(Action::Allow | Action::AllowWithCookies | Action::Limit(_)), _) => {
+                    Reason::RuleAllow
+                }
                 (Some(Action::Deny), _) => Reason::RuleDeny,
                 (None, DefaultAction::Pass) => Reason::DefaultPass,
                 (None, DefaultAction::Drop) => Reason::DefaultDrop,

@@ -155,7 +155,7 @@ fn cells(model: &Model, kind: PanelKind, row: usize, look: &Look) -> Vec<Cell> {
         PanelKind::Reasons => {
             let verdict = rows.reasons[row].reason.verdict();
             let style = match verdict {
-                Verdict::Pass => look.passes(),
+                Verdict::Pass | Verdict::Answer => look.passes(),
                 Verdict::Drop => look.drops(),
             };
             vec![
