@@ -40,15 +40,6 @@ impl Seconds {
         }
     }
 
-    /// A word that reads back to the same: `90s`, where [`Display`](fmt::Display) has two.
-    pub fn as_word(self) -> String {
-        let whole = UNITS
-            .iter()
-            .find(|(_, seconds)| self.0.is_multiple_of(*seconds));
-        let &(letter, seconds) = whole.unwrap_or(&UNITS[UNITS.len() - 1]);
-        format!("{}{letter}", self.0 / seconds)
-    }
-
     /// So many times as long, as far as durations go.
     pub fn times(self, factor: u32) -> Self {
         Self(self.0.saturating_mul(factor.into()).clamp(1, Self::MOST))
@@ -57,6 +48,16 @@ impl Seconds {
     /// The same for the standard library.
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0)
+    }
+}
+
+impl Seconds {
+    /// As the command line and files take it: in the longest unit that needs no other.
+    pub fn in_one_unit(self) -> String {
+        let fits = |(_, seconds): &&(char, u64)| self.0.is_multiple_of(*seconds);
+        // Every number is one of seconds.
+        let (unit, seconds) = UNITS.iter().find(fits).unwrap_or(&('s', 1));
+        format!("{}{unit}", self.0 / seconds)
     }
 }
 

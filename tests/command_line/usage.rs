@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 32] = [
     "up",
     "down",
     "allow",
@@ -45,6 +45,7 @@ const COMMANDS: [&str; 31] = [
     "unban",
     "bans",
     "lists",
+    "scanners",
     "bouncer",
     "completions",
     "man",

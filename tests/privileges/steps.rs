@@ -60,6 +60,7 @@ pub(crate) const STEPS: &[Step] = &[
     &["bans"],
     &["lists"],
     &["lists", "refresh"],
+    &["scanners"],
     &["bans", "--trusted"],
     &["explain", "tcp", "192.0.2.7", "22", "--to", "192.0.2.1"],
     &["unban", "192.0.2.7"],

@@ -18,6 +18,7 @@ mod ports;
 mod probe;
 mod programs;
 mod rehearsal;
+mod scan;
 mod tables;
 
 pub use self::{
@@ -40,9 +41,9 @@ pub use self::{
     },
     deadline::{NO_DEADLINE, WAY_AFTER, WAY_BEFORE},
     event::{
-        Event, HEAD, LISTENED, LISTENERS, LISTENING, Listened, Listener, MISSED, Missed, REPORTS,
-        REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD,
-        Wanted, lot, threshold,
+        Event, HEAD, LISTENED, LISTENERS, LISTENING, Listened, Listener, MISSED, Missed,
+        NOTICE_BAN, NOTICE_SCAN, NOTICES, REPORTS, REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES,
+        Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted, lot, threshold,
     },
     flows::{
         FLOW_COUNTS, FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES,
@@ -56,6 +57,11 @@ pub use self::{
     rehearsal::{
         CROWDED_OUT, DIFFERENCES, Difference, MAX_DIFFERENCES, NO_KIND, Otherwise, REHEARSAL_MAPS,
         SENTENCE, Sentence,
+    },
+    scan::{
+        FOUND, FOUND_BANNED, FOUND_CAPPED, FOUND_TRUSTED, MAX_OPENER_BANS, OPENER_BANS,
+        OPENER_BANS_PER_MINUTE, OpenerBan, OpenerOrigin, PORT_BITS, SCAN_SAMPLE, SCAN_SHIFT,
+        SCAN_STATE, SCANNER_COUNT, SCANNERS, ScanConfig, ScanState, Scanner,
     },
     tables::{
         ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, EdgeKey, Ends, LocalKey, MAX_ENDS,
@@ -75,7 +81,7 @@ pub mod names {
     pub use super::{
         bans::names::*, bridges::names::*, config::names::*, counters::names::*,
         deadline::names::*, event::names::*, flows::names::*, limits::names::*, ports::names::*,
-        probe::names::*, programs::names::*, rehearsal::names::*, tables::names::*,
+        probe::names::*, programs::names::*, rehearsal::names::*, scan::names::*, tables::names::*,
     };
 }
 
@@ -188,6 +194,9 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     BAN_BLOCKS,
     TRUSTED,
     BANNED,
+    SCANNERS,
+    SCAN_STATE,
+    OPENER_BANS,
     LIMITED,
     SYN_COUNTS,
     NEXT,

@@ -198,8 +198,9 @@ pub fn show(args: &ShowArgs, context: &Context, printer: &mut Printer) -> Result
     let engine = Engine::shared()?;
     let trusted = engine.trusted(&policy(&engine, context)?)?;
     let banned = engine.banned(&context.history())?;
+    let openers = engine.openers()?;
     drop(engine);
-    let table = BanTable::new(&banned, &trusted);
+    let table = BanTable::new(&banned, &openers, &trusted);
     match (context.json(), args.trusted) {
         (true, _) => printer.json(&table)?,
         (false, false) => printer.line(table.to_string().trim_end())?,

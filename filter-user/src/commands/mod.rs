@@ -33,6 +33,7 @@ mod replaced;
 pub mod review;
 pub mod rollback;
 pub mod rule;
+pub mod scanners;
 pub mod shadow;
 pub mod stats;
 pub mod status;
@@ -165,6 +166,9 @@ pub enum Command {
     /// Show the lists of addresses, or read them anew
     #[command(after_help = "Examples:\n  xdpfw lists\n  xdpfw lists refresh\n  xdpfw --json lists")]
     Lists(lists::Args),
+    /// Show who scans this host's ports
+    #[command(after_help = "Examples:\n  xdpfw scanners\n  xdpfw --json scanners")]
+    Scanners,
     /// Show what is dropped, as it happens
     #[command(
         after_help = "Examples:\n  xdpfw log\n  xdpfw log --port 443 --from 192.0.2.0/24\n  xdpfw log --sample 1000     # one of a thousand, in a flood\n  xdpfw --json log -n 10"
@@ -236,6 +240,7 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Bouncer(args) => bouncer::run(&args, context, printer),
         Command::Bans(args) => ban::show(&args, context, printer),
         Command::Lists(args) => lists::run(&args, context, printer),
+        Command::Scanners => scanners::run(context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Log(args) => log::run(log::View::Log, &args, context, printer),
         Command::Trace(args) => log::run(log::View::Trace, &args, context, printer),

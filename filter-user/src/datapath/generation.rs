@@ -8,7 +8,7 @@ use xdpfw_common::abi::{
 };
 
 use super::{
-    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, TrustedMap, Unsaved, bans,
+    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Scans, Term, TrustedMap, Unsaved, bans,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     interfaces_counted,
@@ -17,7 +17,7 @@ use super::{
     pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     record::{Purpose, Record},
     rehearsal::{Differences, Rehearsal},
-    then,
+    scan, then,
 };
 use crate::compiler::Tables;
 
@@ -92,10 +92,14 @@ impl Generation {
             let from = match map.holds {
                 Holds::Counters => counters_of,
                 Holds::Rehearsal | Holds::Trust => None,
+                Holds::Events => in_force,
                 Holds::Bans if map == BANS || map == BANNED_NETS => {
                     in_force.filter(|other| has_room(other, map, &record))
                 }
-                Holds::Events | Holds::Bans => in_force,
+                Holds::Bans => in_force.filter(|other| {
+                    let capacity = |of: &Record| scan::capacity(map, &of.policy);
+                    capacity(&other.record) == capacity(&record)
+                }),
                 Holds::Limits => in_force
                     .filter(|other| object::limited(other.record()) == object::limited(&record)),
                 // These have one size.
@@ -234,6 +238,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn bans(&self) -> Result<Bans> {
         Bans::open(&self.directory)
+    }
+
+    /// Opens the table of scans, which all generations share.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn scans(&self) -> Result<Scans> {
+        Scans::open(&self.directory, self.record.clock)
     }
 
     /// Opens who is never banned by it.

@@ -18,6 +18,7 @@ mod lists;
 mod rehearsal;
 mod review;
 mod sampling;
+mod scans;
 mod seed;
 mod settle;
 mod slots;
@@ -52,6 +53,7 @@ pub use self::{
     rehearsal::{Begun, Rehearse, Rehearsed, differences},
     review::{ReviewError, SavedReview},
     sampling::{Rates, Sample},
+    scans::{Fate, Opener, Scanning},
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},
     transaction::{Applied, Counting, Transaction},

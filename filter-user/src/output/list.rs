@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use xdpfw_common::abi::Counter;
 
-use super::{ITEMS, table};
+use super::{ITEMS, scanners::ScanRow, table};
 use crate::{
     analysis::Shadowed,
     datapath::Snapshot,
@@ -22,6 +22,8 @@ use crate::{
 pub struct List {
     schema: &'static str,
     default: &'static str,
+    /// When a source scans; `None` if nobody looks.
+    scan: Option<ScanRow>,
     rules: Vec<RuleRow>,
 }
 
@@ -101,7 +103,7 @@ impl RuleRow {
                 .action
                 .limit()
                 .and_then(|limit| limit.ban)
-                .map(Seconds::as_word),
+                .map(Seconds::in_one_unit),
             expires: rule.until.as_ref().map(Until::to_string),
             seconds_left: left.map(|left| left.map_or(0, |left| left.duration().as_secs())),
             comment: rule.comment.clone(),
@@ -140,6 +142,7 @@ impl List {
         Self {
             schema: "xdpfw.list/1",
             default: policy.default.as_str(),
+            scan: policy.scan.map(ScanRow::from),
             rules: policy.rules.iter().zip(counters.rules()).map(row).collect(),
         }
     }
@@ -175,6 +178,10 @@ impl fmt::Display for List {
                 writeln!(f, "{}", line.replacen(&row.text, whole, 1))?;
             }
         }
-        writeln!(f, "default {}", self.default)
+        writeln!(f, "default {}", self.default)?;
+        match &self.scan {
+            Some(scan) => writeln!(f, "scan    {scan}"),
+            None => Ok(()),
+        }
     }
 }

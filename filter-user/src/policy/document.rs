@@ -261,7 +261,7 @@ impl PolicyDocument {
             ),
             (
                 "ban",
-                limit.and_then(|limit| Some(limit.ban?.as_word().into())),
+                limit.and_then(|limit| Some(limit.ban?.in_one_unit().into())),
             ),
         ] {
             if let Some(rule) = self.set_in_rule(id, key, value)? {

@@ -209,7 +209,7 @@ impl fmt::Display for Limit {
             f.write_str(" --total")?;
         }
         match self.ban {
-            Some(ban) => write!(f, " --ban {}", ban.as_word()),
+            Some(ban) => write!(f, " --ban {}", ban.in_one_unit()),
             None => Ok(()),
         }
     }

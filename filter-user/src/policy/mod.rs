@@ -11,6 +11,7 @@ mod packet;
 mod prefix;
 mod protocol;
 mod rule;
+mod scan;
 mod text;
 mod until;
 mod words;
@@ -32,6 +33,7 @@ pub use self::{
     prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
     rule::{Action, Rule, RuleId, parse_comment},
+    scan::Scan,
     text::{PolicyText, RuleText, unknown_list},
     until::Until,
 };
@@ -176,6 +178,8 @@ pub struct Policy {
     pub flows: FlowSizes,
     /// Lists of addresses, by name.
     pub lists: Vec<List>,
+    /// When a source scans; `None`: nobody looks.
+    pub scan: Option<Scan>,
     /// The rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }
@@ -188,6 +192,7 @@ impl Default for Policy {
             trusted: Vec::new(),
             repeat: Vec::new(),
             flows: FlowSizes::default(),
+            scan: None,
             default: DefaultAction::default(),
             fragments: Fragments::default(),
             non_ip: NonIp::default(),
@@ -304,6 +309,11 @@ impl Policy {
         drops && self.replies == Replies::Flows
     }
 
+    /// Whether the program may ban sources by itself, from opening anything.
+    pub fn bans_openers(&self) -> bool {
+        self.scan.is_some_and(|scan| scan.ban.is_some())
+    }
+
     /// Whether two policies treat every packet alike, rule for rule: all but
     /// the interfaces they name.
     pub fn same_verdicts(&self, other: &Self) -> bool {
@@ -311,6 +321,7 @@ impl Policy {
             interfaces: _,
             answers_from,
             flows,
+            scan,
             default,
             fragments,
             non_ip,
@@ -328,6 +339,7 @@ impl Policy {
             && *non_ip == other.non_ip
             && *answers_from == other.answers_from
             && *flows == other.flows
+            && *scan == other.scan
             && *replies == other.replies
             && *icmp_errors == other.icmp_errors
             && *dhcp_client == other.dhcp_client

@@ -15,9 +15,13 @@ use self::{
 use super::{
     Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Limit, List,
     MAX_BANNING, Match, MatchSpec, NO_COOKIES, NonIp, Part, Policy, PrefixText, Replies, Rule,
-    RuleId, Scope, Until, is_interface_name, parse_comment, parse_prefixes,
+    RuleId, Scan, Scope, Until, is_interface_name, parse_comment, parse_prefixes,
 };
-use crate::{duration::NoDuration, names::services, ports::PortSpec};
+use crate::{
+    duration::{NoDuration, Seconds},
+    names::services,
+    ports::PortSpec,
+};
 
 /// Prefixes that a policy can trust; the kernel has room for those besides that need not be named.
 const MAX_TRUSTED: usize = 2048;
@@ -66,9 +70,23 @@ pub struct PolicyText {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     list: BTreeMap<String, ListText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    scan: Option<ScanText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     ban: Option<BanText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rule: Vec<RuleText>,
+}
+
+/// When a source scans, as written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScanText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ports: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<String>,
 }
 
 /// How many flows are remembered, as written.
@@ -231,6 +249,7 @@ impl PolicyText {
             flows: self
                 .flow_sizes()
                 .map_err(|message| mistake("flows", message))?,
+            scan: self.scan().map_err(|message| mistake("scan", message))?,
             repeat: self.repeat().map_err(|message| mistake("ban", message))?,
             dhcp_client: self.dhcp_client.unwrap_or(true),
             discovery: self.discovery.unwrap_or(false),
@@ -244,6 +263,10 @@ impl PolicyText {
         if policy.discovery && policy.replies != Replies::Flows {
             let message = "needs what is asked to be recorded (say `replies = \"flows\"`)";
             return Err(mistake("discovery", message.to_owned()));
+        }
+        if policy.bans_openers() && policy.replies != Replies::Flows {
+            let message = "`ban` needs to know what is open (say `replies = \"flows\"`)";
+            return Err(mistake("scan", message.to_owned()));
         }
         let names = &policy.answers_from;
         if let Some(item) = names.iter().position(|name| !is_interface_name(name)) {
@@ -386,6 +409,30 @@ impl PolicyText {
             }
         }
         Ok(FlowSizes { tcp, other })
+    }
+
+    fn scan(&self) -> Result<Option<Scan>, String> {
+        let Some(ScanText { ports, window, ban }) = &self.scan else {
+            return Ok(None);
+        };
+        let ports = ports.unwrap_or(Scan::PORTS);
+        if !(Scan::FEWEST..=Scan::MOST).contains(&ports) {
+            let (fewest, most) = (Scan::FEWEST, Scan::MOST);
+            return Err(format!("ports = {ports} is not within {fewest} to {most}"));
+        }
+        let duration = |key: &str, text: &Option<String>| -> Result<Option<Seconds>, String> {
+            let read = text.as_deref().map(str::parse).transpose();
+            read.map_err(|error: NoDuration| format!("{key}: {error}"))
+        };
+        let window = match duration("window", window)? {
+            Some(window) => window,
+            None => Seconds::new(Scan::WINDOW).map_err(|error| error.to_string())?,
+        };
+        if window.duration().as_secs() > Scan::LONGEST {
+            return Err(format!("window: at most {}s", Scan::LONGEST));
+        }
+        let ban = duration("ban", ban)?;
+        Ok(Some(Scan { ports, window, ban }))
     }
 
     /// Whether every rule has its id in writing.
@@ -548,7 +595,7 @@ impl From<&Rule> for RuleText {
             burst: limits.and_then(|limit| limit.own_burst()),
             per: limits.and_then(|limit| Some(limit.per()?.into_iter().collect())),
             total: limits.is_some_and(|limit| limit.scope == Scope::Total),
-            ban: limits.and_then(|limit| Some(limit.ban?.as_word())),
+            ban: limits.and_then(|limit| Some(limit.ban?.in_one_unit())),
             remote_ports: (matching.remote != PortSpec::any())
                 .then(|| matching.remote.words().iter().collect()),
             from: (!matching.is_from_anywhere()).then(|| matching.from_words().iter().collect()),
@@ -588,6 +635,11 @@ impl From<&Policy> for PolicyText {
                 .iter()
                 .map(|list| (list.name.clone(), ListText::from(list)))
                 .collect(),
+            scan: policy.scan.map(|scan| ScanText {
+                ports: Some(scan.ports),
+                window: Some(scan.window.in_one_unit()),
+                ban: scan.ban.map(Seconds::in_one_unit),
+            }),
             rule: policy.rules.iter().map(RuleText::from).collect(),
         }
     }

@@ -227,6 +227,14 @@ impl Engine {
         if let Err(error) = tidy_up() {
             log::warn!("{error:#}");
         }
+        let mut changed = changed;
+        if orders.origin == BY_HAND {
+            changed.ended.extend(match orders.unban {
+                Unban::Nobody => Vec::new(),
+                Unban::These(prefixes) => self.unban_openers(Some(prefixes))?,
+                Unban::Others => self.unban_openers(None)?,
+            });
+        }
         Ok(changed)
     }
 
