@@ -10,6 +10,7 @@ pub mod abi;
 pub mod flows;
 pub mod limit;
 pub mod reason;
+pub mod scan;
 pub mod verdict;
 pub mod wire;
 

@@ -105,7 +105,8 @@ fn an_event_has_the_bytes_that_the_program_writes() {
         vlans: [[14, 15], [16, 17]],
         vlan_count: 18,
         flags: 19,
-        padding: [20; 2],
+        notice: 20,
+        evidence: 20,
     };
     let ends = [6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 20];
     let expected = [&[1; 16][..], &[2; 16], &[3; 4], &[4; 4], &[5; 4], &ends];

@@ -58,6 +58,7 @@ struct World {
     /// What was inserted, in all.
     inserted: Cell<u64>,
     discovers: bool,
+    bans_openers: bool,
     free: Option<[u8; 2]>,
     admitted: Option<[u8; 16]>,
 }
@@ -72,6 +73,7 @@ impl World {
             evicted: RefCell::default(),
             inserted: Cell::new(0),
             discovers: false,
+            bans_openers: false,
             free: None,
             admitted: None,
         }
@@ -164,6 +166,10 @@ impl Recorder for World {
 
     fn has_bans(&self) -> bool {
         false
+    }
+
+    fn bans_openers(&self) -> bool {
+        self.bans_openers
     }
 
     fn is_free(&self, packet: &Packet) -> bool {

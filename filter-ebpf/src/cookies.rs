@@ -16,7 +16,6 @@ use aya_ebpf::{
 };
 use xdpfw_common::{
     abi::{COOKIES_FOR, COOKIES_FROM, FlowKey, SynCount},
-    verdict::Cookie,
     wire::tcp::Flags,
 };
 
@@ -64,9 +63,32 @@ struct Scratch {
 #[map]
 static SCRATCH_SYN: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// What becomes of a packet that a rule lets in which answers with cookies: see
-/// [`Host::cookie`](xdpfw_common::verdict::Host::cookie). The packet is the one in question; its
-/// headers are at these offsets.
+/// What becomes of a segment that a rule lets in which answers with SYN cookies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cookie {
+    /// It passes: it is of a connection, brings a cookie back, or not many come now.
+    Pass = 0,
+    /// It is to be answered with a cookie.
+    Answer = 1,
+    /// It brings back what was never sent.
+    Forged = 2,
+}
+
+impl Cookie {
+    /// The one with this number.
+    #[inline(always)]
+    pub const fn of(number: u32) -> Self {
+        match number {
+            1 => Self::Answer,
+            2 => Self::Forged,
+            _ => Self::Pass,
+        }
+    }
+}
+
+/// What becomes of the packet in question, a segment that a rule lets in which counts in this slot: a
+/// number of [`Cookie`]. Its headers are at these offsets.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn cookie(ctx: *mut xdp_md, slot: u32, network: u32, transport: u32) -> u32 {

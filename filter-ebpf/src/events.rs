@@ -18,8 +18,9 @@ use aya_log_ebpf::debug;
 use xdpfw_common::{
     Reason,
     abi::{
-        Event, HEAD, LISTENERS, Listened, Listener, Missed, NO_KIND, NO_RULE, REPORTS_AT_ONCE,
-        REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted, lot,
+        Event, HEAD, LISTENERS, Listened, Listener, Missed, NO_KIND, NO_RULE, NOTICES,
+        REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD,
+        Wanted, lot,
     },
     flows::Memory as _,
     verdict::{self, Conclude, Outcome},
@@ -116,6 +117,39 @@ pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, count: u64
     if wanted & WHO == 0 {
         return;
     }
+    write::<FRAGS>(ctx, wanted);
+    tell(ctx.ctx, wanted);
+}
+
+/// Reports what came of a packet, if anybody wants to know: `notice` and `evidence` as [`Event`] has
+/// them.
+#[cold]
+#[inline(always)]
+pub fn notice<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, notice: u8, evidence: u8) {
+    // SAFETY: aligned and initialised; others write it as one word.
+    if unsafe { (&raw const LISTENED).cast::<u64>().read_volatile() } == 0 {
+        return;
+    }
+    let port = match outcome.local_port() {
+        Some((_, port)) => HAS_PORT | u32::from(port.to_be()),
+        None => NO_PORT,
+    };
+    // The lowest lot: nobody gets a sample of them.
+    let wanted = listeners(NOTICES.into(), NO_RULE, 0, port);
+    if wanted & WHO == 0 {
+        return;
+    }
+    write::<FRAGS>(ctx, wanted);
+    if let Some(report) = report_to_fill() {
+        report.event.notice = notice;
+        report.event.evidence = evidence;
+    }
+    tell(ctx.ctx, wanted);
+}
+
+/// Writes what a packet is into the report.
+#[inline(always)]
+fn write<const FRAGS: bool>(ctx: &XdpContext, wanted: u32) {
     if FRAGS {
         vlans_frags(ctx.ctx);
         addresses_frags(ctx.ctx);
@@ -132,7 +166,6 @@ pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, count: u64
             copy_plain(ctx.ctx);
         }
     }
-    tell(ctx.ctx, wanted);
 }
 
 // Functions of their own, for the reason that `questions` have. They read the packet once more, so
@@ -382,7 +415,8 @@ pub fn fill<const FRAGS: bool>(event: &mut Event, packet: &Packet<'_, FRAGS>, ou
     event.interface = packet.ctx.ingress_interface().unwrap_or(0);
     event.len = packet.len() as u32;
     event.malformation = outcome.malformation().map_or(0, Malformation::code);
-    event.padding = [0; 2];
+    event.notice = 0;
+    event.evidence = 0;
     match outcome.fields() {
         Some(fields) => {
             event.remote = fields.remote.to_be_bytes();

@@ -3,14 +3,15 @@
 
 use aya_ebpf::programs::XdpContext;
 use xdpfw_common::{
+    Reason,
     flows::Conversation,
-    verdict::{Cookie, Host},
+    verdict::{Defences, Host},
     wire::ip::Addresses,
 };
 
 use crate::{
     ingress::Ingress,
-    maps::{bans, flows::Known, tables::Tables},
+    maps::{bans, flows::Known, opener_bans, tables::Tables},
     questions,
     sockets::Sockets,
 };
@@ -70,8 +71,13 @@ impl<'a> Host for Kernel<'a, XdpContext> {
     }
 
     #[inline(always)]
-    fn is_banned(&self, conversation: &Conversation<'_>) -> bool {
-        questions::is_banned(self.ctx, conversation)
+    fn has_banned_openers(&self) -> bool {
+        opener_bans::has_any()
+    }
+
+    #[inline(always)]
+    fn defend(&self, conversation: &Conversation<'_>, defences: &Defences) -> Option<Reason> {
+        questions::defend(self.ctx, conversation, defences)
     }
 
     #[inline(always)]
@@ -79,22 +85,6 @@ impl<'a> Host for Kernel<'a, XdpContext> {
         bans::has_hard()
             && bans::may_be_banned(&conversation.addresses)
             && questions::is_banned_hard(self.ctx, conversation)
-    }
-
-    #[inline(always)]
-    fn is_over_limit(&self, conversation: &Conversation<'_>, slot: u32) -> bool {
-        questions::is_over_limit(self.ctx, conversation, slot)
-    }
-
-    #[inline(always)]
-    fn cookie(
-        &self,
-        conversation: &Conversation<'_>,
-        slot: u32,
-        network: usize,
-        transport: usize,
-    ) -> Cookie {
-        questions::cookie(self.ctx, conversation, slot, network, transport)
     }
 
     #[inline(always)]

@@ -23,6 +23,7 @@ mod probe;
 mod questions;
 mod recorder;
 mod rehearsal;
+mod scan;
 mod sockets;
 mod then;
 
@@ -152,7 +153,7 @@ fn judge<const REHEARSED: bool, const FRAGS: bool, F: Frame>(
     )
 }
 
-/// Counts a packet, tells of it, and translates the verdict.
+/// Counts a packet, tells of it, looks whether it is part of a scan, and translates the verdict.
 struct Conclusion<'a, const REHEARSED: bool, const FRAGS: bool>(&'a Packet<'a, FRAGS>);
 
 impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32> for Conclusion<'_, REHEARSED, FRAGS> {
@@ -160,6 +161,7 @@ impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32> for Conclusion<'_, 
     fn conclude(self, outcome: Outcome) -> u32 {
         let count = counters::count(self.0, &outcome);
         events::report::<FRAGS>(self.0.ctx, &outcome, count);
+        scan::note(self.0, &outcome, count);
         if REHEARSED {
             rehearsal::pronounce(&outcome);
         }

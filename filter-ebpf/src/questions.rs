@@ -7,16 +7,17 @@
 
 use aya_ebpf::{bindings::xdp_md, macros::map, maps::PerCpuArray, programs::XdpContext};
 use xdpfw_common::{
+    Reason,
     abi::ban_source,
     flows::{Conversation, Packet, is_found, may_be_found},
-    verdict::{self, Cookie, Lasting},
+    verdict::{self, Defences, Lasting},
     wire::ip::Addresses,
 };
 
 use crate::{
-    cookies,
+    cookies::{self, Cookie},
     ingress::{Ingress as _, Via},
-    maps::{bans, flows::Known, limits, members::link_of, tables::Tables},
+    maps::{bans, flows::Known, limits, members::link_of, opener_bans, scan, tables::Tables},
     sockets::Sockets,
 };
 
@@ -48,48 +49,44 @@ pub fn is_answer(
         || verdict::discovers(&Tables::new(ctx)) && packet.is_some_and(may_be_found) && found() != 0
 }
 
-/// Whether the source of this conversation's packet is banned, and it may not even answer.
+/// What becomes of a packet of this conversation that a rule or the default lets in: see
+/// [`Host::defend`](verdict::Host::defend).
 #[inline(always)]
-pub fn is_banned(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
+pub fn defend(
+    ctx: &XdpContext,
+    conversation: &Conversation<'_>,
+    defences: &Defences,
+) -> Option<Reason> {
     put(Asker::Ingress, conversation, interface_of(ctx));
-    match banned() {
-        NOT_BANNED => false,
-        // Only what this host asked for, as under a rule that denies.
-        BANNED => answer(ctx.ctx, 1, 0) == 0,
-        _ => true,
+    let &Defences {
+        against,
+        slot,
+        network,
+        transport,
+    } = defences;
+    match defended(ctx.ctx, against, slot, network << 16 | transport) {
+        BAN => Some(Reason::Ban),
+        LIMIT => Some(Reason::Limit),
+        REPLY => Some(Reason::Reply),
+        COOKIE => Some(Reason::SynCookie),
+        BAD_COOKIE => Some(Reason::BadCookie),
+        _ => None,
     }
 }
+
+/// What [`defended`] says: the slots of these reasons, or nothing.
+const NOTHING: u32 = u32::MAX;
+const BAN: u32 = Reason::Ban as u32;
+const LIMIT: u32 = Reason::Limit as u32;
+const REPLY: u32 = Reason::Reply as u32;
+const COOKIE: u32 = Reason::SynCookie as u32;
+const BAD_COOKIE: u32 = Reason::BadCookie as u32;
 
 /// Whether the source of this conversation's packet is banned, answers or not.
 #[inline(always)]
 pub fn is_banned_hard(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool {
     put(Asker::Ingress, conversation, interface_of(ctx));
     banned() == BANNED_HARD
-}
-
-/// Whether a packet of this conversation is over the limit of the rule that counts in this slot.
-#[inline(always)]
-pub fn is_over_limit(ctx: &XdpContext, conversation: &Conversation<'_>, slot: u32) -> bool {
-    put(Asker::Ingress, conversation, interface_of(ctx));
-    over_limit(slot) != 0
-}
-
-/// What becomes of a segment of this conversation under a rule that answers with SYN cookies.
-#[inline(always)]
-pub fn cookie(
-    ctx: &XdpContext,
-    conversation: &Conversation<'_>,
-    slot: u32,
-    network: usize,
-    transport: usize,
-) -> Cookie {
-    put(Asker::Ingress, conversation, interface_of(ctx));
-    Cookie::of(cookies::cookie(
-        ctx.ctx,
-        slot,
-        network as u32,
-        transport as u32,
-    ))
 }
 
 /// Counts the packet in question, which a ban drops.
@@ -168,6 +165,39 @@ extern "C" fn answer(ctx: *mut xdp_md, denied: u32, is_noted: u32) -> u32 {
     .into()
 }
 
+/// Judges the packet in question by the defences against it. One function for all paths of the
+/// verdict, which would be too long with it in each. `offsets` are those of [`Defences`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn defended(ctx: *mut xdp_md, against: u32, slot: u32, offsets: u32) -> u32 {
+    if against & Defences::BANS != 0 {
+        let is_dropped = match banned() {
+            NOT_BANNED => false,
+            // Only what this host asked for, as under a rule that denies.
+            BANNED => answer(ctx, 1, 0) == 0,
+            _ => true,
+        };
+        if is_dropped {
+            return BAN;
+        }
+    }
+    if against & Defences::OPENERS != 0 && banned_opener() != 0 && answer(ctx, 1, 0) == 0 {
+        return BAN;
+    }
+    if against & Defences::LIMIT != 0 && over_limit(slot) != 0 {
+        // What this host asked for is no load that others put on it.
+        return if answer(ctx, 1, 0) != 0 { REPLY } else { LIMIT };
+    }
+    if against & Defences::COOKIES != 0 {
+        return match Cookie::of(cookies::cookie(ctx, slot, offsets >> 16, offsets & 0xffff)) {
+            Cookie::Pass => NOTHING,
+            Cookie::Answer => COOKIE,
+            Cookie::Forged => BAD_COOKIE,
+        };
+    }
+    NOTHING
+}
+
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn banned() -> u32 {
@@ -182,12 +212,26 @@ extern "C" fn banned() -> u32 {
     }
 }
 
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn banned_opener() -> u32 {
+    let Some(packet) = asked(Asker::Ingress as u32) else {
+        return 0;
+    };
+    opener_bans::find(&ban_source(&packet.key.addresses()))
+        .is_some()
+        .into()
+}
+
 /// Returns 0, since the verifier takes none that returns nothing.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn count_ban() -> u32 {
     if let Some(packet) = asked(Asker::Ingress as u32) {
-        bans::count(&ban_source(&packet.key.addresses()));
+        let source = ban_source(&packet.key.addresses());
+        if !bans::count(&source) && scan::bans_openers() {
+            opener_bans::count(&source);
+        }
     }
     0
 }

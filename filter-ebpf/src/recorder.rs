@@ -21,6 +21,7 @@ use crate::{
     maps::{
         bans, bridges, flows as maps,
         flows::Known,
+        scan,
         tables::{self, Tables},
     },
     questions::{self, Asker},
@@ -191,6 +192,11 @@ impl Recorder for Outgoing {
     #[inline(always)]
     fn has_bans(&self) -> bool {
         bans::has_any()
+    }
+
+    #[inline(always)]
+    fn bans_openers(&self) -> bool {
+        scan::bans_openers()
     }
 
     #[inline(always)]

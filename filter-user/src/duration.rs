@@ -51,6 +51,16 @@ impl Seconds {
     }
 }
 
+impl Seconds {
+    /// As the command line and files take it: in the longest unit that needs no other.
+    pub fn in_one_unit(self) -> String {
+        let fits = |(_, seconds): &&(char, u64)| self.0.is_multiple_of(*seconds);
+        // Every number is one of seconds.
+        let (unit, seconds) = UNITS.iter().find(fits).unwrap_or(&('s', 1));
+        format!("{}{unit}", self.0 / seconds)
+    }
+}
+
 impl FromStr for Seconds {
     type Err = NoDuration;
 

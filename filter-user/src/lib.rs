@@ -21,6 +21,8 @@ pub mod crowdsec;
 pub mod datapath;
 pub mod duration;
 pub mod engine;
+pub mod fetch;
+mod lists;
 pub mod names;
 pub mod netlink;
 pub mod output;

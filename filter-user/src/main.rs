@@ -13,6 +13,9 @@ use xdpfw::{
 };
 
 fn main() -> ExitCode {
+    if let Some(code) = xdpfw::fetch::answer() {
+        return code;
+    }
     if commands::completions::answer(Cli::command) {
         return Exit::Done.into();
     }

@@ -118,7 +118,7 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     let status = host.status();
     assert_keys(
         &status,
-        "schema default generation traced listeners since pending shadow then interfaces flows bans trusted totals reasons warnings",
+        "schema default generation traced listeners since pending shadow then scan interfaces flows bans trusted totals reasons warnings",
     );
     assert_eq!(status["schema"], "xdpfw.status/1");
     assert_eq!(status["default"], "drop");
@@ -164,7 +164,7 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     assert_eq!(flow["forwarded"], false);
 
     let list = host.xdpfw(["list"]).json();
-    assert_keys(&list, "schema default rules");
+    assert_keys(&list, "schema default scan rules");
     assert_eq!(list["schema"], "xdpfw.list/1");
     let rule = |id, action, protocol, local: &[&str], remote: &[&str], comment: Value| {
         json!({

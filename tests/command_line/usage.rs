@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use xdpfw_tests::{assert_is_one_error, text};
 
 /// Every command there is.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 32] = [
     "up",
     "down",
     "allow",
@@ -44,6 +44,8 @@ const COMMANDS: [&str; 30] = [
     "ban",
     "unban",
     "bans",
+    "lists",
+    "scanners",
     "bouncer",
     "completions",
     "man",

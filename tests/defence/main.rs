@@ -3,7 +3,15 @@
 mod bans;
 mod cookies;
 mod crowdsec;
+mod detection;
 mod events;
 mod journal;
+mod judge;
 mod limits;
+mod lists;
+mod lists_fetched;
+mod lists_in_rules;
+mod lists_large;
+mod scan;
 mod trusted;
+mod web;

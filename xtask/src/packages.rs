@@ -43,8 +43,10 @@ const TERMINAL: (&str, &str) = ("tmux", "tmux");
 /// Programs that ask others, by which the tests see that this host gets its answers, that make
 /// commands fail, and that commands have to do with. Apart from the tools, since nothing but these
 /// tests needs them.
-const CLIENTS: [(&str, &str); 10] = [
+const CLIENTS: [(&str, &str); 11] = [
     ("dig", "bind9-dnsutils"),
+    // The fastest scanner.
+    ("masscan", "masscan"),
     ("mtr", "mtr-tiny"),
     ("snmpget", "snmp"),
     // Lets one system call of a command fail.

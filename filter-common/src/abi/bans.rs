@@ -37,7 +37,10 @@ pub const BANS_ANY: u32 = 1 << 0;
 /// The same, and also from answering what this host asked.
 pub const BANS_HARD: u32 = 1 << 1;
 
-/// Bans at most, by [`BANS`] and by [`BANNED_NETS`].
+/// In [`names::BANNED`]: some of them are those of lists. Programs do not ask for it.
+pub const BANS_OF_LISTS: u32 = 1 << 2;
+
+/// Bans at most, by [`BANS`] and by [`BANNED_NETS`], where no lists ban.
 pub const MAX_BANS: [u32; 2] = [1 << 18, 1 << 16];
 
 /// Prefixes in [`TRUSTED`] at most.

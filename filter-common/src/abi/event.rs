@@ -77,7 +77,7 @@ pub struct Event {
     /// This host's port, in network byte order; for a packet without ports the ICMP type,
     /// or the protocol number.
     pub local: [u8; 2],
-    /// [`Reason::slot`] of the reason for the verdict.
+    /// [`Reason::slot`] of the reason for the verdict, or [`NOTICES`].
     pub reason: u8,
     /// The [`ProtocolKind`], or [`NO_KIND`].
     pub kind: u8,
@@ -92,8 +92,11 @@ pub struct Event {
     pub vlan_count: u8,
     /// The control bits of TCP, as [`Flags::bits`] has them; zero for all else.
     pub flags: u8,
-    /// Zero.
-    pub padding: [u8; 2],
+    /// Of a notice: [`NOTICE_SCAN`] and [`NOTICE_BAN`]. 0 of a packet.
+    pub notice: u8,
+    /// Of a scan: the bits that its ports have set, as [`likely_ports`](crate::scan::likely_ports)
+    /// takes them. Else zero.
+    pub evidence: u8,
 }
 
 /// What is reported of a packet: what it is and what became of it, when, and its first bytes.
@@ -129,7 +132,7 @@ pub struct Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Wanted {
-    /// Bits of the reasons, by [`Reason::slot`].
+    /// Bits of the reasons, by [`Reason::slot`]; and that of [`NOTICES`].
     pub reasons: u32,
     /// Slot of the rule that decides, or [`NO_RULE`] for any and none.
     pub slot: u32,
@@ -145,6 +148,13 @@ pub struct Wanted {
     /// [`WANTS_HEAD`] and [`WANTS_DIAGNOSTICS`].
     pub flags: u16,
 }
+
+/// Stands for a reason of events that are no packet, but what came of one.
+pub const NOTICES: u8 = Reason::SLOTS as u8 - 1;
+/// [`Event::notice`]: the packet shows that its source scans.
+pub const NOTICE_SCAN: u8 = 1 << 0;
+/// [`Event::notice`]: its source was banned for it.
+pub const NOTICE_BAN: u8 = 1 << 1;
 
 /// [`Wanted::flags`]: with the packet's first bytes.
 pub const WANTS_HEAD: u16 = 1;
@@ -262,6 +272,6 @@ const _: () = {
     assert!(size_of::<Listener>() == 56);
     assert!(size_of::<Report>() == 8 + 60 + 4 + HEAD && HEAD <= u16::MAX as usize);
     assert!(size_of::<Listened>() == size_of::<u64>());
-    assert!(Reason::SLOTS <= u32::BITS as usize);
+    assert!(Reason::SLOTS <= u32::BITS as usize && Reason::ALL.len() <= NOTICES as usize);
     assert!(NO_KIND as usize >= ProtocolKind::ALL.len());
 };

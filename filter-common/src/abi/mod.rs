@@ -18,14 +18,15 @@ mod ports;
 mod probe;
 mod programs;
 mod rehearsal;
+mod scan;
 mod tables;
 
 pub use self::{
     bans::{
-        BAN_BLOCK_COUNT, BAN_BLOCKS, BANNED, BANNED_NETS, BANS, BANS_ANY, BANS_HARD, BLOCK_BITS4,
-        BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source, TRUSTED,
-        TRUSTED_BY_POLICY, TRUSTED_GATEWAY, TRUSTED_RESOLVER, TRUSTED_SESSION, Trusted, V4,
-        ban_key, ban_place, ban_source,
+        BAN_BLOCK_COUNT, BAN_BLOCKS, BANNED, BANNED_NETS, BANS, BANS_ANY, BANS_HARD, BANS_OF_LISTS,
+        BLOCK_BITS4, BLOCK_BITS6, Ban, BanBlock, BanKey, EXACT, MAX_BANS, MAX_TRUSTED, Source,
+        TRUSTED, TRUSTED_BY_POLICY, TRUSTED_GATEWAY, TRUSTED_RESOLVER, TRUSTED_SESSION, Trusted,
+        V4, ban_key, ban_place, ban_source,
     },
     bridges::{BridgePort, OwnAddress},
     config::{
@@ -40,9 +41,9 @@ pub use self::{
     },
     deadline::{NO_DEADLINE, WAY_AFTER, WAY_BEFORE},
     event::{
-        Event, HEAD, LISTENED, LISTENERS, LISTENING, Listened, Listener, MISSED, Missed, REPORTS,
-        REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD,
-        Wanted, lot, threshold,
+        Event, HEAD, LISTENED, LISTENERS, LISTENING, Listened, Listener, MISSED, Missed,
+        NOTICE_BAN, NOTICE_SCAN, NOTICES, REPORTS, REPORTS_AT_ONCE, REPORTS_PER_SECOND, RING_BYTES,
+        Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted, lot, threshold,
     },
     flows::{
         FLOW_COUNTS, FLOW_TABLE_COUNT, FlowCounts, FlowKey, FlowState, NOTE_BLOCKS, NOTES,
@@ -56,6 +57,11 @@ pub use self::{
     rehearsal::{
         CROWDED_OUT, DIFFERENCES, Difference, MAX_DIFFERENCES, NO_KIND, Otherwise, REHEARSAL_MAPS,
         SENTENCE, Sentence,
+    },
+    scan::{
+        FOUND, FOUND_BANNED, FOUND_CAPPED, FOUND_TRUSTED, MAX_OPENER_BANS, OPENER_BANS,
+        OPENER_BANS_PER_MINUTE, OpenerBan, OpenerOrigin, PORT_BITS, SCAN_SAMPLE, SCAN_SHIFT,
+        SCAN_STATE, SCANNER_COUNT, SCANNERS, ScanConfig, ScanState, Scanner,
     },
     tables::{
         ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, EdgeKey, Ends, LocalKey, MAX_ENDS,
@@ -75,7 +81,7 @@ pub mod names {
     pub use super::{
         bans::names::*, bridges::names::*, config::names::*, counters::names::*,
         deadline::names::*, event::names::*, flows::names::*, limits::names::*, ports::names::*,
-        probe::names::*, programs::names::*, rehearsal::names::*, tables::names::*,
+        probe::names::*, programs::names::*, rehearsal::names::*, scan::names::*, tables::names::*,
     };
 }
 
@@ -197,6 +203,9 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     BAN_BLOCKS,
     TRUSTED,
     BANNED,
+    SCANNERS,
+    SCAN_STATE,
+    OPENER_BANS,
     LIMITED,
     SYN_COUNTS,
     NEXT,

@@ -146,6 +146,10 @@ pub trait Recorder: Memory {
     /// Whether anybody is banned: whom rules let in may be, and be answered all the same.
     fn has_bans(&self) -> bool;
 
+    /// Whether somebody whom rules let in may later be banned from opening anything: then what he has
+    /// opened must be known by then.
+    fn bans_openers(&self) -> bool;
+
     /// Whether rules let in the answer to this packet. Asked only where a flow would be
     /// inserted: it costs what a packet that comes in costs.
     fn admits_answer(&self, packet: &Packet) -> bool;

@@ -17,7 +17,7 @@ pub fn record<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
         write_note(Note::Syn, packet, memory);
     }
     // A server's answers leave from a port that is open to all. Under bans, it is not.
-    if memory.is_free(packet) && !memory.has_bans() {
+    if memory.is_free(packet) && !memory.has_bans() && !must_know(packet, memory) {
         return;
     }
     if packet.key.is_to_group() && !(memory.discovers() && discovery::is_question(packet)) {
@@ -118,12 +118,20 @@ fn record_other<M: Recorder>(packet: &Packet, origin: Origin, memory: &M) {
     match memory.get(origin, Table::Other, key) {
         Some(state) if !is_stale(&state, memory) => {}
         Some(_) => memory.refresh(origin, Table::Other, key),
-        None if memory.admits_answer(packet) || is_answer(packet, origin, memory) => {}
+        None if !must_know(packet, memory) && memory.admits_answer(packet)
+            || is_answer(packet, origin, memory) => {}
         None => {
             let state = FlowState::new(memory.now());
             memory.insert(origin, Table::Other, key, state);
         }
     }
+}
+
+/// Whether a flow has to be known though rules let in its answers: where the program bans who opens
+/// something, a datagram does not show whether it does.
+#[inline(always)]
+fn must_know<M: Recorder>(packet: &Packet, memory: &M) -> bool {
+    matches!(packet.carries, Carries::Udp) && memory.bans_openers()
 }
 
 /// Whether a packet that is forwarded answers a flow that was. What answers it in turn passes

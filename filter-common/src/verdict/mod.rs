@@ -83,37 +83,24 @@ pub trait Host {
         false
     }
 
-    /// Whether the source of a packet of this conversation is banned, and the packet answers nothing
-    /// that this host asked, or the ban is `hard`: then not even answers pass.
+    /// Whether anybody may be banned who may open nothing. By default, nobody is.
     #[inline(always)]
-    fn is_banned(&self, _: &Conversation<'_>) -> bool {
+    fn has_banned_openers(&self) -> bool {
         false
+    }
+
+    /// What becomes of a packet of this conversation that a rule or the default lets in, by the
+    /// defences that there are against it: the reason why it does not pass as it is, if so. By
+    /// default, there are none.
+    #[inline(always)]
+    fn defend(&self, _: &Conversation<'_>, _: &Defences) -> Option<Reason> {
+        None
     }
 
     /// Whether a packet of this conversation is banned that answers something.
     #[inline(always)]
     fn is_banned_hard(&self, _: &Conversation<'_>) -> bool {
         false
-    }
-
-    /// Whether a packet of this conversation is over the limit of the rule that counts in this slot.
-    /// If it is not, it is counted.
-    #[inline(always)]
-    fn is_over_limit(&self, _: &Conversation<'_>, _slot: u32) -> bool {
-        false
-    }
-
-    /// What becomes of a segment of this conversation that a rule lets in which counts in this slot and
-    /// answers with SYN cookies. Its headers are at these offsets in the frame.
-    #[inline(always)]
-    fn cookie(
-        &self,
-        _: &Conversation<'_>,
-        _slot: u32,
-        _network: usize,
-        _transport: usize,
-    ) -> Cookie {
-        Cookie::Pass
     }
 
     /// Whether rules let in a packet of this conversation, as [`admits`] says; once, too.
@@ -130,28 +117,34 @@ pub trait Host {
     }
 }
 
-/// What becomes of a segment that a rule lets in which answers with SYN cookies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Cookie {
-    /// It passes: it is of a connection, brings a cookie back, or not many come now.
-    Pass = 0,
-    /// It is to be answered with a cookie.
-    Answer = 1,
-    /// It brings back what was never sent.
-    Forged = 2,
+/// What there may be against a packet that a rule or the default lets in.
+#[derive(Clone, Copy, Debug)]
+pub struct Defences {
+    /// Bits: [`Defences::BANS`] and those behind it.
+    pub against: u32,
+    /// Slot of the rule's counters, or [`NO_RULE`](crate::abi::NO_RULE).
+    pub slot: u32,
+    /// Offset of its IP header in the frame.
+    pub network: u32,
+    /// Offset of what the IP packet carries.
+    pub transport: u32,
 }
 
-impl Cookie {
-    /// The one with this number.
-    #[inline(always)]
-    pub const fn of(number: u32) -> Self {
-        match number {
-            1 => Self::Answer,
-            2 => Self::Forged,
-            _ => Self::Pass,
-        }
-    }
+impl Defences {
+    /// Its source may be banned.
+    pub const BANS: u32 = 1 << 0;
+    /// Its source may be banned from opening anything, and it may do so.
+    pub const OPENERS: u32 = 1 << 1;
+    /// The rule has a limit for it.
+    pub const LIMIT: u32 = 1 << 2;
+    /// The rule answers with SYN cookies.
+    pub const COOKIES: u32 = 1 << 3;
+}
+
+/// `bit` if it is so.
+#[inline(always)]
+const fn bit_if(is_so: bool, bit: u32) -> u32 {
+    if is_so { bit } else { 0 }
 }
 
 /// The compiled policy.
@@ -327,11 +320,11 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
     let passes_by_default =
         !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
     let outcome = if decision.allows() || passes_by_default {
-        let limits = decision.limits();
-        let may_be_banned = host.may_be_banned(&ip.addresses);
-        if may_be_banned || limits {
+        let against = bit_if(host.may_be_banned(&ip.addresses), Defences::BANS)
+            | bit_if(decision.limits(), Defences::LIMIT);
+        if against != 0 {
             let conversation = Conversation::of_other(frame, ip, kind, message);
-            defend(host, &conversation, decision, may_be_banned, limits)
+            defend(host, &conversation, decision, against, ip)
         } else {
             Outcome::passed(decision)
         }
@@ -452,41 +445,27 @@ fn judge_udp<F: Frame + ?Sized, H: Host, R>(
     judge_segment(frame, host, ip, segment, is_closed, then)
 }
 
-/// What becomes of a packet that a rule or the default lets in, if its source may be banned or the
-/// rule has a limit for it.
+/// What becomes of a packet that a rule or the default lets in, against which there may be something.
 #[cold]
 #[inline(always)]
 fn defend<H: Host>(
     host: &H,
     conversation: &Conversation<'_>,
     decision: Decision,
-    may_be_banned: bool,
-    limits: bool,
-) -> Outcome {
-    if may_be_banned && host.is_banned(conversation) {
-        Outcome::of(Reason::Ban)
-    } else if !limits || !host.is_over_limit(conversation, decision.slot) {
-        Outcome::passed(decision)
-    } else if host.is_answer(conversation, true, false) {
-        // What this host asked for is no load that others put on it.
-        Outcome::of(Reason::Reply)
-    } else {
-        Outcome::ruled(decision, Reason::Limit)
-    }
-}
-
-/// What becomes of a segment that a rule lets in which answers with SYN cookies.
-#[inline(always)]
-fn with_cookies<H: Host>(
-    host: &H,
-    conversation: &Conversation<'_>,
-    decision: Decision,
+    against: u32,
     ip: &Ip<'_>,
 ) -> Outcome {
-    match host.cookie(conversation, decision.slot, ip.header, ip.payload.offset) {
-        Cookie::Pass => Outcome::decided(decision),
-        Cookie::Answer => Outcome::ruled(decision, Reason::SynCookie),
-        Cookie::Forged => Outcome::ruled(decision, Reason::BadCookie),
+    let defences = Defences {
+        against,
+        slot: decision.slot,
+        network: ip.header as u32,
+        transport: ip.payload.offset as u32,
+    };
+    match host.defend(conversation, &defences) {
+        None => Outcome::passed(decision),
+        // No rule is why these are what they are.
+        Some(reason @ (Reason::Ban | Reason::Reply)) => Outcome::of(reason),
+        Some(reason) => Outcome::ruled(decision, reason),
     }
 }
 
@@ -509,21 +488,17 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
         let passes_by_default =
             !decision.is_some() && setting(&host.tables().config().default_pass) != 0;
         if decision.allows() || passes_by_default {
-            let limits = decision.limits()
-                && (segment.transport == Transport::Udp || segment.flags.open_connection());
-            let may_be_banned = host.may_be_banned(&ip.addresses);
+            let opens = may_open(&segment);
             let has_cookies = decision.has_cookies()
                 && setting(&host.tables().config().syn_cookies) != 0
                 && segment.transport == Transport::Tcp;
-            if may_be_banned || limits || has_cookies {
+            let against = bit_if(host.may_be_banned(&ip.addresses), Defences::BANS)
+                | bit_if(opens && host.has_banned_openers(), Defences::OPENERS)
+                | bit_if(opens && decision.limits(), Defences::LIMIT)
+                | bit_if(has_cookies, Defences::COOKIES);
+            if against != 0 {
                 let conversation = segment.conversation(ip);
-                let defence = defend(host, &conversation, decision, may_be_banned, limits);
-                let outcome = match defence.reason() {
-                    Reason::RuleAllow if has_cookies => {
-                        with_cookies(host, &conversation, decision, ip)
-                    }
-                    _ => defence,
-                };
+                let outcome = defend(host, &conversation, decision, against, ip);
                 return then.conclude(outcome.with(segment));
             }
             if passes_by_default {
@@ -545,6 +520,15 @@ fn judge_segment<F: Frame + ?Sized, H: Host, R>(
         return then.conclude(Outcome::of(reason).with(segment));
     }
     then.conclude(Outcome::dropped(decision).with(segment))
+}
+
+/// Whether a segment may open a conversation: a bare SYN, and any datagram.
+#[inline(always)]
+const fn may_open(segment: &Segment) -> bool {
+    match segment.transport {
+        Transport::Tcp => segment.flags.open_connection(),
+        Transport::Udp => true,
+    }
 }
 
 /// Reads a field of the configuration. Volatile, because in the kernel program

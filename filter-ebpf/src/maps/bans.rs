@@ -108,11 +108,13 @@ fn is_on(ban: *mut Ban) -> bool {
     unsafe { (*ban).until > bpf_ktime_get_boot_ns() }
 }
 
-/// Counts a packet that a ban drops.
+/// Counts a packet that a ban drops; whether there is such a ban.
 #[inline(always)]
-pub fn count(source: &Source) {
-    if let Some(ban) = find(source) {
-        // SAFETY: a word of a map value, aligned, which everybody changes atomically.
-        unsafe { atomic::add(&raw mut (*ban).packets, 1) };
-    }
+pub fn count(source: &Source) -> bool {
+    let Some(ban) = find(source) else {
+        return false;
+    };
+    // SAFETY: a word of a map value, aligned, which everybody changes atomically.
+    unsafe { atomic::add(&raw mut (*ban).packets, 1) };
+    true
 }

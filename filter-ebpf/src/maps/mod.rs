@@ -7,4 +7,6 @@ pub mod counters;
 pub mod flows;
 pub mod limits;
 pub mod members;
+pub mod opener_bans;
+pub mod scan;
 pub mod tables;

@@ -111,7 +111,7 @@ impl Service {
             true => Matches::Yes,
             false => Matches::Perhaps,
         };
-        let from = self.some_of(&matching.from);
+        let from = self.some_of(&matching.sources());
         let to = match self.address.is_unspecified() || matching.to.is_empty() {
             true => self.some_of(&matching.to),
             false if matching.to.iter().any(|net| net.contains(&self.address)) => Matches::Yes,

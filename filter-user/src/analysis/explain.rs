@@ -118,7 +118,7 @@ fn why(rule: &Rule, misfit: Part, packet: &Packet<'_>) -> Option<String> {
     Some(match misfit {
         Part::Words => return None,
         Part::Remote => format!("from port {} alone", matching.remote),
-        Part::From => format!("from {} alone", prefixes(&matching.from)),
+        Part::From => format!("from {} alone", words(&matching.from_words())),
         Part::To => format!(
             "to {} alone, not to {}",
             prefixes(&matching.to),

@@ -31,7 +31,7 @@ impl Discovery<'_> {
             Protocol::Icmp6 if matching.types.contains(self.number) => Matches::Yes,
             _ => Matches::No,
         };
-        let from = match matching.from.is_empty() {
+        let from = match matching.is_from_anywhere() {
             true => Matches::Yes,
             false => covers(&matching.from, LINK_LOCAL),
         };

@@ -1,5 +1,7 @@
 //! Finds rules that can never match, and the rules in front of them that take their packets.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 
 use crate::{
@@ -33,6 +35,7 @@ pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Vec<Shadowed> {
         ephemeral,
         interfaces: Vec::new(),
         clocks: Clocks::BEFORE_ALL,
+        lists: placeholders(policy),
     };
     let Ok(tables) = compile(policy, &environment, &slots) else {
         return Vec::new();
@@ -51,6 +54,15 @@ pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Vec<Shadowed> {
         }
     };
     unreached.iter().enumerate().map(blame).collect()
+}
+
+/// What stands for each list that rules are for.
+fn placeholders(policy: &Policy) -> BTreeMap<String, Vec<IpNet>> {
+    let rules = policy.rules.iter();
+    let names = rules.flat_map(|rule| &rule.matches.from_lists);
+    names
+        .map(|name| (name.clone(), Match::placeholder(name).to_vec()))
+        .collect()
 }
 
 /// The rule in front that takes all packets of this one, or else all that take some.
@@ -80,9 +92,10 @@ fn in_front<'a>(
 /// narrower in everything, or for a part of its sources.
 pub(super) fn cuts_into(one: &Rule, other: &Rule, ephemeral: PortRange) -> bool {
     let (a, b) = (&one.matches, &other.matches);
-    let sources = prefixes(&b.from, &a.from);
+    let (ours, theirs) = (a.sources(), b.sources());
+    let sources = prefixes(&theirs, &ours);
     // More pairs than are compared are no reason to say anything.
-    let is_known = [(&a.from, &b.from), (&a.to, &b.to)]
+    let is_known = [(&*ours, &*theirs), (&a.to, &b.to)]
         .iter()
         .all(|(one, other)| one.len() * other.len() <= MAX_PAIRS);
     if !is_known || !may_meet(a, b) {
@@ -91,12 +104,12 @@ pub(super) fn cuts_into(one: &Rule, other: &Rule, ephemeral: PortRange) -> bool 
     let (one, other) = (Resolved::of(one, ephemeral), Resolved::of(other, ephemeral));
     relation(&one, &other) != Relation::Apart
         && relation(&other, &one) != Relation::Covers
-        && (sources != Relation::Covers || prefixes(&a.from, &b.from) == Relation::Covers)
+        && (sources != Relation::Covers || prefixes(&ours, &theirs) == Relation::Covers)
 }
 
 /// Whether a rule takes all packets of another, from more sources.
 pub(super) fn is_wider(one: &Rule, other: &Rule, ephemeral: PortRange) -> bool {
-    prefixes(&other.matches.from, &one.matches.from) != Relation::Covers
+    prefixes(&other.matches.sources(), &one.matches.sources()) != Relation::Covers
         && covers(one, other, ephemeral)
 }
 
@@ -166,7 +179,7 @@ fn relation(one: &Resolved<'_>, other: &Resolved<'_>) -> Relation {
         types,
         ports(&one.local, &other.local),
         ports(&one.remote, &other.remote),
-        prefixes(&a.from, &b.from),
+        prefixes(&a.sources(), &b.sources()),
         prefixes(&a.to, &b.to),
         names(&a.on, &b.on),
         names(&a.mac, &b.mac),

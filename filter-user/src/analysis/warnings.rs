@@ -1,7 +1,5 @@
 //! Finds what is legal in a policy and perhaps not meant.
 
-use ipnet::IpNet;
-
 use super::{
     Shadowed,
     evaluate::{Decision, evaluate},
@@ -70,7 +68,7 @@ pub enum Warning {
         /// The rule that allows more.
         by: RuleId,
         /// Where that one lets packets come from; none is everywhere.
-        from: Vec<IpNet>,
+        from: Vec<String>,
     },
     /// A rule denies answers to what this host asks, which pass only behind the rules.
     AnswersDenied {
@@ -101,7 +99,7 @@ pub fn of_rule(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> Vec<Warnin
         (Some(wider), _) => Some(Warning::OpenToMore {
             rule: rule.id,
             by: wider.id,
-            from: wider.matches.from.clone(),
+            from: wider.matches.from_words(),
         }),
         (None, Some(late)) => Some(Warning::Unreachable(vec![late])),
         (None, None) => allowed_in_front(policy, rule, ephemeral),
@@ -133,7 +131,7 @@ fn allowed_in_front(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> Optio
 
 /// A rule that allows all that this one allows, from more sources.
 fn wider_allow<'a>(policy: &'a Policy, rule: &Rule, ephemeral: PortRange) -> Option<&'a Rule> {
-    if rule.action != Action::Allow || rule.matches.from.is_empty() {
+    if rule.action != Action::Allow || rule.matches.is_from_anywhere() {
         return None;
     }
     policy.rules.iter().find(|other| {
@@ -152,7 +150,7 @@ fn denies_answers(policy: &Policy, rule: &Rule, ephemeral: PortRange) -> bool {
     if policy.replies == Replies::Flows
         || rule.action != Action::Deny
         || matching.protocol.transports().is_empty()
-        || !(matching.from.is_empty() && matching.to.is_empty())
+        || !(matching.is_from_anywhere() && matching.to.is_empty())
     {
         return false;
     }
@@ -228,7 +226,7 @@ pub fn without_mac<'a>(
 
 /// The rules for AH that say nothing about addresses of IPv4.
 fn ah_over_ipv4<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Vec<Warning> {
-    let is_unsaid = |matching: &Match| matching.from.is_empty() && matching.to.is_empty();
+    let is_unsaid = |matching: &Match| matching.is_from_anywhere() && matching.to.is_empty();
     let rules = rules
         .into_iter()
         .filter(|rule| rule.matches.protocol == Protocol::AH && is_unsaid(&rule.matches));

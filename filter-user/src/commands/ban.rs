@@ -69,8 +69,11 @@ pub struct UnbanArgs {
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
     /// Show who is never banned, and why
-    #[arg(long)]
+    #[arg(long, conflicts_with = "list")]
     trusted: bool,
+    /// What this list bans, instead of what was banned by hand
+    #[arg(long, value_name = "NAME")]
+    list: Option<String>,
 }
 
 /// Bans sources: their packets are dropped where a rule or the default would let them in, also those
@@ -188,17 +191,22 @@ pub fn unban(args: &UnbanArgs, context: &Context, printer: &mut Printer) -> Resu
 ///
 /// The journal or the kernel cannot be read.
 pub fn show(args: &ShowArgs, context: &Context, printer: &mut Printer) -> Result<Exit> {
+    if let Some(name) = &args.list {
+        return super::lists::show_bans(name, context, printer);
+    }
     require_to_read()?;
     let engine = Engine::shared()?;
     let trusted = engine.trusted(&policy(&engine, context)?)?;
     let banned = engine.banned(&context.history())?;
+    let openers = engine.openers()?;
     drop(engine);
-    let table = BanTable::new(&banned, &trusted);
+    let table = BanTable::new(&banned, &openers, &trusted);
     match (context.json(), args.trusted) {
         (true, _) => printer.json(&table)?,
         (false, false) => printer.line(table.to_string().trim_end())?,
         (false, true) => printer.line(table.trusted().trim_end())?,
     }
+    super::lists::note_bans(context, printer)?;
     Ok(Exit::Done)
 }
 

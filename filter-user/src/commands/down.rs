@@ -66,6 +66,8 @@ pub fn run(args: &Args, _context: &Context, printer: &mut Printer) -> Result<Exi
     if staying.is_empty() && failed.is_none() {
         // With the last interface here, those go that are elsewhere now.
         moved_away = store.moved_away().unwrap_or_default();
+        // That it is freed slowly is no reason to keep it.
+        drop(engine.empty_bans());
         failed = store.clear().err();
     }
     let found_none = leaving.is_empty() && strays.is_empty() && moved_away == 0;

@@ -92,6 +92,7 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             | engine::Error::Swapped { .. }
             | engine::Error::Temporary { .. }
             | engine::Error::NothingPending
+            | engine::Error::UnreadList { .. }
             | engine::Error::NothingRehearsed => Exit::Failed,
             engine::Error::NothingToConfirm => Exit::Usage,
             engine::Error::WentBack { .. } => Exit::WentBack,

@@ -11,7 +11,7 @@ use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
     time::{Interval, MissedTickBehavior},
 };
-use xdpfw_common::abi::{Missed, Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted};
+use xdpfw_common::abi::{Missed, NOTICES, Report, WANTS_DIAGNOSTICS, WANTS_HEAD, Wanted};
 
 use self::{
     filter::{Filter, FilterArgs, VerdictArg},
@@ -26,7 +26,7 @@ use crate::{
     datapath::Generation,
     engine::{BanFollower, Followed, Listener},
     netlink::{Interface, LinkLayer, interfaces},
-    output::{Background, Lost, Printer, Seen, WallClock},
+    output::{Background, Lost, Notice, Printer, Seen, WallClock},
     text::thousands,
 };
 
@@ -204,6 +204,12 @@ impl Show<'_> {
         }
         let (interface, link_layer) = self.interface(event.interface);
         let at = self.clock.at(report.at);
+        if event.reason == NOTICES {
+            for notice in Notice::all(event, at, record, &interface) {
+                self.say(Item::Notice(Box::new(notice)));
+            }
+            return Ok(());
+        }
         let seen = Seen::new(event, at, record, interface)?;
         self.show(match self.target.write {
             None => Item::Seen(Box::new(seen)),
@@ -231,12 +237,17 @@ impl Show<'_> {
 
     /// Shows a packet, if there is room.
     fn show(&mut self, packet: Item) {
+        self.shown += u64::from(self.say(packet));
+    }
+
+    /// Shows an event, if there is room; whether there is.
+    fn say(&mut self, event: Item) -> bool {
         self.say_lost();
-        if !self.lost.is_nothing() || !self.offer(packet) {
+        let is_shown = self.lost.is_nothing() && self.offer(event);
+        if !is_shown {
             self.lost.add(1, 0);
-        } else {
-            self.shown += 1;
         }
+        is_shown
     }
 
     /// Says how many events were lost, in their place, if there is room.

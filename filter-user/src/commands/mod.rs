@@ -22,6 +22,7 @@ mod foreign;
 pub mod history;
 mod joining;
 pub mod list;
+pub mod lists;
 pub mod log;
 pub mod man;
 mod matching;
@@ -32,6 +33,7 @@ mod replaced;
 pub mod review;
 pub mod rollback;
 pub mod rule;
+pub mod scanners;
 pub mod shadow;
 pub mod stats;
 pub mod status;
@@ -158,9 +160,15 @@ pub enum Command {
     Bouncer(bouncer::Args),
     /// Show who is banned
     #[command(
-        after_help = "Examples:\n  xdpfw bans\n  xdpfw bans --trusted        # who never is\n  xdpfw --json bans"
+        after_help = "Examples:\n  xdpfw bans\n  xdpfw bans --trusted        # who never is\n  xdpfw bans --list drop\n  xdpfw --json bans"
     )]
     Bans(ban::ShowArgs),
+    /// Show the lists of addresses, or read them anew
+    #[command(after_help = "Examples:\n  xdpfw lists\n  xdpfw lists refresh\n  xdpfw --json lists")]
+    Lists(lists::Args),
+    /// Show who scans this host's ports
+    #[command(after_help = "Examples:\n  xdpfw scanners\n  xdpfw --json scanners")]
+    Scanners,
     /// Show what is dropped, as it happens
     #[command(
         after_help = "Examples:\n  xdpfw log\n  xdpfw log --port 443 --from 192.0.2.0/24\n  xdpfw log --sample 1000     # one of a thousand, in a flood\n  xdpfw --json log -n 10"
@@ -231,6 +239,8 @@ pub fn run(command: Command, context: &Context, printer: &mut Printer) -> Result
         Command::Unban(args) => ban::unban(&args, context, printer),
         Command::Bouncer(args) => bouncer::run(&args, context, printer),
         Command::Bans(args) => ban::show(&args, context, printer),
+        Command::Lists(args) => lists::run(&args, context, printer),
+        Command::Scanners => scanners::run(context, printer),
         Command::Panic(args) => panic::run(&args, context, printer),
         Command::Log(args) => log::run(log::View::Log, &args, context, printer),
         Command::Trace(args) => log::run(log::View::Trace, &args, context, printer),

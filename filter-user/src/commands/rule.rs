@@ -20,7 +20,7 @@ use crate::{
     output::{CHANGED_ITEMS, Printer, RuleRow, change_line},
     policy::{
         Action, Limit, Match, NO_COOKIES, Policy, PolicyDocument, Rate, Rule, RuleId, Scope, Until,
-        parse_comment,
+        parse_comment, unknown_list,
     },
     system::ephemeral_ports,
     text::sentence_list,
@@ -272,6 +272,9 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
         comment,
     } = wish;
     let policy = file.policy();
+    if let Some(name) = policy.unknown_list(&matching) {
+        return Err(Failure::new(Exit::Policy, unknown_list(name)).into());
+    }
     let before = place.before(policy)?;
     let Some(rule) = policy.same_rule(action.as_str(), &matching) else {
         let rule = Rule {

@@ -1,6 +1,9 @@
 //! `xdpfw status`: show interfaces, generation, totals per reason, and warnings.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use xdpfw_common::abi::OPENER_BANS_PER_MINUTE;
 
 use super::{
     Context, Exit, ban, flows,
@@ -16,6 +19,9 @@ use crate::{
     policy::Policy,
     text::thousands,
 };
+
+/// How long a cap on bans that was reached is worth a warning.
+const CAPPED_LATELY: Duration = Duration::from_secs(600);
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +54,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
             warnings.extend(without_cookies(&engine, live)?);
             warnings.extend(strays(store)?);
             warnings.extend(lost_next(&live.generation)?);
+            warnings.extend(capped(&live.generation)?);
             warnings.extend(unapplied(context, &engine, live.lasting().record()));
             let flows = match record.policy.records_flows() {
                 true => Some(flows::read(&live.generation)?.0),
@@ -186,6 +193,24 @@ fn lost_next(generation: &Generation) -> Result<Option<StateWarning>> {
         kind: "then-missing",
         text: format!("what passes does not go on to {}", shown_then(then)),
         remedy: Some(format!("xdpfw up --then {}", pin.escape_debug())),
+    }))
+}
+
+/// That so many scanned that not all were banned, if it was lately.
+fn capped(generation: &Generation) -> Result<Option<StateWarning>> {
+    let record = generation.record();
+    if !record.policy.bans_openers() {
+        return Ok(None);
+    }
+    let capped = generation.scans()?.capped();
+    let Some((count, _)) = capped.filter(|(_, since)| *since < CAPPED_LATELY) else {
+        return Ok(None);
+    };
+    let (count, most) = (thousands(count), thousands(OPENER_BANS_PER_MINUTE));
+    Ok(Some(StateWarning {
+        kind: "ban-cap",
+        text: format!("{count} times a source was not banned, since {most} were in a minute"),
+        remedy: Some("xdpfw scanners".to_owned()),
     }))
 }
 

@@ -15,7 +15,9 @@ mod prefixes;
 pub mod simulate;
 mod time;
 
-use std::fmt;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use ipnet::IpNet;
 
 use xdpfw_common::{
     Transport,
@@ -36,7 +38,7 @@ pub use self::{prefixes::Prefix, time::Clocks};
 use crate::{
     policy::{
         Action, DefaultAction, Fragments, IcmpErrors, Limit, NonIp, Policy, Replies, Rule, RuleId,
-        Scope,
+        Scope, Until,
     },
     ports::{PortRange, PortSet},
     text::fnv,
@@ -55,6 +57,32 @@ pub struct Environment {
     pub interfaces: Vec<(String, u32)>,
     /// What its clocks show; rules that have ended by then match nothing.
     pub clocks: Clocks,
+    /// The prefixes in those lists that rules are for, by name. A list that is not here has none.
+    pub lists: BTreeMap<String, Vec<IpNet>>,
+}
+
+impl Environment {
+    /// A policy with the prefixes of lists in the place of their names. A rule for nothing but empty
+    /// lists matches nobody, so there it has ended.
+    fn expand<'a>(&self, policy: &'a Policy) -> Cow<'a, Policy> {
+        let mut rules = policy.rules.iter();
+        if rules.all(|rule| rule.matches.from_lists.is_empty()) {
+            return Cow::Borrowed(policy);
+        }
+        let mut policy = policy.clone();
+        for rule in &mut policy.rules {
+            let lists = std::mem::take(&mut rule.matches.from_lists);
+            if lists.is_empty() {
+                continue;
+            }
+            let of_lists = lists.iter().filter_map(|name| self.lists.get(name));
+            rule.matches.from.extend(of_lists.flatten());
+            if rule.matches.from.is_empty() {
+                rule.until = Some(Until::past());
+            }
+        }
+        Cow::Owned(policy)
+    }
 }
 
 /// A compiled policy.
@@ -159,6 +187,7 @@ pub fn compile(
     environment: &Environment,
     slots: &[u32],
 ) -> Result<Tables, TooComplex> {
+    let policy = &*environment.expand(policy);
     if policy.rules.len() > MAX_RULES {
         return Err(TooComplex::Rules(policy.rules.len()));
     }

@@ -24,6 +24,11 @@ impl Deadline {
         }
     }
 
+    /// So many nanoseconds of the clock.
+    pub const fn of(nanoseconds: u64) -> Self {
+        Self { nanoseconds }
+    }
+
     /// In nanoseconds of the clock.
     pub const fn nanoseconds(self) -> u64 {
         self.nanoseconds

@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
 use xdpfw_common::abi::{
-    ABI_VERSION, Holds, INTERFACES_COUNTED, LISTENING, NEXT, NOTES, SENT, SHARED_MAPS, SharedMap,
-    Wanted, names,
+    ABI_VERSION, BANNED_NETS, BANS, Holds, INTERFACES_COUNTED, LISTENING, NEXT, NOTES, SENT,
+    SHARED_MAPS, SharedMap, Wanted, names,
 };
 
 use super::{
-    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Term, TrustedMap, Unsaved,
+    Bans, Bridges, Deadline, Error, FlowMaps, PacketProbe, Scans, Term, TrustedMap, Unsaved, bans,
     counters::{self, CounterMaps, Snapshot},
     gate::{Entry, Gate},
     interfaces_counted,
@@ -17,7 +17,7 @@ use super::{
     pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     record::{Purpose, Record},
     rehearsal::{Differences, Rehearsal},
-    then,
+    scan, then,
 };
 use crate::compiler::Tables;
 
@@ -92,7 +92,14 @@ impl Generation {
             let from = match map.holds {
                 Holds::Counters => counters_of,
                 Holds::Rehearsal | Holds::Trust => None,
-                Holds::Events | Holds::Bans => in_force,
+                Holds::Events => in_force,
+                Holds::Bans if map == BANS || map == BANNED_NETS => {
+                    in_force.filter(|other| has_room(other, map, &record))
+                }
+                Holds::Bans => in_force.filter(|other| {
+                    let capacity = |of: &Record| scan::capacity(map, &of.policy);
+                    capacity(&other.record) == capacity(&record)
+                }),
                 Holds::Limits => in_force
                     .filter(|other| object::limited(other.record()) == object::limited(&record)),
                 // These have one size.
@@ -231,6 +238,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn bans(&self) -> Result<Bans> {
         Bans::open(&self.directory)
+    }
+
+    /// Opens the table of scans, which all generations share.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn scans(&self) -> Result<Scans> {
+        Scans::open(&self.directory, self.record.clock)
     }
 
     /// Opens who is never banned by it.
@@ -419,6 +435,12 @@ impl Generation {
     pub fn clear_slots(&self, slots: &[u32]) -> Result<()> {
         counters::clear_slots(&self.directory, slots)
     }
+}
+
+/// Whether a table of bans is as big as it has to be.
+fn has_room(of: &Generation, map: SharedMap, record: &Record) -> bool {
+    let wanted = record.ban_room[usize::from(map == BANNED_NETS)];
+    of.keeps(map) && bans::room_of(of.directory.pin(map.pin)).is_ok_and(|room| room >= wanted)
 }
 
 /// The names of the program that a record is of, and of its egress half.

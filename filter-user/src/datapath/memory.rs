@@ -3,7 +3,7 @@
 use aya::util::nr_cpus;
 use xdpfw_common::abi::{BLOCKS, Block, Counter, Overflows, RULE_SLOTS};
 
-use super::flow_memory;
+use super::{flow_memory, scan};
 use crate::policy::Policy;
 
 /// The CPUs that there may be, each of which has counters of its own.
@@ -21,7 +21,7 @@ pub fn memory(policy: &Policy, cpus: u32) -> u64 {
     let of_rules = RULE_SLOTS * size_of::<Counter>();
     let counters = (of_ports + of_rules) as u64 * u64::from(cpus);
     let flows = policy.records_flows().then_some(policy.flows);
-    2 * counters + flow_memory(flows)
+    2 * counters + flow_memory(flows) + scan::memory(policy)
 }
 
 #[cfg(test)]

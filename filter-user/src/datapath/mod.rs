@@ -49,6 +49,7 @@ mod probe;
 mod record;
 mod rehearsal;
 mod runtime;
+mod scan;
 mod store;
 mod strays;
 mod syscall;
@@ -58,7 +59,7 @@ mod unsaved;
 
 pub use self::{
     attach::{Attached, Changes, Egress, EgressRefusal, Foreign, Refusal},
-    bans::Bans,
+    bans::{Bans, MANUAL},
     bridges::Bridges,
     clock::{Clock, clocks},
     counters::{CounterMaps, Snapshot},
@@ -76,6 +77,7 @@ pub use self::{
     record::{Change, Purpose, Record},
     rehearsal::{Differences, Rehearsal},
     runtime::is_mounted,
+    scan::{Scans, prefix_of as source_prefix},
     store::{Candidate, Live, Older, Store},
     strays::Stray,
     then::{NextProgram, Then},

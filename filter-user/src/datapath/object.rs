@@ -16,11 +16,11 @@ use aya_obj::programs::XdpAttachType;
 use bytemuck::NoUninit;
 use xdpfw_common::abi::{
     BANNED, BANNED_NETS, BANS, DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LIMITED, LISTENED,
-    Listened, MAX_BANS, MAX_DIFFERENCES, MAX_LIMITED, MAX_SYN_COUNTS, REHEARSAL_MAPS, REPORTS,
-    SHARED_MAPS, SYN_COUNTS, SharedMap, flow_table, names,
+    Listened, MAX_DIFFERENCES, MAX_LIMITED, MAX_SYN_COUNTS, OPENER_BANS, REHEARSAL_MAPS, REPORTS,
+    SCAN_STATE, SCANNERS, SHARED_MAPS, SYN_COUNTS, ScanState, SharedMap, flow_table, names,
 };
 
-use super::{Bridges, Clock, Error, Purpose, Record, flows, syscall};
+use super::{Bridges, Clock, Error, Purpose, Record, flows, scan, syscall};
 use crate::{
     compiler::{Prefix, Tables},
     text::fnv,
@@ -129,6 +129,16 @@ impl Object {
         let counted = global::<{ size_of::<InterfaceSlots>() }>(taken_over(INTERFACES_COUNTED))?;
         let banned = global::<{ size_of::<u32>() }>(taken_over(BANNED))?;
         let generation = record.generation as u32;
+        // Where nothing is listened to, nobody is banned either, but by tables that are there.
+        let [exact, nets] = match rings {
+            Rings::Whole => record.ban_room,
+            Rings::Smallest => [1; 2],
+        };
+        let scans = match taken_over(SCAN_STATE) {
+            Some(pin) => bytemuck::cast(global::<{ size_of::<ScanState>() }>(Some(pin))?),
+            None => scan::new_state()?,
+        };
+        let scanning = scan::config(&record.policy, &record.clock, &scans.secret);
         let [sources, with_cookies] = limited(record);
         loader
             .override_global(names::GENERATION, &generation, true)
@@ -137,9 +147,15 @@ impl Object {
             .map_max_entries(names::LIMITS, entries(tables.limits.len())?)
             .map_max_entries(LIMITED.name, sources)
             .map_max_entries(SYN_COUNTS.name, with_cookies)
-            .map_max_entries(BANS.name, MAX_BANS[0])
-            .map_max_entries(BANNED_NETS.name, MAX_BANS[1])
+            .map_max_entries(BANS.name, exact)
+            .map_max_entries(BANNED_NETS.name, nets)
+            .override_global(names::SCAN, bytemuck::bytes_of(&scanning), true)
             .override_global(names::INTERFACES_COUNTED, counted.as_slice(), true);
+        for map in [SCANNERS, OPENER_BANS] {
+            if let Some(capacity) = scan::capacity(map, &record.policy) {
+                loader.map_max_entries(map.name, capacity);
+            }
+        }
         match rings {
             Rings::Whole => {
                 loader.map_max_entries(LOG_RECORDS, LOG_BYTES);
@@ -159,6 +175,9 @@ impl Object {
         let object = Self {
             ebpf: loader.load(OBJECT).map_err(refused)?,
         };
+        if taken_over(SCAN_STATE).is_none() {
+            object.set(SCAN_STATE.name, &scans)?;
+        }
         object.fill(names::LOCAL, &tables.local, |&key| key)?;
         object.fill(names::EDGES, &tables.edges, |&key| key)?;
         object.fill(names::REMOTE_PORTS, &tables.remote, |&key| key)?;
@@ -175,6 +194,15 @@ impl Object {
             object.fill(v6, prefixes6, trie_key::<20>)?;
         }
         Ok(object)
+    }
+
+    /// Writes the only element of an array.
+    fn set<V: NoUninit>(&self, name: &str, value: &V) -> Result<()> {
+        let Map::Array(map) = self.ebpf.map(name).context("no such map")? else {
+            anyhow::bail!("{name} is no array");
+        };
+        syscall::set(map.fd().as_fd(), &0_u32, value)
+            .with_context(|| format!("cannot fill the map {name}"))
     }
 
     /// Fills a map that was created empty.

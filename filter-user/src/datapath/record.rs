@@ -2,14 +2,17 @@
 //! that the kernel's state explains itself without any file.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, Map, MapData};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use xdpfw_common::abi::MAX_BANS;
 
 use super::{Clock, Then, clocks};
 use crate::{
@@ -55,6 +58,8 @@ pub struct Record {
     pub then: Option<Then>,
     /// Where the policy is not what the operator wants, what it is instead, and why, in a line.
     pub fallback: Option<String>,
+    /// For how many bans of single sources, and of other prefixes, its tables have room at least.
+    pub ban_room: [u32; 2],
 }
 
 /// What is known of a change of the policy. It is made before the change.
@@ -115,6 +120,8 @@ struct Written {
     /// Before rules had ends, no rule meant anything by them.
     #[serde(default = "now")]
     clocks: (Timestamp, Duration),
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    lists: BTreeMap<String, Vec<IpNet>>,
     slots: Vec<u32>,
     #[serde(default)]
     purpose: Purpose,
@@ -128,6 +135,8 @@ struct Written {
     then: Option<Then>,
     #[serde(default)]
     fallback: Option<String>,
+    #[serde(default = "max_bans")]
+    ban_room: [u32; 2],
 }
 
 impl Record {
@@ -162,6 +171,7 @@ impl Record {
                 },
                 interfaces: Vec::new(),
                 clocks: Clocks::BEFORE_ALL,
+                lists: BTreeMap::new(),
             },
             slots: rules.iter().map(|(_, _, slot)| *slot).collect(),
             purpose: Purpose::Policy,
@@ -170,6 +180,7 @@ impl Record {
             change: None,
             then: None,
             fallback: None,
+            ban_room: MAX_BANS,
         }
     }
 
@@ -194,6 +205,7 @@ impl Record {
             ),
             interfaces: self.environment.interfaces.clone(),
             clocks: (self.environment.clocks.wall, self.environment.clocks.boot),
+            lists: self.environment.lists.clone(),
             slots: self.slots.clone(),
             purpose: self.purpose,
             behind: self.behind,
@@ -201,6 +213,7 @@ impl Record {
             change: self.change.clone(),
             then: self.then.clone(),
             fallback: self.fallback.clone(),
+            ban_room: self.ban_room,
         };
         pin_json(&written, path)
     }
@@ -241,6 +254,7 @@ impl Written {
                     wall: written.clocks.0,
                     boot: written.clocks.1,
                 },
+                lists: written.lists,
             },
             slots: written.slots,
             purpose: written.purpose,
@@ -249,8 +263,14 @@ impl Written {
             change: written.change,
             then: written.then,
             fallback: written.fallback,
+            ban_room: written.ban_room,
         })
     }
+}
+
+/// Where no lists ban.
+const fn max_bans() -> [u32; 2] {
+    MAX_BANS
 }
 
 /// What the clocks show.

@@ -233,6 +233,34 @@ pub(super) fn set<K: NoUninit, V: NoUninit>(
     update_one(map, key, value, BPF_ANY)
 }
 
+/// Removes entries of a hash map or trie; those that are not there are no error. In one call where
+/// the kernel takes batches.
+pub(super) fn remove<K: NoUninit>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut delete = attributes();
+    delete.batch.keys = keys.as_ptr() as u64;
+    delete.batch.count = u32::try_from(keys.len()).map_err(io::Error::other)?;
+    delete.batch.map_fd = map.as_raw_fd() as u32;
+    match bpf(bpf_cmd::BPF_MAP_DELETE_BATCH, &mut delete) {
+        Ok(_) => return Ok(()),
+        // It stops at the first that is not there.
+        Err(error) if has_no_batch(&error) || error.raw_os_error() == Some(libc::ENOENT) => {}
+        Err(error) => return Err(error),
+    }
+    for key in keys {
+        let mut delete = attributes();
+        delete.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+        delete.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
+        match bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut delete) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn update_one<K: NoUninit, V: NoUninit>(
     map: BorrowedFd<'_>,
     key: &K,

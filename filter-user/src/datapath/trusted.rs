@@ -33,7 +33,7 @@ impl TrustedMap {
         let mut found = Vec::new();
         for entry in self.map.iter() {
             let (key, why) = entry.context("cannot read who is trusted")?;
-            found.push((prefix_of(&key.data(), key.prefix_len()), why));
+            found.push((prefix_of(&key.data(), key.prefix_len() as u8), why));
         }
         found.sort_unstable();
         Ok(found)

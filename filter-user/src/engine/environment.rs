@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use anyhow::Result;
 use jiff::SignedDuration;
 
-use super::Error;
+use super::{Error, lists::of_rules};
 use crate::{
     compiler::Environment,
     datapath::{Live, Record, clocks},
@@ -159,8 +159,10 @@ pub(super) fn are_alike(policy: &Policy, one: &Environment, other: &Environment)
         ephemeral,
         interfaces,
         clocks,
+        lists,
     } = one;
     *ephemeral == other.ephemeral
+        && *lists == other.lists
         && *interfaces == other.interfaces
         && (!policy.has_ends() || clocks.jump_since(&other.clocks).abs() <= EXACT)
 }
@@ -169,7 +171,8 @@ pub(super) fn are_alike(policy: &Policy, one: &Environment, other: &Environment)
 ///
 /// # Errors
 ///
-/// Netlink does not answer; or the facts are to be followed, and lead two ways.
+/// Netlink does not answer; or the facts are to be followed, and lead two ways; or a rule denies
+/// what comes from a list of which nothing is known.
 pub(super) fn environment(
     policy: &Policy,
     facts: Facts,
@@ -187,6 +190,7 @@ pub(super) fn environment(
         ephemeral: system::ephemeral_ports(),
         interfaces: Vec::new(),
         clocks: clocks(),
+        lists: of_rules(policy, live.map(|live| live.generation.record()))?,
     };
     for name in names {
         let by_name = known.iter().find(|one| one.name == name);

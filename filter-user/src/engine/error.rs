@@ -8,6 +8,7 @@ use super::guard::LockOut;
 use crate::{
     datapath::{EgressRefusal, Purpose, Refusal},
     netlink::{Mode, Unseen},
+    policy::RuleId,
     text::{clock_time, sentence_list},
 };
 
@@ -118,6 +119,17 @@ pub enum Error {
     /// No candidate is rehearsed.
     #[error("nothing is rehearsed (say `xdpfw apply --shadow FILE`)")]
     NothingRehearsed,
+    /// A rule would deny nobody.
+    #[error(
+        "{rule} denies what comes from the list {list}, of which nothing was read yet (say `xdpfw \
+         lists refresh {list}` first)"
+    )]
+    UnreadList {
+        /// The rule.
+        rule: RuleId,
+        /// The list.
+        list: String,
+    },
     /// The policy is beyond a fixed bound.
     #[error("{0}")]
     TooComplex(String),

@@ -14,9 +14,11 @@ mod guard;
 mod history;
 mod join;
 mod listener;
+mod lists;
 mod rehearsal;
 mod review;
 mod sampling;
+mod scans;
 mod seed;
 mod settle;
 mod slots;
@@ -47,9 +49,11 @@ pub use self::{
     history::{Change, Entry, History, HistoryError},
     join::{Join, Joined, ModeWish, Unfiltered, unfiltered},
     listener::{Followed, Listener},
+    lists::{ListStatus, Outcome, Refresh},
     rehearsal::{Begun, Rehearse, Rehearsed, differences},
     review::{ReviewError, SavedReview},
     sampling::{Rates, Sample},
+    scans::{Fate, Opener, Scanning},
     settle::Ended,
     source::{FileError, InForce, PolicyFile, PolicySource},
     transaction::{Applied, Counting, Transaction},

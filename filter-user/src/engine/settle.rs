@@ -80,7 +80,11 @@ impl Engine {
             let kept: Vec<u64> = kept.map(|one| one.record().generation).collect();
             self.store.retain(&kept)?;
         }
+        let is_back = !live.over.is_empty();
         self.live = self.store.live()?;
+        if let Some(live) = self.live.as_ref().filter(|_| is_back) {
+            self.settle_lists(&live.generation);
+        }
         Ok(ended)
     }
 

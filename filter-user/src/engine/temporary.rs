@@ -49,6 +49,7 @@ impl Engine {
         }
         self.live = self.store.live()?;
         self.settle()?;
+        self.settle_lists(&generation);
         Ok(generation)
     }
 
@@ -181,7 +182,7 @@ impl Engine {
 }
 
 /// Where the operators sit.
-fn operators() -> Result<Vec<IpAddr>> {
+pub(super) fn operators() -> Result<Vec<IpAddr>> {
     let sessions = Sessions::current()?.known.into_iter();
     let mut peers: Vec<IpAddr> = sessions.map(|session| session.peer).collect();
     peers.retain(|peer| !peer.is_loopback());

@@ -13,10 +13,11 @@ mod prepare;
 use anyhow::Result;
 
 use super::{
-    Engine, Error, Following, Join, Joined, PolicySource, bans,
+    Engine, Error, Following, History, Join, Joined, PolicySource, bans,
     egress::{attach_wanted, detach_unwanted, records_answers},
     environment::{Facts, are_alike, environment},
     guard::{self, Ending, Guard},
+    lists::{self, ban_room, carry_bans},
     rehearsal::{Rehearse, is_same, policies},
     seed::seed,
     undo::Undo,
@@ -52,6 +53,7 @@ pub struct Transaction<'a> {
     change: Option<Change>,
     following: Following,
     rehearse: Rehearse<'a>,
+    settles_lists: bool,
 }
 
 /// What the guard says of a change that it does not refuse.
@@ -100,6 +102,7 @@ impl<'a> Transaction<'a> {
             change: None,
             following: Following::AsBefore,
             rehearse: Rehearse::GoesOn,
+            settles_lists: true,
         }
     }
 
@@ -151,6 +154,14 @@ impl<'a> Transaction<'a> {
         Self { rehearse, ..self }
     }
 
+    /// Leaves the bans of lists to the caller.
+    pub(super) fn without_settling(self) -> Self {
+        Self {
+            settles_lists: false,
+            ..self
+        }
+    }
+
     /// Makes the change.
     ///
     /// # Errors
@@ -184,6 +195,9 @@ impl<'a> Transaction<'a> {
                 rehearsed_anew: false,
             });
         }
+        if self.purpose == Purpose::Policy {
+            lists::read_local(&History::own(), self.source.policy());
+        }
         let needed = self.needs_generation()?;
         match &self.engine.live {
             None => self.start(join.unwrap_or_default()),
@@ -199,6 +213,7 @@ impl<'a> Transaction<'a> {
         let record = live.generation.record();
         let policy = self.source.policy();
         Ok(self.counting == Counting::Anew
+            || lacks_room(&live.generation, policy)?
             // After an upgrade.
             || record.maker != maker()
             || self.purpose != record.purpose
@@ -298,6 +313,7 @@ impl<'a> Transaction<'a> {
             if let Err(error) = bans::restore(&generation) {
                 log::warn!("nobody is banned any more: {error:#}");
             }
+            self.engine.settle_lists(&generation);
             let unrecorded = attach_wanted(&store, &[policy], &indices, &mut attaching)?;
             take_over(&mut generation.flows()?, generation.record(), None)?;
             let egress = records_answers(policy);
@@ -382,6 +398,7 @@ impl<'a> Transaction<'a> {
             let flows = &mut candidate.flows()?;
             let before = self.flows_of(&live.generation);
             take_over(flows, candidate.record(), Some(before))?;
+            carry_bans(candidate, &live.generation)?;
         }
         let changed = candidate.is_some() || self.source.is_changed();
         let saving = self.source.prepare()?;
@@ -459,9 +476,25 @@ impl<'a> Transaction<'a> {
         };
         if applied.deadline.is_none() {
             drop(generation.set_saved());
+            if self.settles_lists && self.purpose == Purpose::Policy {
+                self.engine.settle_lists(generation);
+            }
+            if let Some(live) = &self.engine.live {
+                drop(lists::empty_unused(&live.generation, generation));
+            }
             drop(self.engine.store.retain(&[generation.record().generation]));
         }
     }
+}
+
+/// Whether the bans of a generation have no room for those of a policy's lists.
+fn lacks_room(in_force: &Generation, policy: &Policy) -> Result<bool> {
+    if !policy.lists.iter().any(|list| list.ban) {
+        return Ok(false);
+    }
+    let room = in_force.bans()?.room();
+    let wanted = ban_room(policy)?;
+    Ok(room.iter().zip(wanted).any(|(room, wanted)| *room < wanted))
 }
 
 /// Whether a policy is from another file than the one in force.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::table;
 use crate::{
-    engine::{Banned, Trusted, TrustedList},
+    engine::{Banned, Opener, Trusted, TrustedList},
     text::{clock_time, in_line, thousands},
 };
 
@@ -58,8 +58,13 @@ impl fmt::Display for TrustedRow {
 }
 
 impl BanTable {
-    /// Of bans, each with its packets, and those who are trusted.
-    pub fn new(banned: &[(Banned, Option<u64>)], trusted: &TrustedList) -> Self {
+    /// Of bans, each with its packets, of those whom the program has banned by itself, and those who
+    /// are trusted.
+    pub fn new(
+        banned: &[(Banned, Option<u64>)],
+        openers: &[Opener],
+        trusted: &TrustedList,
+    ) -> Self {
         let rows = banned.iter().map(|(ban, packets)| BanRow {
             prefix: ban.prefix,
             origin: ban.origin.clone(),
@@ -70,9 +75,19 @@ impl BanTable {
             times: ban.times,
             packets: *packets,
         });
+        let by_itself = openers.iter().map(|ban| BanRow {
+            prefix: ban.source,
+            origin: ban.origin.as_str().to_owned(),
+            since: ban.since,
+            until: Some(ban.until),
+            why: Some("may open nothing".to_owned()),
+            hard: false,
+            times: 1,
+            packets: Some(ban.packets),
+        });
         Self {
             schema: "xdpfw.bans/1",
-            bans: rows.collect(),
+            bans: rows.chain(by_itself).collect(),
             trusted: trusted.iter().map(TrustedRow::from).collect(),
         }
     }
@@ -111,5 +126,13 @@ impl fmt::Display for BanTable {
             ]);
         }
         f.write_str(&table::lines(&table))
+    }
+}
+
+/// A source in a word: an IPv4 address without its length.
+pub(super) fn source(prefix: &IpNet) -> String {
+    match prefix.max_prefix_len() == prefix.prefix_len() {
+        true => prefix.addr().to_string(),
+        false => prefix.to_string(),
     }
 }

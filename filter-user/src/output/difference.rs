@@ -80,11 +80,18 @@ impl Difference {
             &next.discovery.to_string(),
         );
         let [old, new] = [base, next].map(|policy| {
-            let [from, of, trusted, repeat] = ["answers_from", "flows", "trusted", "ban.repeat"];
+            let [from, of, scan, trusted, repeat] =
+                ["answers_from", "flows", "scan", "trusted", "ban.repeat"];
             let FlowSizes { tcp, other } = policy.flows;
             [
                 (from, policy.answers_from.join(",")),
                 (of, format!("tcp = {tcp}, other = {other}")),
+                (
+                    scan,
+                    policy
+                        .scan
+                        .map_or("off".to_owned(), |scan| scan.to_string()),
+                ),
                 (trusted, sentence_list(&policy.trusted, TRUSTED_SHOWN)),
                 (repeat, format!("{:?}", policy.repeat)),
             ]

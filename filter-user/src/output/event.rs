@@ -2,6 +2,7 @@
 
 mod ban;
 mod fields;
+mod notice;
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -20,6 +21,7 @@ use crate::{
 
 pub use self::ban::BanNews;
 pub(in crate::output) use self::fields::{Field, Logged};
+pub use self::notice::Notice;
 
 /// A packet, what became of it, and why. In JSON, one object of `xdpfw.event/1`.
 #[derive(Debug, Serialize)]
@@ -222,6 +224,14 @@ impl Columns {
         let interface = padded(&seen.interface, &mut self.interface);
         let packet = self.packet(seen);
         format!("{}  {interface}  {packet}", at.strftime("%H:%M:%S%.3f%:z"))
+    }
+
+    /// A notice in a line: time, interface, and what it says.
+    pub fn notice(&mut self, notice: &Notice) -> String {
+        let (at, interface) = notice.place();
+        let at = at.to_zoned(TimeZone::system());
+        let interface = padded(interface, &mut self.interface);
+        format!("{}  {interface}  {notice}", at.strftime("%H:%M:%S%.3f%:z"))
     }
 
     /// The columns behind time and interface.

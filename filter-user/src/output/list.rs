@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use xdpfw_common::abi::Counter;
 
-use super::{ITEMS, table};
+use super::{ITEMS, scanners::ScanRow, table};
 use crate::{
     analysis::Shadowed,
     datapath::Snapshot,
@@ -21,6 +21,8 @@ use crate::{
 pub struct List {
     schema: &'static str,
     default: &'static str,
+    /// When a source scans; `None` if nobody looks.
+    scan: Option<ScanRow>,
     rules: Vec<RuleRow>,
 }
 
@@ -83,7 +85,7 @@ impl RuleRow {
             local_ports: words(&matching.local),
             types: matching.type_words(),
             remote_ports: words(&matching.remote),
-            from: prefixes(&matching.from),
+            from: matching.from_words(),
             to: prefixes(&matching.to),
             interfaces: matching.on.clone(),
             mac: matching.mac.iter().map(ToString::to_string).collect(),
@@ -132,6 +134,7 @@ impl List {
         Self {
             schema: "xdpfw.list/1",
             default: policy.default.as_str(),
+            scan: policy.scan.map(ScanRow::from),
             rules: policy.rules.iter().zip(counters.rules()).map(row).collect(),
         }
     }
@@ -167,6 +170,10 @@ impl fmt::Display for List {
                 writeln!(f, "{}", line.replacen(&row.text, whole, 1))?;
             }
         }
-        writeln!(f, "default {}", self.default)
+        writeln!(f, "default {}", self.default)?;
+        match &self.scan {
+            Some(scan) => writeln!(f, "scan    {scan}"),
+            None => Ok(()),
+        }
     }
 }

@@ -6,7 +6,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use xdpfw_common::{Reason, Verdict, abi::Counter};
 
-use super::{FlowFill, Totals, bans::TrustedRow, table};
+use super::{FlowFill, Totals, bans::TrustedRow, scanners::ScanRow, table};
 use crate::{
     datapath::{Attached, Egress, Generation, Live, Snapshot, Then},
     engine::TrustedList,
@@ -35,6 +35,8 @@ pub struct Status {
     then: Option<ThenRow>,
     /// What a rehearsed policy would do otherwise; `None` if none is.
     shadow: Option<Rehearsal>,
+    /// When a source scans; `None` if nobody looks.
+    scan: Option<ScanRow>,
     #[serde(skip)]
     rules: usize,
     interfaces: Vec<InterfaceRow>,
@@ -227,6 +229,7 @@ impl Status {
             pending: None,
             then: None,
             shadow: None,
+            scan: policy.scan.map(ScanRow::from),
             rules: policy.rules.len(),
             interfaces: interfaces.collect(),
             flows: None,
@@ -290,6 +293,9 @@ impl fmt::Display for Status {
         }
         if let Some(flows) = &self.flows {
             writeln!(f, "\nflows: {flows}")?;
+        }
+        if let Some(scan) = &self.scan {
+            writeln!(f, "\nscan: {scan}")?;
         }
         if self.bans > 0 {
             let bans = thousands(self.bans as u64);

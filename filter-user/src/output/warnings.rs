@@ -1,10 +1,8 @@
 //! Renders what the author of a policy may not have meant, a line for each.
 
-use ipnet::IpNet;
-
 use crate::{
     analysis::{Shadowed, Warning},
-    policy::{PrefixText, RuleId},
+    policy::RuleId,
     text::{sentence_list, thousands},
 };
 
@@ -70,10 +68,10 @@ fn lines_of(warning: &Warning) -> Vec<String> {
     }
 }
 
-fn open_to_more(rule: RuleId, by: RuleId, from: &[IpNet]) -> String {
+fn open_to_more(rule: RuleId, by: RuleId, from: &[String]) -> String {
     let sources = match from {
         [] => "all".to_owned(),
-        [one] => PrefixText(one).to_string(),
+        [one] => one.clone(),
         several => format!("{} prefixes", thousands(several.len() as u64)),
     };
     format!("{rule} restricts nothing: {by} allows it to {sources} (say `xdpfw delete {by}`)")

@@ -409,8 +409,12 @@ fn offset_of(text: &str, mistake: &Mistake) -> usize {
     let Ok(document) = Document::parse(text) else {
         return 0;
     };
+    let list = mistake.list.as_deref();
     let table = match mistake.rule {
-        None => document.as_item(),
+        None => match list.and_then(|name| document.get("list")?.get(name)) {
+            Some(list) => list,
+            None => document.as_item(),
+        },
         Some(index) => match document.get("rule").and_then(|rules| rules.get(index)) {
             Some(rule) => rule,
             None => return 0,

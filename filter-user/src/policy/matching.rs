@@ -1,13 +1,20 @@
 //! What a rule matches: read from words of the command line or the policy file, and written
 //! as such words.
 
-use std::{collections::HashSet, fmt, hash::Hash};
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    fmt,
+    hash::Hash,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 use xdpfw_common::Transport;
 
 use super::{
     MacAddress, Protocol,
+    list::parse_sources,
     prefix::{self, ItemError, PrefixText},
     words::{self, Meaning},
 };
@@ -31,8 +38,10 @@ pub struct Match {
     pub types: TypeSpec,
     /// The peers' ports; any, unless the protocol has ports.
     pub remote: PortSpec,
-    /// Where packets come from; none is everywhere.
+    /// Where packets come from; none is everywhere, unless there are lists.
     pub from: Vec<IpNet>,
+    /// The lists whose prefixes packets come from, too, by name.
+    pub from_lists: Vec<String>,
     /// Where packets go to; none is everywhere.
     pub to: Vec<IpNet>,
     /// The interfaces they come in by; none is every one.
@@ -146,6 +155,7 @@ impl Match {
             types,
             remote,
             from,
+            from_lists,
             to,
             on,
             mac,
@@ -155,6 +165,7 @@ impl Match {
             && has_same(types.words(), other.types.words())
             && has_same(remote.words(), other.remote.words())
             && has_same(from, &other.from)
+            && has_same(from_lists, &other.from_lists)
             && has_same(to, &other.to)
             && has_same(on, &other.on)
             && has_same(mac, &other.mac)
@@ -168,6 +179,7 @@ impl Match {
             types: TypeSpec::any(),
             remote: PortSpec::any(),
             from: Vec::new(),
+            from_lists: Vec::new(),
             to: Vec::new(),
             on: Vec::new(),
             mac: Vec::new(),
@@ -199,6 +211,10 @@ impl Match {
             local,
             types,
         } = words::parse(&text.words).map_err(error(Part::Words))?;
+        let (from, from_lists) = match &text.from {
+            None => (Vec::new(), Vec::new()),
+            Some(words) => parse_sources(words).map_err(item_error(Part::From))?,
+        };
         let matching = Self {
             protocol,
             local,
@@ -207,10 +223,8 @@ impl Match {
                 None => PortSpec::any(),
                 Some(words) => remote_ports(protocol, words).map_err(item_error(Part::Remote))?,
             },
-            from: match &text.from {
-                None => Vec::new(),
-                Some(words) => prefix::parse_prefixes(words).map_err(item_error(Part::From))?,
-            },
+            from,
+            from_lists,
             to: match &text.to {
                 None => Vec::new(),
                 Some(words) => prefix::parse_prefixes(words).map_err(item_error(Part::To))?,
@@ -237,7 +251,7 @@ impl Match {
             ipv6: !self.protocol.is_ipv4_only(),
         };
         protocol
-            .and(Families::of(&self.from))
+            .and(Families::of(&self.sources()))
             .and(Families::of(&self.to))
     }
 
@@ -246,6 +260,7 @@ impl Match {
         if !self.families().is_none() {
             return Ok(());
         }
+        // A list may have both.
         for (part, prefixes) in [(Part::From, &self.from), (Part::To, &self.to)] {
             let families = Families::of(prefixes);
             let (family, remedy) = match self.protocol {
@@ -275,6 +290,43 @@ impl Match {
         ))
     }
 
+    /// Whether it matches packets wherever they come from.
+    pub const fn is_from_anywhere(&self) -> bool {
+        self.from.is_empty() && self.from_lists.is_empty()
+    }
+
+    /// Where packets come from, as users write it.
+    pub fn from_words(&self) -> Vec<String> {
+        let prefixes = self.from.iter().map(|net| PrefixText(net).to_string());
+        let lists = self.from_lists.iter().map(|name| format!("@{name}"));
+        prefixes.chain(lists).collect()
+    }
+
+    /// Where packets come from, for those who know nothing of what is in lists: an address of each
+    /// family stands for a list, which nothing else is for. None is everywhere.
+    pub fn sources(&self) -> Cow<'_, [IpNet]> {
+        if self.from_lists.is_empty() {
+            return Cow::Borrowed(&self.from);
+        }
+        let lists = self.from_lists.iter();
+        let stands = lists.flat_map(|name| Self::placeholder(name));
+        Cow::Owned(self.from.iter().copied().chain(stands).collect())
+    }
+
+    /// What stands for a list whose prefixes are not known.
+    pub fn placeholder(name: &str) -> [IpNet; 2] {
+        // FNV-1a.
+        let hash = name.bytes().fold(0x811c_9dc5, |sum: u32, byte| {
+            (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        // In 0.0.0.0/8, which nobody has (RFC 1122), and in the discard prefix (RFC 6666).
+        let (v4, v6) = (hash & 0xff_ffff, (0x0100_u128 << 112) | u128::from(hash));
+        [
+            IpAddr::from(Ipv4Addr::from(v4)).into(),
+            IpAddr::from(Ipv6Addr::from(v6)).into(),
+        ]
+    }
+
     /// Whether it is for TCP by name, whose new connections can be answered with SYN cookies.
     pub fn has_cookies(&self) -> bool {
         let mut transports = self.protocol.transports().iter();
@@ -293,9 +345,14 @@ impl Match {
     /// Whether one of its lists of prefixes, interfaces and MAC addresses has more than so many.
     pub fn has_more_than(&self, items: usize) -> bool {
         let Self {
-            from, to, on, mac, ..
+            from,
+            from_lists,
+            to,
+            on,
+            mac,
+            ..
         } = self;
-        [from.len(), to.len(), on.len(), mac.len()]
+        [from.len() + from_lists.len(), to.len(), on.len(), mac.len()]
             .into_iter()
             .any(|len| len > items)
     }
@@ -338,11 +395,13 @@ impl fmt::Display for Match {
         if self.remote != PortSpec::any() {
             write!(f, " --remote-port {}", self.remote)?;
         }
-        for (option, prefixes) in [("--from", &self.from), ("--to", &self.to)] {
-            if !prefixes.is_empty() {
-                write!(f, " {option} ")?;
-                write_list(f, prefixes.iter().map(PrefixText), limit)?;
-            }
+        if !self.is_from_anywhere() {
+            f.write_str(" --from ")?;
+            write_list(f, self.from_words().iter(), limit)?;
+        }
+        if !self.to.is_empty() {
+            f.write_str(" --to ")?;
+            write_list(f, self.to.iter().map(PrefixText), limit)?;
         }
         if !self.on.is_empty() {
             f.write_str(" --on ")?;

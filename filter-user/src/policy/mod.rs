@@ -4,12 +4,14 @@
 mod document;
 mod interfaces;
 mod limit;
+mod list;
 mod mac;
 mod matching;
 mod packet;
 mod prefix;
 mod protocol;
 mod rule;
+mod scan;
 mod text;
 mod until;
 mod words;
@@ -19,17 +21,20 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use self::prefix::ItemError;
 pub use self::{
     document::{EditError, ParseError, PolicyDocument},
     interfaces::InterfaceList,
     limit::{Limit, LimitPart, Rate, Scope},
+    list::{Garbage, List, ListSource, MAX_BANNING, check_list_name},
     mac::MacAddress,
     matching::{Families, Match, MatchError, MatchSpec, NO_COOKIES, Part},
     packet::{Carried, Packet},
     prefix::{PrefixText, is_interface_name, parse_prefixes},
     protocol::Protocol,
     rule::{Action, Rule, RuleId, parse_comment},
-    text::{PolicyText, RuleText},
+    scan::Scan,
+    text::{PolicyText, RuleText, unknown_list},
     until::Until,
 };
 
@@ -140,6 +145,7 @@ words!(DefaultAction: Drop = "drop", Pass = "pass");
 words!(Fragments: Pass = "pass", Drop = "drop");
 words!(NonIp: Pass = "pass", Drop = "drop");
 words!(Replies: Flows = "flows", Sockets = "sockets", Off = "off");
+words!(Garbage: Skip = "skip", Refuse = "refuse");
 words!(IcmpErrors: Related = "related", Pass = "pass");
 
 /// A policy.
@@ -170,6 +176,10 @@ pub struct Policy {
     pub repeat: Vec<u32>,
     /// How many flows are remembered.
     pub flows: FlowSizes,
+    /// Lists of addresses, by name.
+    pub lists: Vec<List>,
+    /// When a source scans; `None`: nobody looks.
+    pub scan: Option<Scan>,
     /// The rules; the first that matches decides.
     pub rules: Vec<Rule>,
 }
@@ -182,6 +192,7 @@ impl Default for Policy {
             trusted: Vec::new(),
             repeat: Vec::new(),
             flows: FlowSizes::default(),
+            scan: None,
             default: DefaultAction::default(),
             fragments: Fragments::default(),
             non_ip: NonIp::default(),
@@ -189,6 +200,7 @@ impl Default for Policy {
             icmp_errors: IcmpErrors::default(),
             dhcp_client: true,
             discovery: false,
+            lists: Vec::new(),
             rules: Vec::new(),
         }
     }
@@ -198,6 +210,27 @@ impl Policy {
     /// The rule with this id.
     pub fn rule(&self, id: RuleId) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// The list of this name.
+    pub fn list(&self, name: &str) -> Option<&List> {
+        self.lists.iter().find(|list| list.name == name)
+    }
+
+    /// The lists that rules are for, each once, with the rule that names it first.
+    pub fn lists_of_rules(&self) -> impl Iterator<Item = (&List, &Rule)> {
+        self.lists.iter().filter_map(|list| {
+            let mut rules = self.rules.iter();
+            let rule = rules.find(|rule| rule.matches.from_lists.contains(&list.name))?;
+            Some((list, rule))
+        })
+    }
+
+    /// The list that a rule is for and that there is not.
+    pub fn unknown_list<'a>(&self, matching: &'a Match) -> Option<&'a str> {
+        let mut names = matching.from_lists.iter();
+        let name = names.find(|name| self.list(name).is_none())?;
+        Some(name)
     }
 
     /// The rule that says the same, whatever its id, limit, comment and end, and the order of its
@@ -276,6 +309,11 @@ impl Policy {
         drops && self.replies == Replies::Flows
     }
 
+    /// Whether the program may ban sources by itself, from opening anything.
+    pub fn bans_openers(&self) -> bool {
+        self.scan.is_some_and(|scan| scan.ban.is_some())
+    }
+
     /// Whether two policies treat every packet alike, rule for rule: all but
     /// the interfaces they name.
     pub fn same_verdicts(&self, other: &Self) -> bool {
@@ -283,6 +321,7 @@ impl Policy {
             interfaces: _,
             answers_from,
             flows,
+            scan,
             default,
             fragments,
             non_ip,
@@ -290,6 +329,7 @@ impl Policy {
             icmp_errors,
             dhcp_client,
             discovery,
+            lists,
             trusted,
             repeat,
             rules,
@@ -299,10 +339,12 @@ impl Policy {
             && *non_ip == other.non_ip
             && *answers_from == other.answers_from
             && *flows == other.flows
+            && *scan == other.scan
             && *replies == other.replies
             && *icmp_errors == other.icmp_errors
             && *dhcp_client == other.dhcp_client
             && *discovery == other.discovery
+            && *lists == other.lists
             && *trusted == other.trusted
             && *repeat == other.repeat
             && *rules == other.rules

@@ -74,7 +74,7 @@ impl Match {
             (Part::Remote, self.matches_remote(packet.carries, ephemeral)),
             (
                 Part::From,
-                self.from.is_empty() || self.from.iter().any(|net| net.contains(&packet.source)),
+                self.is_from_anywhere() || self.from.iter().any(|net| net.contains(&packet.source)),
             ),
             (
                 Part::To,

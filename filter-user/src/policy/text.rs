@@ -1,17 +1,27 @@
 //! The keys and values of the policy file. A generation records its policy in the same form.
 
+mod lists;
 mod values;
+
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use self::values::{Words, lengths, macs, names, ports, prefixes, time};
-use super::{
-    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Limit, Match,
-    MatchSpec, NO_COOKIES, NonIp, Part, Policy, PrefixText, Replies, Rule, RuleId, Scope, Until,
-    is_interface_name, parse_comment, parse_prefixes,
+use self::{
+    lists::ListText,
+    values::{Words, lengths, macs, names, ports, prefixes, time},
 };
-use crate::{names::services, ports::PortSpec};
+use super::{
+    Action, DefaultAction, FlowSizes, Fragments, IcmpErrors, InterfaceList, Limit, List,
+    MAX_BANNING, Match, MatchSpec, NO_COOKIES, NonIp, Part, Policy, PrefixText, Replies, Rule,
+    RuleId, Scan, Scope, Until, is_interface_name, parse_comment, parse_prefixes,
+};
+use crate::{
+    duration::{NoDuration, Seconds},
+    names::services,
+    ports::PortSpec,
+};
 
 /// Prefixes that a policy can trust; the kernel has room for those besides that need not be named.
 const MAX_TRUSTED: usize = 2048;
@@ -57,10 +67,26 @@ pub struct PolicyText {
     trusted: Option<Words>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flows: Option<FlowsText>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    list: BTreeMap<String, ListText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scan: Option<ScanText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ban: Option<BanText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rule: Vec<RuleText>,
+}
+
+/// When a source scans, as written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScanText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ports: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<String>,
 }
 
 /// How many flows are remembered, as written.
@@ -152,6 +178,8 @@ pub struct RuleText {
 pub struct Mistake {
     /// The rule, counted from 0, or `None` for the policy itself.
     pub rule: Option<usize>,
+    /// The list, by name, if it is in one.
+    pub list: Option<String>,
     /// The key.
     pub key: &'static str,
     /// The item, where the key has a list.
@@ -186,6 +214,7 @@ impl PolicyText {
     pub fn read(&self) -> Result<Policy, Mistake> {
         let mistake = |key, message| Mistake {
             rule: None,
+            list: None,
             key,
             item: 0,
             message,
@@ -218,9 +247,11 @@ impl PolicyText {
             flows: self
                 .flow_sizes()
                 .map_err(|message| mistake("flows", message))?,
+            scan: self.scan().map_err(|message| mistake("scan", message))?,
             repeat: self.repeat().map_err(|message| mistake("ban", message))?,
             dhcp_client: self.dhcp_client.unwrap_or(true),
             discovery: self.discovery.unwrap_or(false),
+            lists: self.lists()?,
             trusted: self.trusted().map_err(|(item, message)| Mistake {
                 item,
                 ..mistake("trusted", message)
@@ -230,6 +261,10 @@ impl PolicyText {
         if policy.discovery && policy.replies != Replies::Flows {
             let message = "needs what is asked to be recorded (say `replies = \"flows\"`)";
             return Err(mistake("discovery", message.to_owned()));
+        }
+        if policy.bans_openers() && policy.replies != Replies::Flows {
+            let message = "`ban` needs to know what is open (say `replies = \"flows\"`)";
+            return Err(mistake("scan", message.to_owned()));
         }
         let names = &policy.answers_from;
         if let Some(item) = names.iter().position(|name| !is_interface_name(name)) {
@@ -243,14 +278,46 @@ impl PolicyText {
         for (index, text) in self.rule.iter().enumerate() {
             let rule = text.read().map_err(|(key, item, message)| Mistake {
                 rule: Some(index),
+                list: None,
                 key,
                 item,
                 message,
             })?;
+            if let Some(name) = policy.unknown_list(&rule.matches) {
+                let message = unknown_list(name);
+                return Err(Mistake {
+                    rule: Some(index),
+                    ..mistake("from", message)
+                });
+            }
             policy.rules.push(rule);
         }
         self.settle_ids(&mut policy)?;
         Ok(policy)
+    }
+
+    /// The lists, by name.
+    fn lists(&self) -> Result<Vec<List>, Mistake> {
+        let read = |(name, text): (&String, &ListText)| {
+            text.read(name).map_err(|(key, item, message)| Mistake {
+                rule: None,
+                list: Some(name.clone()),
+                key,
+                item,
+                message,
+            })
+        };
+        let lists: Vec<List> = self.list.iter().map(read).collect::<Result<_, _>>()?;
+        match lists.iter().filter(|list| list.ban).nth(MAX_BANNING) {
+            None => Ok(lists),
+            Some(list) => Err(Mistake {
+                rule: None,
+                list: Some(list.name.clone()),
+                key: "ban",
+                item: 0,
+                message: format!("more than {MAX_BANNING} lists ban (put some into one file)"),
+            }),
+        }
     }
 
     /// Who is never banned; a mistake is at an item of the list.
@@ -342,6 +409,30 @@ impl PolicyText {
         Ok(FlowSizes { tcp, other })
     }
 
+    fn scan(&self) -> Result<Option<Scan>, String> {
+        let Some(ScanText { ports, window, ban }) = &self.scan else {
+            return Ok(None);
+        };
+        let ports = ports.unwrap_or(Scan::PORTS);
+        if !(Scan::FEWEST..=Scan::MOST).contains(&ports) {
+            let (fewest, most) = (Scan::FEWEST, Scan::MOST);
+            return Err(format!("ports = {ports} is not within {fewest} to {most}"));
+        }
+        let duration = |key: &str, text: &Option<String>| -> Result<Option<Seconds>, String> {
+            let read = text.as_deref().map(str::parse).transpose();
+            read.map_err(|error: NoDuration| format!("{key}: {error}"))
+        };
+        let window = match duration("window", window)? {
+            Some(window) => window,
+            None => Seconds::new(Scan::WINDOW).map_err(|error| error.to_string())?,
+        };
+        if window.duration().as_secs() > Scan::LONGEST {
+            return Err(format!("window: at most {}s", Scan::LONGEST));
+        }
+        let ban = duration("ban", ban)?;
+        Ok(Some(Scan { ports, window, ban }))
+    }
+
     /// Whether every rule has its id in writing.
     pub(super) fn has_all_ids(&self) -> bool {
         self.rule.iter().all(|rule| rule.id.is_some())
@@ -354,6 +445,7 @@ impl PolicyText {
             if rule.id != UNNAMED && !seen.insert(rule.id) {
                 return Err(Mistake {
                     rule: Some(index),
+                    list: None,
                     key: "id",
                     item: 0,
                     message: format!("rule id {} stands twice", rule.id),
@@ -367,6 +459,11 @@ impl PolicyText {
         }
         Ok(())
     }
+}
+
+/// What to say of a list that there is not.
+pub fn unknown_list(name: &str) -> String {
+    format!("no list `{name}` (say `[list.{name}]` in the policy file)")
 }
 
 /// Stands for an id that is still to be given.
@@ -495,7 +592,7 @@ impl From<&Rule> for RuleText {
             total: limits.is_some_and(|limit| limit.scope == Scope::Total),
             remote_ports: (matching.remote != PortSpec::any())
                 .then(|| matching.remote.words().iter().collect()),
-            from: prefix_words(&matching.from),
+            from: (!matching.is_from_anywhere()).then(|| matching.from_words().iter().collect()),
             to: prefix_words(&matching.to),
             on: (!matching.on.is_empty()).then(|| matching.on.iter().collect()),
             mac: (!matching.mac.is_empty()).then(|| matching.mac.iter().collect()),
@@ -526,6 +623,16 @@ impl From<&Policy> for PolicyText {
             flows: Some(FlowsText {
                 tcp: Some(policy.flows.tcp),
                 other: Some(policy.flows.other),
+            }),
+            list: policy
+                .lists
+                .iter()
+                .map(|list| (list.name.clone(), ListText::from(list)))
+                .collect(),
+            scan: policy.scan.map(|scan| ScanText {
+                ports: Some(scan.ports),
+                window: Some(scan.window.in_one_unit()),
+                ban: scan.ban.map(Seconds::in_one_unit),
             }),
             rule: policy.rules.iter().map(RuleText::from).collect(),
         }

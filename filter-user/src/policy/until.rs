@@ -29,6 +29,11 @@ impl Until {
         Ok(Self(end.checked_add(missing)?))
     }
 
+    /// Before any clock was set.
+    pub(crate) fn past() -> Self {
+        Self(Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))
+    }
+
     /// So many seconds after 1970, for tests.
     #[cfg(test)]
     pub(crate) fn second(second: i64) -> Self {

@@ -39,6 +39,7 @@ impl OverTime {
                 wall: Timestamp::from_second(policy.begins)?,
                 ..Clocks::BEFORE_ALL
             },
+            lists: Default::default(),
         };
         let slots: Vec<u32> = (0..).take(policy.rules.len()).collect();
         let tables = compiler::compile(document.policy(), &environment, &slots)

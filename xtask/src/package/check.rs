@@ -25,9 +25,10 @@ const CHROOT: &str = "/srv/chroot";
 /// What that one sees of the machine.
 const SHOWN: [&str; 3] = ["proc", "sys", "run"];
 /// What enables the units.
-const ENABLED: [&str; 2] = [
+const ENABLED: [&str; 3] = [
     "/etc/systemd/system/sysinit.target.wants/xdpfw.service",
     "/etc/systemd/system/shutdown.target.wants/xdpfw-shutdown.service",
+    "/etc/systemd/system/timers.target.wants/xdpfw-lists.timer",
 ];
 /// Directories whose files are those of dpkg, of mount or of the kernel, or another Debian.
 const NOT_OURS: [&str; 8] = [

@@ -137,7 +137,7 @@ impl<'a> Asking<'a> {
             IpNet::V6(_) => way.address.is_ipv6(),
         };
         let sources: Vec<IpAddr> = match matching.from.as_slice() {
-            [] => vec![self.stranger(way)],
+            [] if matching.is_from_anywhere() => vec![self.stranger(way)],
             from => {
                 let from = from.iter().filter(is_its_family).take(SOURCES);
                 from.map(member).collect()

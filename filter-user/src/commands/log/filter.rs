@@ -6,7 +6,7 @@ use clap::{ValueEnum, builder::PossibleValuesParser};
 use ipnet::IpNet;
 use xdpfw_common::{
     Reason, Verdict,
-    abi::{Event, NO_RULE, Wanted, threshold},
+    abi::{Event, NO_RULE, NOTICES, WANTS_HEAD, Wanted, threshold},
 };
 
 use super::super::{Exit, Failure};
@@ -62,6 +62,8 @@ fn reasons() -> PossibleValuesParser {
 pub(super) struct Filter {
     /// Bits of the reasons, by their slots.
     reasons: u32,
+    /// Whether to show what came of packets besides.
+    notices: bool,
     rule: Option<RuleId>,
     port: Option<u16>,
     from: Vec<IpNet>,
@@ -101,8 +103,11 @@ impl Filter {
             let message = format!("`{word}` packets never have this verdict (leave out --verdict)");
             return Err(Failure::usage(message).into());
         }
+        let is_of_packets = args.reason.is_some() || args.rule.is_some() || args.port.is_some();
         Ok(Self {
             reasons,
+            // They are about sources, whose last packet was dropped.
+            notices: !is_of_packets && verdict != Some(Verdict::Pass),
             rule: args.rule,
             port: args.port,
             from,
@@ -122,8 +127,10 @@ impl Filter {
             None => NO_RULE,
         };
         let (source, mask) = covering(&self.from);
+        let has_room = flags & WANTS_HEAD == 0;
+        let notices = u32::from(self.notices && has_room) << NOTICES;
         Ok(Wanted {
-            reasons: self.reasons,
+            reasons: self.reasons | notices,
             slot,
             source: source.to_be_bytes(),
             mask: mask.to_be_bytes(),

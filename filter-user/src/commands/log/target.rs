@@ -8,7 +8,7 @@ use xdpfw_common::abi::{HEAD, Report};
 
 use crate::{
     netlink::LinkLayer,
-    output::{Background, BanNews, Capture, Columns, Log, Lost, Printer, Seen, Sink},
+    output::{Background, BanNews, Capture, Columns, Log, Lost, Notice, Printer, Seen, Sink},
 };
 
 /// How many items wait to be written. What comes in a second of a busy host.
@@ -42,6 +42,7 @@ enum LogArg {
 /// What is written.
 pub(super) enum Item {
     Seen(Box<Seen>),
+    Notice(Box<Notice>),
     Captured(Box<Captured>),
     Ban(Box<BanNews>),
     Lost(Lost),
@@ -87,6 +88,8 @@ fn to_screen(json: bool, mut printer: Printer) -> Result<Background<Item>> {
     Background::start(ROOM, move |item| match item {
         Item::Seen(seen) if json => printer.json(&seen),
         Item::Seen(seen) => printer.verdicts(&columns.line(&seen)),
+        Item::Notice(notice) if json => printer.json(&notice),
+        Item::Notice(notice) => printer.verdicts(&columns.notice(&notice)),
         Item::Ban(news) if json => printer.json(&news),
         Item::Ban(news) => printer.verdicts(&news.line()),
         Item::Lost(lost) if json => {
@@ -123,6 +126,7 @@ fn to_log(mut sink: Sink, mut printer: Printer) -> Result<Background<Item>> {
         let was_whole = sink.lost().is_nothing();
         match item {
             Item::Seen(seen) => sink.send(&seen),
+            Item::Notice(notice) => sink.send_notice(&notice),
             Item::Ban(news) => sink.send_ban(&news),
             Item::Lost(lost) => {
                 sink.lose(&lost);
@@ -146,7 +150,7 @@ fn say(printer: &mut Printer, item: Item) {
         Item::Ban(news) => printer.note(&news.line()),
         Item::Note(text) => printer.note(text),
         Item::Detail(text) => printer.detail(|| text),
-        Item::Seen(_) | Item::Captured(_) => {}
+        Item::Seen(_) | Item::Notice(_) | Item::Captured(_) => {}
     }
 }
 

@@ -33,6 +33,7 @@ fn environment() -> Environment {
             .map(|(name, index)| (name.to_owned(), index))
             .to_vec(),
         clocks: Clocks::BEFORE_ALL,
+        lists: Default::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use xdpfw_common::abi::names;
 
 use super::{CURRENT, DISPATCHERS, GENERATIONS, Store, egress};
 use crate::datapath::{
-    Deadline, FlowMaps, Generation, PacketProbe, Record, Unsaved, generation::Built, object,
+    Bans, Deadline, FlowMaps, Generation, PacketProbe, Record, Unsaved, generation::Built, object,
 };
 
 /// A generation that is built, and not yet in force. Dropped before it is committed,
@@ -107,6 +107,15 @@ impl<'a> Candidate<'a> {
     /// The kernel refuses.
     pub fn flows(&self) -> Result<FlowMaps> {
         self.built.generation.flows()
+    }
+
+    /// Opens its bans.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn bans(&self) -> Result<Bans> {
+        self.built.generation.bans()
     }
 
     /// Loads what judges packets as it does, and counts nothing.

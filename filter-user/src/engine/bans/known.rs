@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use xdpfw_common::abi::Ban;
 
 use super::{BanEvent, BanLine, Banned};
-use crate::{datapath::Deadline, duration::Seconds};
+use crate::{
+    datapath::{Deadline, MANUAL},
+    duration::Seconds,
+};
 
 /// How long it is remembered that somebody was banned, after that is over: thirty days.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// The bit of [`Ban::origins`] of bans that are in the journal.
-const MANUAL: u32 = 1 << 0;
 
 /// A ban, in force or not.
 #[derive(Clone, Debug)]

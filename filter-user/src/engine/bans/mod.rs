@@ -5,7 +5,7 @@ mod journal;
 mod known;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
 };
 
@@ -227,6 +227,14 @@ impl Engine {
         if let Err(error) = tidy_up() {
             log::warn!("{error:#}");
         }
+        let mut changed = changed;
+        if orders.origin == BY_HAND {
+            changed.ended.extend(match orders.unban {
+                Unban::Nobody => Vec::new(),
+                Unban::These(prefixes) => self.unban_openers(Some(prefixes))?,
+                Unban::Others => self.unban_openers(None)?,
+            });
+        }
         Ok(changed)
     }
 
@@ -381,6 +389,19 @@ fn sweep(table: &mut Bans, known: &KnownBans, now: Timestamp) -> Result<usize> {
         }
     }
     Ok(removed)
+}
+
+/// The bans in force of this network namespace, as the kernel has them.
+///
+/// # Errors
+///
+/// The journal is damaged.
+pub(super) fn in_kernel(history: &History) -> Result<HashMap<IpNet, Ban>> {
+    let (known, now) = (Journal::read(history)?.all()?, Timestamp::now());
+    let bans = known
+        .prefixes()
+        .filter_map(|prefix| Some((prefix, known.in_kernel(&prefix, now)?)));
+    Ok(bans.collect())
 }
 
 /// The bans in force of this network namespace.

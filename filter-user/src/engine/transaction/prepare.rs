@@ -6,10 +6,15 @@ use jiff::Timestamp;
 
 use super::{Counting, Transaction};
 use crate::{
-    compiler,
+    compiler::{self, Environment},
     datapath::{Candidate, Generation, Probe, Purpose, Record, Store, Term, wants_frags},
     engine::{
-        Error, environment::environment, rehearsal::Rehearse, slots::Slots, trusted::entrust,
+        Error,
+        environment::environment,
+        lists::{ban_room, spare},
+        rehearsal::Rehearse,
+        slots::Slots,
+        trusted::entrust,
     },
     policy::Policy,
 };
@@ -38,6 +43,7 @@ impl Transaction<'_> {
         let sharing = in_force.filter(|_| self.counting == Counting::On);
         let slots = Slots::assign(policy, sharing.map(Generation::record), &behind);
         let environment = environment(policy, self.facts, live)?;
+        warn_of_nobody(policy, &environment);
         let mut tables = compiler::compile(policy, &environment, &slots.of_rules)
             .map_err(|error| Error::TooComplex(error.message(policy)))?;
         tables.config.established_only = u32::from(self.purpose == Purpose::Panic);
@@ -138,6 +144,22 @@ impl Transaction<'_> {
             change: None,
             then: self.following.after(in_force),
             fallback: self.source.fallback().map(str::to_owned),
+            ban_room: spare(ban_room(self.source.policy())?),
         })
+    }
+}
+
+/// Warns of rules that are for nobody, since nothing was read of their lists yet.
+fn warn_of_nobody(policy: &Policy, environment: &Environment) {
+    for (list, rule) in policy.lists_of_rules() {
+        if !environment.lists.contains_key(&list.name) {
+            log::warn!(
+                "{} lets nobody in by the list {}, of which nothing was read yet (say `xdpfw lists \
+                 refresh {}`)",
+                rule.id,
+                list.name,
+                list.name
+            );
+        }
     }
 }

@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use self::socket::Socket;
 use super::{
-    BanNews, Lost, Seen,
+    BanNews, Lost, Notice, Seen,
     event::{Field, Logged},
 };
 
@@ -97,6 +97,13 @@ impl Sink {
 
     fn send_any(&mut self, event: &impl Logged) {
         if !(self.say_lost() && self.socket.send(&self.log.message(event))) {
+            self.lost.add(1, 0);
+        }
+    }
+
+    /// Sends what came of a packet besides.
+    pub fn send_notice(&mut self, notice: &Notice) {
+        if !(self.say_lost() && self.socket.send(&self.log.message(notice))) {
             self.lost.add(1, 0);
         }
     }

@@ -1,6 +1,6 @@
 //! What a policy file says besides its rules, and keys that were renamed.
 
-use crate::policy::{FlowSizes, IcmpErrors, NonIp, PolicyDocument, Replies};
+use crate::policy::{FlowSizes, IcmpErrors, NonIp, PolicyDocument, Replies, Scan};
 
 fn document(text: &str) -> Result<PolicyDocument, String> {
     let text = format!("version = 1\n{text}");
@@ -25,6 +25,23 @@ fn answers_are_told_by_flows_unless_the_file_says_otherwise() {
     assert_eq!(policy.answers_from, ["eth1"]);
     let FlowSizes { tcp, other } = policy.flows;
     assert_eq!((tcp, other), (4096, 65_536));
+}
+
+#[test]
+fn scans_are_looked_for_where_the_file_says_so() {
+    let scan = |text: &str| document(text).unwrap().policy().scan;
+    assert_eq!(scan(""), None);
+    let usual = scan("[scan]").unwrap();
+    assert_eq!(usual.to_string(), "16 ports in 10s, not banned");
+    let text = "[scan]\nports = 64\nwindow = '90s'\nban = '2h'";
+    let Scan { ports, window, ban } = scan(text).unwrap();
+    assert_eq!((ports, window.to_string()), (64, "1m 30s".to_owned()));
+    assert_eq!(ban.unwrap().to_string(), "2h");
+    // As it is recorded, it is read again.
+    let again = PolicyDocument::of(document(text).unwrap().policy()).unwrap();
+    assert!(again.contents().contains("window = \"90s\""));
+    let again = PolicyDocument::parse(again.contents().into_owned().into_bytes()).unwrap();
+    assert_eq!(again.policy().scan, scan(text));
 }
 
 #[test]
@@ -75,6 +92,21 @@ fn mistakes_name_the_value_and_what_would_be_right() {
         (
             "icmp_errors = 'drop'",
             "2:15: `drop` is not known (say related or pass)",
+        ),
+        ("[scan]\nports = 3", "2:1: ports = 3 is not within 4 to 128"),
+        (
+            "[scan]\nports = 129",
+            "2:1: ports = 129 is not within 4 to 128",
+        ),
+        (
+            "[scan]\nwindow = 'soon'",
+            "2:1: window: a duration is a number and its unit: 30s, 10m, 2h, 7d",
+        ),
+        ("[scan]\nwindow = '2h'", "2:1: window: at most 3600s"),
+        ("[scan]\nban = '0s'", "2:1: ban: a duration is at least 1s"),
+        (
+            "replies = 'off'\n[scan]\nban = '10m'",
+            "3:1: `ban` needs to know what is open (say `replies = \"flows\"`)",
         ),
         (
             "answers_from = ['eth1', 'a/b']",

@@ -44,6 +44,16 @@ pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     words(deserializer, "the name of an interface, or a list of them")
 }
 
+/// Countries of a list.
+pub(super) fn countries<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Words>, D::Error> {
+    words(
+        deserializer,
+        "the two letters of a country, or a list of them",
+    )
+}
+
 /// Link-layer addresses of a rule.
 pub(super) fn macs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Words>, D::Error> {
     words(deserializer, "a MAC address, or a list of them")
