@@ -147,13 +147,13 @@ impl<const FRAGS: bool, C: Context> Frame for Packet<'_, FRAGS, C> {
     }
 }
 
-/// Returns `len`. The compiler then knows nothing about it.
+/// Returns `number`. The compiler then knows nothing about it.
 ///
 /// The verifier believes only comparisons with the packet's end. Left to
 /// itself, the compiler proves some of them from lengths that were compared
 /// before, removes them, and the verifier rejects what remains.
 #[inline(always)]
-pub fn opaque(len: usize) -> usize {
+pub fn opaque(number: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let copy;
@@ -161,8 +161,8 @@ pub fn opaque(len: usize) -> usize {
         // leave two line records for one instruction, which the kernel refuses.
         unsafe {
             core::arch::asm!(
-                "{copy} = {len}",
-                len = in(reg) len,
+                "{copy} = {number}",
+                number = in(reg) number,
                 copy = lateout(reg) copy,
                 options(pure, nomem, nostack, preserves_flags),
             );
@@ -170,7 +170,7 @@ pub fn opaque(len: usize) -> usize {
         copy
     }
     #[cfg(not(target_arch = "bpf"))]
-    len
+    number
 }
 
 /// Returns `offset`. The verifier then knows only that it is below 32 KiB:

@@ -278,8 +278,14 @@ fn the_other_end_of_a_session_is_left_out() -> Result<()> {
         list(&lab.host, "drop")?["left_out"],
         serde_json::json!([format!("{a}.{b}.{c}.0/24")])
     );
-    // When he is gone, it is banned.
+    // When he is gone it is banned, and with the next change he is trusted no more.
     lab.host.xdpfw(["lists", "refresh"]).ok();
+    assert_eq!(
+        banned(&lab.host),
+        [format!("{a}.{b}.{c}.0/24"), "192.0.2.1/32".to_owned()]
+    );
+    assert!(!is_dropped(&lab, 80)?);
+    lab.host.xdpfw(["allow", "tcp", "81"]).ok();
     assert!(is_dropped(&lab, 80)?);
     Ok(())
 }

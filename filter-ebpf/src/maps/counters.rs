@@ -13,7 +13,7 @@ use xdpfw_common::{
     verdict::Outcome,
     wire::Frame as _,
 };
-use xdpfw_ebpf::packet::Packet;
+use xdpfw_ebpf::packet::{Packet, opaque};
 
 use crate::{ingress::Ingress as _, questions};
 
@@ -44,7 +44,10 @@ pub fn count<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome) -
     if let Some(block) = COUNTERS.get_ptr_mut(number) {
         // SAFETY: a map value of this type, this CPU's own.
         let block = unsafe { &mut *block };
-        let total = &mut block.totals[interface][outcome.reason().slot()];
+        // The compiler knows which reasons there are, and would leave out the mask that tells the
+        // verifier.
+        let slot = opaque(outcome.reason() as usize) % Reason::SLOTS;
+        let total = &mut block.totals[interface][slot];
         total.count(bytes);
         count = total.packets;
         if outcome.local_port().is_some() && outcome.reason().verdict() == Verdict::Drop {
