@@ -1,6 +1,6 @@
 //! Judges whether a packet is within a limit.
 
-use crate::abi::{Limit, LimitKey, Source};
+use crate::abi::{Limit, LimitKey, Source, TOLD};
 
 /// What becomes of a packet, and when the next one of its source is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +17,18 @@ pub enum Take {
 #[inline(always)]
 pub const fn take(limit: &Limit, due: u64, now: u64) -> Take {
     if due <= now {
-        Take::Fresh(now.wrapping_add(limit.interval))
+        Take::Fresh(first_due(limit, now))
     } else if due - now <= limit.tolerance {
         Take::Within
     } else {
         Take::Over
     }
+}
+
+/// When the next packet is due of a source that begins now.
+#[inline(always)]
+pub const fn first_due(limit: &Limit, now: u64) -> u64 {
+    now.wrapping_add(limit.interval) & !TOLD
 }
 
 /// By what a limit knows a source.
@@ -70,6 +76,7 @@ mod tests {
         Limit {
             interval: SECOND,
             tolerance: (burst - 1) * SECOND,
+            ban: 0,
             number: 7,
             len,
             padding: [0; 6],

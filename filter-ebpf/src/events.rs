@@ -134,8 +134,9 @@ pub fn notice<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, notice: u8
         Some((_, port)) => HAS_PORT | u32::from(port.to_be()),
         None => NO_PORT,
     };
+    let slot = outcome.rule().unwrap_or(NO_RULE);
     // The lowest lot: nobody gets a sample of them.
-    let wanted = listeners(NOTICES.into(), NO_RULE, 0, port);
+    let wanted = listeners(NOTICES.into(), slot, 0, port);
     if wanted & WHO == 0 {
         return;
     }

@@ -34,7 +34,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use xdpfw_common::{
-    Verdict,
+    Reason, Verdict,
     verdict::{self, Conclude, Outcome},
     wire::Frame,
 };
@@ -153,7 +153,7 @@ fn judge<const REHEARSED: bool, const FRAGS: bool, F: Frame>(
     )
 }
 
-/// Counts a packet, tells of it, looks whether it is part of a scan, and translates the verdict.
+/// Counts a packet, tells of it, looks what it shows of its source, and translates the verdict.
 struct Conclusion<'a, const REHEARSED: bool, const FRAGS: bool>(&'a Packet<'a, FRAGS>);
 
 impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32> for Conclusion<'_, REHEARSED, FRAGS> {
@@ -161,7 +161,14 @@ impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32> for Conclusion<'_, 
     fn conclude(self, outcome: Outcome) -> u32 {
         let count = counters::count(self.0, &outcome);
         events::report::<FRAGS>(self.0.ctx, &outcome, count);
-        scan::note(self.0, &outcome, count);
+        let notice = match (outcome.reason(), outcome.rule()) {
+            (Reason::Limit, Some(slot)) => questions::note_over_limit(slot).into(),
+            _ => scan::note(self.0, &outcome, count),
+        };
+        if notice != 0 {
+            let evidence = (notice >> scan::EVIDENCE_SHIFT) as u8;
+            events::notice::<FRAGS>(self.0.ctx, &outcome, notice as u8, evidence);
+        }
         if REHEARSED {
             rehearsal::pronounce(&outcome);
         }

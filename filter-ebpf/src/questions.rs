@@ -89,6 +89,13 @@ pub fn is_banned_hard(ctx: &XdpContext, conversation: &Conversation<'_>) -> bool
     banned() == BANNED_HARD
 }
 
+/// Notes that the packet in question is over the limit of the rule that counts in this slot, and bans
+/// its source if the rule says so: what there is to tell.
+#[inline(always)]
+pub fn note_over_limit(slot: u32) -> u8 {
+    note_limited(slot) as u8
+}
+
 /// Counts the packet in question, which a ban drops.
 #[inline(always)]
 pub fn count_banned() {
@@ -245,6 +252,17 @@ extern "C" fn over_limit(slot: u32) -> u32 {
     let addresses = packet.key.addresses();
     let is_ipv6 = matches!(addresses, Addresses::V6(_));
     limits::is_over(slot, &ban_source(&addresses), is_ipv6).into()
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn note_limited(slot: u32) -> u32 {
+    let Some(packet) = asked(Asker::Ingress as u32) else {
+        return 0;
+    };
+    let addresses = packet.key.addresses();
+    let is_ipv6 = matches!(addresses, Addresses::V6(_));
+    limits::note_over(slot, &ban_source(&addresses), is_ipv6).into()
 }
 
 #[inline(never)]

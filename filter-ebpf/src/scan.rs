@@ -17,7 +17,7 @@ use xdpfw_common::{
 use xdpfw_ebpf::packet::Packet;
 
 use crate::{
-    events, frame,
+    frame,
     maps::{flows::Known, opener_bans, opener_bans::Banned, scan as maps},
 };
 
@@ -26,20 +26,21 @@ const KIND_SHIFT: u32 = 16;
 /// Where it says that the packet is counted.
 const SAMPLED: u32 = 1 << 24;
 /// In what it returns: where the evidence is, above the notice.
-const EVIDENCE_SHIFT: u32 = 8;
+pub const EVIDENCE_SHIFT: u32 = 8;
 
 /// Notes a packet that is counted as this one for its reason, if it may be part of a scan. Of one in
-/// several buffers, the first must have the IP header: scans are small.
+/// several buffers, the first must have the IP header: scans are small. What there is to tell of it, and
+/// the [evidence](EVIDENCE_SHIFT), or 0.
 #[inline(always)]
-pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, count: u64) {
+pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, count: u64) -> u32 {
     if !maps::is_on() {
-        return;
+        return 0;
     }
     let Some((kind, fields)) = Kind::of(outcome) else {
-        return;
+        return 0;
     };
     let Some(key) = key(packet, fields.network) else {
-        return;
+        return 0;
     };
     let is_counted = count as u32 & (SCAN_SAMPLE - 1) == 0;
     let place = Place::of(&key.to_ne_bytes(), kind, &maps::secret());
@@ -47,17 +48,13 @@ pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, co
         && let Some(slot) = maps::slot(place.index())
         && slot.ignores(place, fields.local, maps::now() as u32, maps::config())
     {
-        return;
+        return 0;
     }
     let mut what = u32::from(fields.local) | (kind as u32) << KIND_SHIFT;
     if is_counted {
         what |= SAMPLED;
     }
-    let ctx = packet.ctx;
-    let notice = note_scan(ctx.ctx, key, what, fields.network as u32);
-    if notice != 0 {
-        events::notice::<FRAGS>(ctx, outcome, notice as u8, (notice >> EVIDENCE_SHIFT) as u8);
-    }
+    note_scan(packet.ctx.ctx, key, what, fields.network as u32)
 }
 
 /// The key of a packet's source, whose IP header is at `network`.

@@ -171,7 +171,7 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
             "id": id, "action": action, "protocol": protocol, "local_ports": local, "types": [],
             "remote_ports": remote, "from": [], "to": [], "interfaces": [], "mac": [], "rate": null,
             "syn_cookies": false,
-            "burst": null, "per": null,
+            "burst": null, "per": null, "ban": null,
             "expires": null, "seconds_left": null, "comment": comment, "unreachable": null, "packets": 0, "bytes": 0,
         })
     };

@@ -2,17 +2,21 @@
 //! open already.
 
 use std::{
+    io::{BufRead as _, BufReader},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use xdpfw_tests::{
-    Host, Lab, PATIENCE, Sender, Tally, assert_is_one_error, is_dropped,
+    Host, Lab, PATIENCE, Sender, Tally, assert_is_one_error, is_dropped, is_traced,
     packets::{self, flags},
     policy_text,
     servers::{self, TcpServer, UdpEcho},
+    wait_until,
 };
 
 /// What passed and what was over a limit.
@@ -228,6 +232,118 @@ fn what_explains_or_rehearses_takes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The bans there are.
+fn bans(host: &Host) -> Result<Vec<Value>> {
+    let bans = host.xdpfw(["bans"]).json();
+    Ok(bans["bans"].as_array().context("no bans")?.clone())
+}
+
+const BANNING: [&str; 9] = [
+    "limit", "tcp", "22", "--rate", "1/h", "--burst", "2", "--ban", "10m",
+];
+
+#[test]
+fn who_is_over_a_limit_may_be_banned_from_opening() -> Result<()> {
+    let lab = Lab::new()?.filtered("rule = [{ allow = 'tcp 80' }]");
+    let (near, far) = (lab.link().near(), lab.link().far());
+    lab.host.xdpfw(BANNING).ok();
+    let open = servers::connection(&lab.peer, &lab.host, near.at(80).into())?;
+
+    // Within the limit, nothing happens; the first packet beyond it is the one that bans.
+    let syns = |count| {
+        let syns = (0..count).map(|_| packets::syn(far.at(40_000), near.at(22)));
+        Sender::new(&lab.peer, far)?.send_all(syns)
+    };
+    syns(2)?;
+    assert!(bans(&lab.host)?.is_empty());
+    syns(3)?;
+    let list = bans(&lab.host)?;
+    assert_eq!(list.len(), 1);
+    assert_eq!(
+        (&list[0]["prefix"], &list[0]["origin"], &list[0]["packets"]),
+        (
+            &format!("{}/32", far.address).into(),
+            &"limit".into(),
+            &2.into()
+        )
+    );
+    assert_eq!(counted(&lab.host)?[1], 1);
+
+    // Nothing new comes from there, to no port; what is open goes on, and our own questions.
+    assert!(is_dropped(&lab, 80)?);
+    servers::assert_alive(open.0, open.1)?;
+    let _later = TcpServer::start(&lab.peer, 8_001, "answer")?;
+    servers::fetch(&lab.host, far.at(8_001), PATIENCE)?;
+
+    // It holds through changes, and ends by hand.
+    lab.host.xdpfw(["allow", "tcp", "81"]).ok();
+    assert!(is_dropped(&lab, 81)?);
+    lab.host.xdpfw(["unban", &far.address.to_string()]).ok();
+    assert!(!is_dropped(&lab, 81)?);
+    Ok(())
+}
+
+#[test]
+fn who_is_trusted_is_not_banned_by_a_limit() -> Result<()> {
+    let lab = Lab::new()?.filtered("trusted = ['198.18.0.1']");
+    lab.host.xdpfw(BANNING).ok();
+    assert_eq!(send(&lab, false, 22, [0; 9])?, [9, 0]);
+    assert!(bans(&lab.host)?.is_empty());
+    assert_eq!(send(&lab, false, 22, [1; 9])?, [2, 1]);
+    assert_eq!(bans(&lab.host)?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn the_log_tells_once_of_who_is_over_a_limit() -> Result<()> {
+    let lab = Lab::new()?.filtered("");
+    lab.host.xdpfw(BANNING).ok();
+    lab.host
+        .xdpfw(["limit", "udp", "53", "--rate", "1/h", "--burst", "1"])
+        .ok();
+    let mut log = lab.host.xdpfw(["--json", "log"]).command()?;
+    let mut log = log.stdout(Stdio::piped()).spawn()?;
+    wait_until("listening", || is_traced(&lab.host))?;
+    send(&lab, true, 53, [0; 5])?;
+    send(&lab, true, 53, [1; 5])?;
+    send(&lab, false, 22, [2; 5])?;
+    let mut news = Vec::new();
+    for line in BufReader::new(log.stdout.take().context("no stdout")?).lines() {
+        let event: Value = serde_json::from_str(&line?)?;
+        let Some(kind) = event["event"].as_str() else {
+            continue;
+        };
+        let of = [&event["rule"], &event["origin"]].map(|word| word.as_str().unwrap_or("-"));
+        let from = event["source"]["address"].as_str().context("no source")?;
+        news.push(format!("{kind} {from} {}", of.concat()));
+        if kind == "ban" {
+            break;
+        }
+    }
+    // It ends with its reader, or with its host.
+    drop(log.kill());
+    log.wait()?;
+    assert_eq!(
+        news,
+        [
+            "limit 198.18.0.1 r2-",
+            "limit 198.18.0.2 r2-",
+            "limit 198.18.0.3 r1-",
+            "ban 198.18.0.3 -limit",
+        ]
+    );
+    Ok(())
+}
+
+/// Bans that the program makes by itself leave alone what is open, so it has to be known.
+#[test]
+fn where_nothing_is_recorded_a_limit_cannot_ban() -> Result<()> {
+    let lab = Lab::new()?.filtered("replies = 'sockets'");
+    let said = lab.host.xdpfw(BANNING).fails(3);
+    assert!(said.contains("say `replies = \"flows\"`"), "{said}");
+    Ok(())
+}
+
 #[test]
 fn what_makes_no_sense_changes_nothing() -> Result<()> {
     let lab = Lab::new()?.filtered("rule = [{ allow = 'tcp 80' }]");
@@ -240,6 +356,7 @@ fn what_makes_no_sense_changes_nothing() -> Result<()> {
         &["--rate", "1/s", "--per", "24"],
         &["--rate", "1/s", "--per", "0,64"],
         &["--rate", "1/s", "--per", "24,64", "--total"],
+        &["--rate", "1/s", "--total", "--ban", "1m"],
     ] {
         let said = lab
             .host

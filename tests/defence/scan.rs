@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io::{BufRead as _, BufReader},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     process::Stdio,
     thread,
     time::{Duration, Instant},
@@ -170,21 +170,14 @@ fn the_addresses_of_a_64_are_one_source() -> Result<()> {
     Ok(())
 }
 
-/// A connection from one host to a port of another, both ends of it.
-fn connection(client: &Host, server: &Host, to: SocketAddrV4) -> Result<(TcpStream, TcpStream)> {
-    let listener = server.enter(|| Ok(TcpListener::bind(to)?))?;
-    let client = servers::connect(client, 0, to, PATIENCE)?;
-    Ok((client, listener.accept()?.0))
-}
-
 /// Anybody can send SYNs with the address of somebody else.
 #[test]
 fn a_forged_scan_cuts_nothing_that_is_open_and_no_answer() -> Result<()> {
     let lab = Lab::new()?.filtered(BANS);
     let (near, far) = (lab.link().near(), lab.link().far());
     // Its connection to us, and ours to it.
-    let from_peer = connection(&lab.peer, &lab.host, near.at(80))?;
-    let to_peer = connection(&lab.host, &lab.peer, far.at(8_000))?;
+    let from_peer = servers::connection(&lab.peer, &lab.host, near.at(80).into())?;
+    let to_peer = servers::connection(&lab.host, &lab.peer, far.at(8_000).into())?;
     // A conversation over UDP that it has begun, such as QUIC is.
     let service = servers::bind(&lab.host, near.at(53))?;
     let talker = servers::bind(&lab.peer, far.at(50_000))?;

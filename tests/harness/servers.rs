@@ -222,6 +222,13 @@ pub fn connect(
     })
 }
 
+/// A connection from one host to a port of another, both ends of it.
+pub fn connection(client: &Host, server: &Host, to: SocketAddr) -> Result<(TcpStream, TcpStream)> {
+    let listener = server.enter(|| Ok(TcpListener::bind(to)?))?;
+    let client = connect(client, 0, to, PATIENCE)?;
+    Ok((client, listener.accept()?.0))
+}
+
 /// Claims that both ends of a connection still hear each other, to its end.
 #[track_caller]
 pub fn assert_alive(client: TcpStream, server: TcpStream) -> Result<()> {

@@ -92,7 +92,7 @@ pub struct Event {
     pub vlan_count: u8,
     /// The control bits of TCP, as [`Flags::bits`] has them; zero for all else.
     pub flags: u8,
-    /// Of a notice: [`NOTICE_SCAN`] and [`NOTICE_BAN`]. 0 of a packet.
+    /// Of a notice: [`NOTICE_SCAN`] or [`NOTICE_LIMIT`], and [`NOTICE_BAN`]. 0 of a packet.
     pub notice: u8,
     /// Of a scan: the bits that its ports have set, as [`likely_ports`](crate::scan::likely_ports)
     /// takes them. Else zero.
@@ -155,6 +155,8 @@ pub const NOTICES: u8 = Reason::SLOTS as u8 - 1;
 pub const NOTICE_SCAN: u8 = 1 << 0;
 /// [`Event::notice`]: its source was banned for it.
 pub const NOTICE_BAN: u8 = 1 << 1;
+/// [`Event::notice`]: its source is over the limit of the rule, and was not before.
+pub const NOTICE_LIMIT: u8 = 1 << 2;
 
 /// [`Wanted::flags`]: with the packet's first bytes.
 pub const WANTS_HEAD: u16 = 1;

@@ -16,6 +16,10 @@ pub mod names {
 /// again begins anew.
 pub const LIMITED: SharedMap = SharedMap::of_limits("LIMITED", "limited");
 
+/// In a value of [`LIMITED`]: it was told that the source is over the limit, and since then the source
+/// has not been idle. The time is even without it.
+pub const TOLD: u64 = 1;
+
 /// Sources in [`LIMITED`] at most, of all limits together.
 pub const MAX_LIMITED: u32 = 1 << 16;
 
@@ -23,10 +27,12 @@ pub const MAX_LIMITED: u32 = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Limit {
-    /// From one packet to the next, at the rate of the limit.
+    /// From one packet to the next, at the rate of the limit. It is even: see [`TOLD`].
     pub interval: u64,
     /// By how much packets may come before their time: `burst` intervals, less one.
     pub tolerance: u64,
+    /// How long who is over the limit may open nothing; 0: that has no consequence.
+    pub ban: u64,
     /// Tells it from other limits, in [`LimitKey::limit`].
     pub number: u64,
     /// Bits of a [`Source`] over IPv4 and over IPv6 by which sources are told apart; 0 is not at all.
@@ -46,6 +52,6 @@ pub struct LimitKey {
 }
 
 const _: () = {
-    assert!(size_of::<Limit>() == 32);
+    assert!(size_of::<Limit>() == 40);
     assert!(size_of::<LimitKey>() == 24);
 };

@@ -6,11 +6,15 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap},
 };
 use xdpfw_common::{
-    abi::{Limit, LimitKey, Source},
+    abi::{Limit, LimitKey, NOTICE_BAN, NOTICE_LIMIT, OpenerOrigin, Source, TOLD},
     limit::{self, Take},
 };
 
-use super::{atomic, bans};
+use super::{
+    atomic, bans,
+    opener_bans::{self, Banned},
+    scan,
+};
 
 // The loader sets how many entries these have room for.
 #[map]
@@ -35,7 +39,7 @@ pub fn is_over(slot: u32, source: &Source, is_ipv6: bool) -> bool {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(due) = LIMITED.get_ptr_mut(key) else {
         // There is always room, since the map forgets others.
-        let _ = LIMITED.insert(key, now.wrapping_add(limit.interval), 0);
+        let _ = LIMITED.insert(key, limit::first_due(limit, now), 0);
         return false;
     };
     // SAFETY: a map value of this type, aligned; so for the others below.
@@ -53,4 +57,32 @@ pub fn is_over(slot: u32, source: &Source, is_ipv6: bool) -> bool {
         // A limit of all sources together is theirs, too: who they are can be forged.
         Take::Over => limit.len == [0; 2] || !bans::is_trusted(source),
     }
+}
+
+/// Notes that a packet of a source was over the limit of the rule that counts in this slot, and bans the
+/// source if the rule says so: what there is to tell, as [`Event::notice`](xdpfw_common::abi::Event).
+#[inline(always)]
+pub fn note_over(slot: u32, source: &Source, is_ipv6: bool) -> u8 {
+    // SAFETY: as above.
+    let Some(limit) = (unsafe { LIMITS.get(slot) }) else {
+        return 0;
+    };
+    let mut notice = 0;
+    if let Some(due) = LIMITED.get_ptr_mut(limit::key(limit, source, is_ipv6)) {
+        // SAFETY: a map value of this type, aligned, which everybody changes atomically.
+        unsafe {
+            if due.read_volatile() & TOLD == 0 {
+                atomic::set_bits(due, TOLD);
+                notice |= NOTICE_LIMIT;
+            }
+        }
+    }
+    // Of one that is banned already, a packet gets here only if it came at the same moment.
+    if scan::bans_openers()
+        && limit.ban != 0
+        && opener_bans::ban(source, OpenerOrigin::Limit, limit.ban) == Banned::Yes
+    {
+        notice |= NOTICE_BAN;
+    }
+    notice
 }

@@ -20,7 +20,7 @@ use crate::{
     output::{CHANGED_ITEMS, Printer, RuleRow, change_line},
     policy::{
         Action, Limit, Match, NO_COOKIES, Policy, PolicyDocument, Rate, Rule, RuleId, Scope, Until,
-        parse_comment, unknown_list,
+        parse_comment,
     },
     system::ephemeral_ports,
     text::sentence_list,
@@ -107,6 +107,9 @@ pub struct LimitArgs {
     /// Count all sources together
     #[arg(long)]
     total: bool,
+    /// Ban sources that are over the limit, for this time, from new connections
+    #[arg(long, value_name = "DUR")]
+    ban: Option<Seconds>,
 }
 
 impl LimitArgs {
@@ -120,7 +123,7 @@ impl LimitArgs {
             Some(rate) => (rate, self.burst),
             None => (Rate::UFWS, self.burst.or(Some(UFWS_BURST))),
         };
-        let limit = Limit::new(rate, burst, self.per, self.total);
+        let limit = Limit::new(rate, burst, self.per, self.total, self.ban);
         let limit = limit
             .map_err(|(part, message)| Failure::usage(format!("--{}: {message}", part.as_str())))?;
         Ok((Action::Limit(limit), &self.rule))
@@ -272,8 +275,12 @@ fn settle(file: &mut PolicyDocument, action: Action, matching: Match, wish: Wish
         comment,
     } = wish;
     let policy = file.policy();
-    if let Some(name) = policy.unknown_list(&matching) {
-        return Err(Failure::new(Exit::Policy, unknown_list(name)).into());
+    if let Some((key, message)) = policy.objection(action, &matching) {
+        let message = match key {
+            "ban" => format!("--ban {message}"),
+            _ => message,
+        };
+        return Err(Failure::new(Exit::Policy, message).into());
     }
     let before = place.before(policy)?;
     let Some(rule) = policy.same_rule(action.as_str(), &matching) else {

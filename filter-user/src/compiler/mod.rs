@@ -15,7 +15,7 @@ mod prefixes;
 pub mod simulate;
 mod time;
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use ipnet::IpNet;
 
@@ -348,11 +348,12 @@ fn limits(policy: &Policy, slots: &[u32]) -> Vec<(u32, abi::Limit)> {
 }
 
 fn limit_of(id: RuleId, limit: &Limit) -> abi::Limit {
-    let interval = limit.rate.interval().as_nanos();
-    let interval = u64::try_from(interval).unwrap_or(u64::MAX);
+    let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let interval = nanoseconds(limit.rate.interval()) & !abi::TOLD;
     abi::Limit {
         interval,
         tolerance: interval.saturating_mul(u64::from(limit.burst) - 1),
+        ban: limit.ban.map_or(0, |ban| nanoseconds(ban.duration())),
         // Another limit of the same rule begins anew.
         number: u64::from(id.0) << 32 | u64::from(fnv(limit.to_string().as_bytes()) as u32),
         len: match limit.scope {

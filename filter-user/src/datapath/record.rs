@@ -17,7 +17,7 @@ use xdpfw_common::abi::MAX_BANS;
 use super::{Clock, Then, clocks};
 use crate::{
     compiler::{Clocks, Environment},
-    policy::{FlowSizes, Policy, PolicyText},
+    policy::{FlowSizes, Policy, PolicyText, Rule},
     ports::PortRange,
 };
 
@@ -140,6 +140,12 @@ struct Written {
 }
 
 impl Record {
+    /// The rule that counts in this slot, if one does.
+    pub fn rule_in(&self, slot: u32) -> Option<&Rule> {
+        let index = self.slots.iter().position(|&other| other == slot)?;
+        self.policy.rules.get(index)
+    }
+
     /// One for tests: of a generation for good, whose rules allow `words` under these ids and count
     /// in these slots.
     #[cfg(test)]

@@ -117,10 +117,7 @@ impl Seen {
             address,
             port: has_ports.then_some(port),
         };
-        let rule = event.rule().and_then(|slot| {
-            let index = record.slots.iter().position(|&other| other == slot)?;
-            record.policy.rules.get(index)
-        });
+        let rule = event.rule().and_then(|slot| record.rule_in(slot));
         let local = event.local();
         let message = |family| {
             let number = u8::try_from(local).ok()?;

@@ -11,6 +11,7 @@ use super::{ITEMS, scanners::ScanRow, table};
 use crate::{
     analysis::Shadowed,
     datapath::Snapshot,
+    duration::Seconds,
     policy::{Action, Policy, PrefixText, Rule, RuleId, Scope, Until},
     ports::{PortSpec, PortWord},
     text::thousands,
@@ -47,6 +48,8 @@ pub struct RuleRow {
     burst: Option<u32>,
     /// Bits of addresses by which sources are told apart, over IPv4 and IPv6; `None` is not at all.
     per: Option<[u8; 2]>,
+    /// How long who is over the limit is banned.
+    ban: Option<String>,
     /// When it ends, as in RFC 3339.
     expires: Option<String>,
     /// In how many seconds that is; 0 of a rule that has ended.
@@ -96,6 +99,11 @@ impl RuleRow {
                 Scope::Per { ipv4, ipv6 } => Some([ipv4, ipv6]),
                 Scope::Total => None,
             }),
+            ban: rule
+                .action
+                .limit()
+                .and_then(|limit| limit.ban)
+                .map(Seconds::in_one_unit),
             expires: rule.until.as_ref().map(Until::to_string),
             seconds_left: left.map(|left| left.map_or(0, |left| left.duration().as_secs())),
             comment: rule.comment.clone(),

@@ -259,6 +259,10 @@ impl PolicyDocument {
                     .filter(|limit| limit.scope == Scope::Total)
                     .map(|_| true.into()),
             ),
+            (
+                "ban",
+                limit.and_then(|limit| Some(limit.ban?.in_one_unit().into())),
+            ),
         ] {
             if let Some(rule) = self.set_in_rule(id, key, value)? {
                 rule.action = action;

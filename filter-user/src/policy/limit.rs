@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use crate::duration::Seconds;
+
 /// How often packets may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
@@ -132,6 +134,8 @@ pub struct Limit {
     pub burst: u32,
     /// Of whom.
     pub scope: Scope,
+    /// How long who is over it is banned; `None` is not at all.
+    pub ban: Option<Seconds>,
 }
 
 impl Limit {
@@ -149,6 +153,7 @@ impl Limit {
         burst: Option<u32>,
         per: Option<Scope>,
         is_total: bool,
+        ban: Option<Seconds>,
     ) -> Result<Self, (LimitPart, String)> {
         let burst = burst.unwrap_or(rate.count);
         if !(1..=Self::BURST).contains(&burst) {
@@ -164,7 +169,16 @@ impl Limit {
             (None, true) => Scope::Total,
             (None, false) => Scope::DEFAULT,
         };
-        Ok(Self { rate, burst, scope })
+        if scope == Scope::Total && ban.is_some() {
+            let message = "whoever comes last would be banned for all (leave out ban or total)";
+            return Err((LimitPart::Ban, message.to_owned()));
+        }
+        Ok(Self {
+            rate,
+            burst,
+            scope,
+            ban,
+        })
     }
 
     /// The lengths of prefixes over IPv4 and IPv6, if they are other ones than [`Scope::DEFAULT`].
@@ -194,7 +208,10 @@ impl fmt::Display for Limit {
         if self.scope == Scope::Total {
             f.write_str(" --total")?;
         }
-        Ok(())
+        match self.ban {
+            Some(ban) => write!(f, " --ban {}", ban.in_one_unit()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -205,6 +222,8 @@ pub enum LimitPart {
     Burst,
     /// Of everybody.
     Total,
+    /// How long who is over it is banned.
+    Ban,
 }
 
 impl LimitPart {
@@ -213,6 +232,7 @@ impl LimitPart {
         match self {
             Self::Burst => "burst",
             Self::Total => "total",
+            Self::Ban => "ban",
         }
     }
 }
@@ -249,7 +269,7 @@ mod tests {
     fn a_limit_says_what_differs_from_the_default() {
         let whole = |burst, per: Option<&str>, total| {
             let per = per.map(|per| per.parse().unwrap());
-            Limit::new(rate("10/m"), burst, per, total).unwrap()
+            Limit::new(rate("10/m"), burst, per, total, None).unwrap()
         };
         assert_eq!(whole(None, None, false).to_string(), "--rate 10/m");
         assert_eq!(
@@ -261,12 +281,19 @@ mod tests {
             "--rate 10/m --burst 20 --per 24,56"
         );
         assert_eq!(whole(None, None, true).to_string(), "--rate 10/m --total");
-        for (per, total, burst, part) in [
-            (Some(Scope::DEFAULT), true, None, LimitPart::Total),
-            (None, false, Some(0), LimitPart::Burst),
-            (None, false, Some(1_000_001), LimitPart::Burst),
+        for (per, total, ban, burst, part) in [
+            (Some(Scope::DEFAULT), true, None, None, LimitPart::Total),
+            (
+                None,
+                true,
+                Some("1m".parse().unwrap()),
+                None,
+                LimitPart::Ban,
+            ),
+            (None, false, None, Some(0), LimitPart::Burst),
+            (None, false, None, Some(1_000_001), LimitPart::Burst),
         ] {
-            let (wrong, _) = Limit::new(rate("1/s"), burst, per, total).unwrap_err();
+            let (wrong, _) = Limit::new(rate("1/s"), burst, per, total, ban).unwrap_err();
             assert_eq!(wrong, part);
         }
     }

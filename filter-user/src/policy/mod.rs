@@ -227,7 +227,7 @@ impl Policy {
     }
 
     /// The list that a rule is for and that there is not.
-    pub fn unknown_list<'a>(&self, matching: &'a Match) -> Option<&'a str> {
+    fn unknown_list<'a>(&self, matching: &'a Match) -> Option<&'a str> {
         let mut names = matching.from_lists.iter();
         let name = names.find(|name| self.list(name).is_none())?;
         Some(name)
@@ -311,7 +311,9 @@ impl Policy {
 
     /// Whether the program may ban sources by itself, from opening anything.
     pub fn bans_openers(&self) -> bool {
+        let limits = || self.rules.iter().filter_map(|rule| rule.action.limit());
         self.scan.is_some_and(|scan| scan.ban.is_some())
+            || limits().any(|limit| limit.ban.is_some())
     }
 
     /// Whether two policies treat every packet alike, rule for rule: all but

@@ -23,6 +23,8 @@ use crate::{
     ports::PortSpec,
 };
 
+/// Of bans that the program makes by itself, which leave alone what is open.
+const NEEDS_FLOWS: &str = "needs to know what is open (say `replies = \"flows\"`)";
 /// Prefixes that a policy can trust; the kernel has room for those besides that need not be named.
 const MAX_TRUSTED: usize = 2048;
 
@@ -133,6 +135,8 @@ pub struct RuleText {
     per: Option<Words>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     total: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ban: Option<String>,
     #[serde(
         default,
         deserialize_with = "ports",
@@ -263,8 +267,7 @@ impl PolicyText {
             return Err(mistake("discovery", message.to_owned()));
         }
         if policy.bans_openers() && policy.replies != Replies::Flows {
-            let message = "`ban` needs to know what is open (say `replies = \"flows\"`)";
-            return Err(mistake("scan", message.to_owned()));
+            return Err(mistake("scan", format!("`ban` {NEEDS_FLOWS}")));
         }
         let names = &policy.answers_from;
         if let Some(item) = names.iter().position(|name| !is_interface_name(name)) {
@@ -283,11 +286,10 @@ impl PolicyText {
                 item,
                 message,
             })?;
-            if let Some(name) = policy.unknown_list(&rule.matches) {
-                let message = unknown_list(name);
+            if let Some((key, message)) = policy.objection(rule.action, &rule.matches) {
                 return Err(Mistake {
                     rule: Some(index),
-                    ..mistake("from", message)
+                    ..mistake(key, message)
                 });
             }
             policy.rules.push(rule);
@@ -461,6 +463,19 @@ impl PolicyText {
     }
 }
 
+impl Policy {
+    /// Why no rule like this can be in this policy, whatever its other rules are, and the key that is to
+    /// blame; `None` if one can.
+    pub fn objection(&self, action: Action, matching: &Match) -> Option<(&'static str, String)> {
+        let bans = action.limit().is_some_and(|limit| limit.ban.is_some());
+        match self.unknown_list(matching) {
+            Some(name) => Some(("from", unknown_list(name))),
+            None if bans && self.replies != Replies::Flows => Some(("ban", NEEDS_FLOWS.to_owned())),
+            None => None,
+        }
+    }
+}
+
 /// What to say of a list that there is not.
 pub fn unknown_list(name: &str) -> String {
     format!("no list `{name}` (say `[list.{name}]` in the policy file)")
@@ -544,7 +559,9 @@ impl RuleText {
                 Some(per.map_err(|message| ("per", 0, message))?)
             }
         };
-        Limit::new(rate, self.burst, per, self.total)
+        let ban = self.ban.as_deref().map(str::parse).transpose();
+        let ban = ban.map_err(|error: NoDuration| ("ban", 0, error.to_string()))?;
+        Limit::new(rate, self.burst, per, self.total, ban)
             .map_err(|(part, message)| (part.as_str(), 0, message))
     }
 
@@ -555,6 +572,7 @@ impl RuleText {
             ("burst", self.burst.is_some()),
             ("per", self.per.is_some()),
             ("total", self.total),
+            ("ban", self.ban.is_some()),
         ];
         match parts.into_iter().find(|(_, is_there)| *is_there) {
             Some((part, _)) => {
@@ -590,6 +608,7 @@ impl From<&Rule> for RuleText {
             burst: limits.and_then(|limit| limit.own_burst()),
             per: limits.and_then(|limit| Some(limit.per()?.into_iter().collect())),
             total: limits.is_some_and(|limit| limit.scope == Scope::Total),
+            ban: limits.and_then(|limit| Some(limit.ban?.in_one_unit())),
             remote_ports: (matching.remote != PortSpec::any())
                 .then(|| matching.remote.words().iter().collect()),
             from: (!matching.is_from_anywhere()).then(|| matching.from_words().iter().collect()),

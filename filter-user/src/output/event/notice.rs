@@ -1,11 +1,12 @@
-//! What came of a packet, which is no verdict: that its source scans, and that it is banned.
+//! What came of a packet, which is no verdict: that its source scans or is over a limit, and that it is
+//! banned.
 
 use std::{fmt, net::IpAddr};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use xdpfw_common::{
-    abi::{Event, NOTICE_BAN, NOTICE_SCAN, NOTICES, OpenerOrigin, ProtocolKind},
+    abi::{Event, NOTICE_BAN, NOTICE_LIMIT, NOTICE_SCAN, NOTICES, OpenerOrigin, ProtocolKind},
     scan::{Kind, likely_ports},
 };
 
@@ -31,6 +32,10 @@ enum What {
         kind: &'static str,
         /// Distinct ports, about.
         ports: u32,
+    },
+    Limit {
+        /// Whose limit it is; `None` of a rule that is no more.
+        rule: Option<String>,
     },
     Ban {
         origin: &'static str,
@@ -67,13 +72,26 @@ impl Notice {
             };
             notices.push(notice("scan", what));
         }
-        let ban = record.policy.scan.and_then(|scan| scan.ban);
+        let is_over = event.notice & NOTICE_LIMIT != 0;
+        let rule = event.rule().and_then(|slot| record.rule_in(slot));
+        if is_over {
+            let rule = rule.map(|rule| rule.id.to_string());
+            notices.push(notice("limit", What::Limit { rule }));
+        }
+        let limit = rule.and_then(|rule| rule.action.limit());
+        let (origin, ban) = match limit {
+            Some(limit) => (OpenerOrigin::Limit, limit.ban),
+            None => (
+                OpenerOrigin::Scan,
+                record.policy.scan.and_then(|scan| scan.ban),
+            ),
+        };
         if event.notice & NOTICE_BAN != 0
             && let Some(ban) = ban
         {
             let lasts = SignedDuration::try_from(ban.duration()).unwrap_or_default();
             let what = What::Ban {
-                origin: OpenerOrigin::Scan.as_str(),
+                origin: origin.as_str(),
                 until: at.saturating_add(lasts).unwrap_or(at),
             };
             notices.push(notice("ban", what));
@@ -96,6 +114,10 @@ impl fmt::Display for Notice {
         let source = self.source();
         match &self.what {
             What::Scan { kind, ports } => write!(f, "scan  {source} tried {ports} ports ({kind})"),
+            What::Limit { rule } => {
+                write!(f, "limit {source} is over the limit")?;
+                rule.as_ref().map_or(Ok(()), |rule| write!(f, " of {rule}"))
+            }
             What::Ban { origin, until } => {
                 write!(f, "ban   {source} until {} ({origin})", clock_time(*until))
             }
@@ -120,6 +142,11 @@ impl Logged for Notice {
             What::Scan { kind, ports } => {
                 fields.push(field("KIND", "XDPFW_KIND", (*kind).to_owned()));
                 fields.push(field("PORTS", "XDPFW_PORTS", ports.to_string()));
+            }
+            What::Limit { rule } => {
+                let rule = rule.as_ref();
+                let rule = rule.map(|rule| field("RULE", "XDPFW_RULE", rule.clone()));
+                fields.extend(rule);
             }
             What::Ban { origin, until } => {
                 fields.push(field("ORIGIN", "XDPFW_ORIGIN", (*origin).to_owned()));
