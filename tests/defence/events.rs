@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use xdpfw_tests::{Lab, is_traced, wait_until};
+use xdpfw_tests::{Lab, is_dropped, is_traced, wait_until};
 
 /// The next line.
 fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Result<String> {
@@ -109,5 +109,65 @@ fn explain_says_who_is_banned_why_and_what_ends_it() -> Result<()> {
     assert_eq!(host.xdpfw(["bans"]).json()["bans"][0]["packets"], 0);
     host.xdpfw(["unban", &net, &source.to_string()]).ok();
     assert_eq!(ask()["verdict"], "pass");
+    Ok(())
+}
+
+#[test]
+fn explain_says_which_list_bans_and_unban_that_it_goes_on_to() -> Result<()> {
+    let lab = Lab::new()?;
+    let source = lab.link().far().address;
+    let [a, b, c, _] = source.octets();
+    let net = format!("{a}.{b}.{c}.0/24");
+    let lab = lab.filtered(&format!(
+        "rule = [{{ allow = 'tcp 80' }}]\n[list.drop]\nprefixes = ['{net}']\nban = true"
+    ));
+    let host = &lab.host;
+    let explain = || {
+        host.xdpfw(["explain", "tcp", &source.to_string(), "80"])
+            .json_with(|_| 8)
+    };
+    let said = explain();
+    let path = said["path"].to_string();
+    assert!(
+        path.contains(&format!("{net} is banned (list drop")),
+        "{path}"
+    );
+    assert!(path.contains("`trusted`"), "{path}");
+    assert_eq!(
+        (&said["reason"], &said["remedy"]),
+        (&"ban".into(), &Value::Null)
+    );
+    let unban = || host.xdpfw(["unban", &source.to_string()]);
+    let note = format!("the list drop bans {net} (name {source}/32 in `trusted`");
+    let said = unban().fails(1);
+    assert!(
+        said.contains(&note) && said.contains("not banned"),
+        "{said}"
+    );
+
+    // What a command has ended, a list may not have.
+    host.xdpfw(["ban", &source.to_string()]).ok();
+    assert_eq!(explain()["remedy"], format!("xdpfw unban {source}/32"));
+    let said = unban().output()?;
+    assert!(said.status.success());
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains(&note), "{said}");
+    Ok(())
+}
+
+#[test]
+fn explain_says_whom_the_program_has_banned() -> Result<()> {
+    let lab = Lab::new()?.filtered("rule = [{ limit = 'tcp 80', rate = '1/h', ban = '10m' }]");
+    let (host, source) = (&lab.host, lab.link().far().address);
+    assert!(!is_dropped(&lab, 80)? && is_dropped(&lab, 80)?);
+    let said = host
+        .xdpfw(["explain", "tcp", &source.to_string(), "80"])
+        .json_with(|_| 8);
+    let path = said["path"].to_string();
+    assert!(
+        path.contains(&format!("{source}/32 is banned (limit) until ")),
+        "{path}"
+    );
+    assert_eq!(said["remedy"], format!("xdpfw unban {source}/32"));
     Ok(())
 }

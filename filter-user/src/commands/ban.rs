@@ -16,11 +16,11 @@ use super::{
 use crate::{
     duration::Seconds,
     engine::{
-        BY_HAND, BanOrders, BanWish, Banned, BansChanged, Engine, Trusted, TrustedList, Unban,
+        BY_HAND, BanOrders, BanWish, Banned, BansChanged, By, Engine, Trusted, TrustedList, Unban,
     },
     output::{BanTable, Printer},
     policy::{Policy, parse_prefixes},
-    text::{clock_time, sentence_list, thousands},
+    text::{clock_time, in_line, sentence_list, thousands},
 };
 
 /// Prefixes that an output names.
@@ -157,6 +157,9 @@ pub fn unban(args: &UnbanArgs, context: &Context, printer: &mut Printer) -> Resu
         repeat: &[],
     };
     let BansChanged { ended, .. } = engine.change_bans(&context.history(), &orders)?;
+    let named = prefixes.iter().flatten().take(NAMED);
+    let kept = named.map(|prefix| kept_by_lists(&engine, prefix));
+    let kept: Vec<String> = kept.collect::<Result<Vec<_>>>()?.concat();
     drop(engine);
     printer.change_is_made();
     if !ended.is_empty() {
@@ -165,6 +168,9 @@ pub fn unban(args: &UnbanArgs, context: &Context, printer: &mut Printer) -> Resu
             "{}: no longer banned",
             sentence_list(&ended, NAMED)
         ))?;
+    }
+    for line in kept {
+        printer.note(&line);
     }
     let missing = prefixes.unwrap_or_default();
     let missing: Vec<IpNet> = missing
@@ -183,6 +189,20 @@ pub fn unban(args: &UnbanArgs, context: &Context, printer: &mut Printer) -> Resu
         }
         false => Err(Failure::new(Exit::Failed, message).into()),
     }
+}
+
+/// The lists that ban a prefix, or others around it, and go on to.
+fn kept_by_lists(engine: &Engine, prefix: &IpNet) -> Result<Vec<String>> {
+    let causes = engine.causes(prefix.network())?.into_iter();
+    let by_lists = causes.filter_map(|cause| match cause.by {
+        By::List(name) if cause.prefix.contains(prefix) => Some((cause.prefix, name)),
+        _ => None,
+    });
+    let line = |(around, name): (IpNet, String)| {
+        let name = in_line(&name);
+        format!("the list {name} bans {around} (name {prefix} in `trusted` of the policy file)")
+    };
+    Ok(by_lists.map(line).collect())
 }
 
 /// Shows who is banned, or who never is.

@@ -17,7 +17,7 @@ use super::{Context, Exit, Failure, candidates::Values, privilege::require_to_ch
 use crate::{
     analysis,
     datapath::Live,
-    engine::{Banned, Engine, Judge},
+    engine::{By, Cause, Engine, Judge},
     netlink::{Interface, own_addresses, route_to},
     output::{Explained, Printer},
     text::{clock_time, in_line, thousands},
@@ -164,13 +164,15 @@ fn explained(judge: &Judge, frame: &[u8], interface: &Interface) -> Result<Expla
         judge.ephemeral(),
     );
     if let (Reason::Ban, Some(seen)) = (judgement.reason, judgement.seen) {
-        let bans: Vec<&Banned> = judge.bans_of(seen.source)?.collect();
-        explanation
-            .path
-            .extend(bans.iter().map(|ban| ban_in_words(ban)));
-        if !bans.is_empty() {
-            let prefixes: BTreeSet<String> =
-                bans.iter().map(|ban| ban.prefix.to_string()).collect();
+        let causes = judge.causes(seen.source)?;
+        explanation.path.extend(causes.iter().map(in_words));
+        let ended_by_hand = causes
+            .iter()
+            .filter(|cause| !matches!(cause.by, By::List(_)));
+        let prefixes: BTreeSet<String> = ended_by_hand
+            .map(|cause| cause.prefix.to_string())
+            .collect();
+        if !prefixes.is_empty() {
             let prefixes = Vec::from_iter(prefixes).join(" ");
             explanation.remedy = Some(format!("xdpfw unban {prefixes}"));
         }
@@ -179,12 +181,21 @@ fn explained(judge: &Judge, frame: &[u8], interface: &Interface) -> Result<Expla
 }
 
 /// `203.0.113.0/24 is banned (manual) until …: guesses passwords`.
-fn ban_in_words(ban: &Banned) -> String {
-    let mut words = format!("{} is banned ({})", ban.prefix, in_line(&ban.origin));
-    if let Some(until) = ban.until {
+fn in_words(cause: &Cause) -> String {
+    let by = match &cause.by {
+        By::Origin(origin) => in_line(origin),
+        By::List(name) => {
+            format!(
+                "list {}; `trusted` in the policy file exempts",
+                in_line(name)
+            )
+        }
+    };
+    let mut words = format!("{} is banned ({by})", cause.prefix);
+    if let Some(until) = cause.until {
         words.push_str(&format!(" until {}", clock_time(until)));
     }
-    if let Some(why) = &ban.why {
+    if let Some(why) = &cause.why {
         words.push_str(&format!(": {}", in_line(why)));
     }
     words

@@ -271,6 +271,38 @@ impl Bans {
         }
     }
 
+    /// The bans around a source, over or not, the narrowest first.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn around(&self, source: IpAddr) -> Result<Vec<(IpNet, Ban)>> {
+        let (source, mut len) = place_of(&IpNet::from(source));
+        let mut around = Vec::new();
+        match self.exact.get(&ban_key(&source), 0) {
+            Ok(ban) => around.push((
+                prefix_of(&masked(&source, EXACT), EXACT),
+                bytemuck::cast(ban),
+            )),
+            Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(error).context("cannot read a ban"),
+        }
+        loop {
+            match self.nets.get(&Key::new(u32::from(len), source), 0) {
+                Ok(ban) => {
+                    let ban: Ban = bytemuck::cast(ban);
+                    around.push((prefix_of(&masked(&source, ban.len), ban.len), ban));
+                    match ban.len.checked_sub(1) {
+                        Some(wider) => len = wider,
+                        None => return Ok(around),
+                    }
+                }
+                Err(MapError::KeyNotFound) => return Ok(around),
+                Err(error) => return Err(error).context("cannot read a ban"),
+            }
+        }
+    }
+
     /// All of them, over or not.
     ///
     /// # Errors
@@ -511,6 +543,13 @@ pub(super) fn prefix_of(source: &Source, len: u8) -> IpNet {
         IpAddr::V6(_) => len,
     };
     IpNet::new_assert(address, len)
+}
+
+/// The first bits of a source, with zeros behind.
+fn masked(source: &Source, len: u8) -> Source {
+    let bits = u128::from_be_bytes(*source);
+    let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+    (bits & mask).to_be_bytes()
 }
 
 /// A bit for each block.

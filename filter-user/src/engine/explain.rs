@@ -1,9 +1,6 @@
 //! Judges packets that nobody has sent, as the filter would.
 
-use std::{
-    cell::OnceCell,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use xdpfw_common::{
@@ -12,7 +9,10 @@ use xdpfw_common::{
     wire::{Malformation, ip, tcp::Flags},
 };
 
-use super::{Banned, Engine, Error, bans};
+use super::{
+    Engine, Error,
+    causes::{Cause, Causes},
+};
 use crate::{
     compiler::{self, Tables, simulate::Simulation},
     datapath::{PacketProbe, Purpose, Record},
@@ -27,8 +27,7 @@ pub struct Judge {
     record: Record,
     /// Of no policy: they serve to read packets.
     tables: Tables,
-    /// Who is banned, once anybody asks.
-    bans: OnceCell<Vec<Banned>>,
+    causes: Causes,
 }
 
 /// What would become of a packet.
@@ -82,7 +81,7 @@ impl Engine {
             tables: compiler::compile(&Policy::default(), environment, &[])
                 .map_err(|error| Error::TooComplex(error.message(policy)))?,
             record,
-            bans: OnceCell::new(),
+            causes: Causes::open(&live.generation)?,
         })
     }
 }
@@ -127,14 +126,9 @@ impl Judge {
     ///
     /// # Errors
     ///
-    /// The journal of bans is damaged.
-    pub fn bans_of(&self, source: IpAddr) -> Result<impl Iterator<Item = &Banned>> {
-        if self.bans.get().is_none() {
-            let all = bans::all_in_force()?;
-            drop(self.bans.set(all));
-        }
-        let bans = self.bans.get().into_iter().flatten();
-        Ok(bans.filter(move |ban| ban.prefix.contains(&source)))
+    /// The journal of bans is damaged, or the kernel refuses.
+    pub fn causes(&self, source: IpAddr) -> Result<Vec<Cause>> {
+        self.causes.of(source)
     }
 
     /// What a frame is, read as the program reads it.

@@ -4,6 +4,7 @@
 
 mod bans;
 mod boot;
+mod causes;
 mod cookies;
 mod egress;
 mod environment;
@@ -40,6 +41,7 @@ pub use self::{
         Unban,
     },
     boot::{Fallback, was_emptied},
+    causes::{By, Cause},
     cookies::NoCookies,
     egress::records_answers,
     environment::{FactChange, Facts, changed_facts},

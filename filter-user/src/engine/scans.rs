@@ -120,26 +120,10 @@ impl Engine {
     ///
     /// The kernel refuses.
     pub fn openers(&self) -> Result<Vec<Opener>> {
-        let Some(live) = self.live.as_ref() else {
-            return Ok(Vec::new());
-        };
-        let mut openers: Vec<Opener> = live
-            .generation
-            .scans()?
-            .banned()?
-            .into_iter()
-            .filter_map(|(source, ban)| {
-                Some(Opener {
-                    source,
-                    origin: OpenerOrigin::of(ban.origin)?,
-                    since: wall(ban.since),
-                    until: wall(ban.until),
-                    packets: ban.packets,
-                })
-            })
-            .collect();
-        openers.sort_by_key(|one| one.source);
-        Ok(openers)
+        match self.scans()? {
+            Some(scans) => openers_of(&scans),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Ends bans by the program itself: those of prefixes, or all. Who was banned.
@@ -168,6 +152,24 @@ impl Engine {
         let live = self.live.as_ref();
         live.map(|live: &Live| live.generation.scans()).transpose()
     }
+}
+
+/// Whom the program has banned by itself.
+pub(super) fn openers_of(scans: &Scans) -> Result<Vec<Opener>> {
+    let banned = scans.banned()?.into_iter();
+    let mut openers: Vec<Opener> = banned
+        .filter_map(|(source, ban)| {
+            Some(Opener {
+                source,
+                origin: OpenerOrigin::of(ban.origin)?,
+                since: wall(ban.since),
+                until: wall(ban.until),
+                packets: ban.packets,
+            })
+        })
+        .collect();
+    openers.sort_by_key(|one| one.source);
+    Ok(openers)
 }
 
 fn wall(nanoseconds: u64) -> Timestamp {

@@ -149,6 +149,15 @@ impl Engine {
     }
 }
 
+/// The lists that have bits in bans, by the numbers of these.
+///
+/// # Errors
+///
+/// What is known of them cannot be read.
+pub(super) fn numbers(history: &History) -> Result<Vec<(u32, String)>> {
+    Ok(State::read(history)?.numbers())
+}
+
 /// Reads the lists of a policy that are on this host and were not read before, so that they are
 /// there when it is put in force. Those that cannot be read are named.
 pub(super) fn read_local(history: &History, policy: &Policy) {

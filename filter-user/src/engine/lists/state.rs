@@ -102,6 +102,14 @@ impl State {
         unsure.write(history)
     }
 
+    /// The names of lists that have a bit in bans, by its number.
+    pub(super) fn numbers(&self) -> Vec<(u32, String)> {
+        let lists = self.lists.iter();
+        lists
+            .filter_map(|(name, list)| Some((list.number?, name.clone())))
+            .collect()
+    }
+
     /// What is known of a list.
     pub(super) fn of(&self, name: &str) -> ListState {
         self.lists.get(name).cloned().unwrap_or_default()
