@@ -44,31 +44,39 @@ fn a_first_up_that_fails_leaves_nothing() -> Result<()> {
 
 #[test]
 fn a_change_that_fails_leaves_policy_and_kernel_as_they_were() -> Result<()> {
+    walk_change(&["allow", "tcp", "443"], |_| {})
+}
+
+#[test]
+fn a_further_up_that_fails_leaves_policy_and_kernel_as_they_were() -> Result<()> {
+    walk_change(&["up", "eth1"], |host| {
+        host.xdpfw(["down", "eth1"]).ok();
+    })
+}
+
+/// Walks through a command that changes the policy, or what it is in force on; `undo` takes back of the
+/// second what a command did that succeeded.
+fn walk_change(command: &[&str], undo: impl Fn(&Host)) -> Result<()> {
     let lab = Lab::with_links(2)?;
     let host = &lab.host;
     fs::write(host.policy(), POLICY)?;
     host.xdpfw(["up"]).ok();
-    for command in [&["allow", "tcp", "443"][..], &["up", "eth1"]] {
-        let mut before = state(host, &INTERFACES)?;
-        walk(host, command, |output, case| {
-            let now = state(host, &INTERFACES)?;
-            if !output.status.success() {
-                assert_eq!(now, before, "{case}");
-                return Ok(());
-            }
-            // All of it, and what is in force is what the file says.
-            assert_ne!(now, before, "{case}");
-            let differs = host.xdpfw(["apply", "--check"]).output()?;
-            assert!(differs.status.success(), "{case}: {differs:?}");
-            if command[0] == "up" {
-                host.xdpfw(["down", "eth1"]).ok();
-            }
-            host.xdpfw(["apply", "-"]).stdin(POLICY).ok();
-            before = state(host, &INTERFACES)?;
-            Ok(())
-        })?;
-    }
-    Ok(())
+    let mut before = state(host, &INTERFACES)?;
+    walk(host, command, |output, case| {
+        let now = state(host, &INTERFACES)?;
+        if !output.status.success() {
+            assert_eq!(now, before, "{case}");
+            return Ok(());
+        }
+        // All of it, and what is in force is what the file says.
+        assert_ne!(now, before, "{case}");
+        let differs = host.xdpfw(["apply", "--check"]).output()?;
+        assert!(differs.status.success(), "{case}: {differs:?}");
+        undo(host);
+        host.xdpfw(["apply", "-"]).stdin(POLICY).ok();
+        before = state(host, &INTERFACES)?;
+        Ok(())
+    })
 }
 
 #[test]
