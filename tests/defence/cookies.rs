@@ -12,6 +12,7 @@ use xdpfw_tests::{
     packets::{self, flags},
     policy_text,
     servers::{self, TcpServer},
+    text,
 };
 
 /// The kernel's setting.
@@ -191,6 +192,29 @@ fn what_is_bridged_is_not_answered() -> Result<()> {
     assert_eq!(answered(host)?, before);
     assert_eq!(servers::fetch(&lab.peer, port.at(80), PATIENCE)?, "host");
     assert_eq!(answered(host)?, before + 1);
+    Ok(())
+}
+
+/// Docker's proxy listens where its rules send on to a container.
+#[test]
+fn a_published_port_that_is_listened_to_is_warned_of() -> Result<()> {
+    let lab = with_cookies(&[])?;
+    let host = &lab.host;
+    let nat = "add table nat; add chain nat in { type nat hook prerouting priority -100; }; \
+               add rule nat in tcp dport 8080-8081 dnat to 172.17.0.2:80";
+    host.run("nft", [nat])?;
+    let _proxy = TcpServer::start(host, 8080, "the host")?;
+    let said = |words: &[&str]| -> Result<String> {
+        let output = host.xdpfw(["allow", "tcp"].iter().chain(words)).output()?;
+        Ok(text(&output.stderr))
+    };
+    assert_eq!(said(&["8081", "--syn-cookies"])?, "");
+    assert_eq!(said(&["8080"])?, "");
+    let warning = said(&["8080", "--syn-cookies"])?;
+    assert!(
+        warning.contains("r3: tcp 8080 is published for what is behind NAT"),
+        "{warning}"
+    );
     Ok(())
 }
 
