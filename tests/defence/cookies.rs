@@ -16,7 +16,7 @@ use xdpfw_tests::{
 };
 
 /// The kernel's setting.
-const SETTING: &str = "net/ipv4/tcp_syncookies";
+pub(crate) const SETTING: &str = "net/ipv4/tcp_syncookies";
 
 /// A host that answers on a port with cookies, and a flood that has made it do so.
 struct Flooded<'a> {
