@@ -1,20 +1,22 @@
 //! SYN cookies: a flood of new connections takes no memory, and who is real connects all the same.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     time::Instant,
 };
 
 use anyhow::{Result, ensure};
+use socket2::SockRef;
 use xdpfw_tests::{
-    Host, Lab, PATIENCE, Sender, Tally, assert_is_one_error,
+    Family, Host, Lab, PATIENCE, Sender, Tally, add_ipv6, assert_is_one_error, link,
     packets::{self, flags},
     policy_text,
     servers::{self, TcpServer},
+    text,
 };
 
 /// The kernel's setting.
-const SETTING: &str = "net/ipv4/tcp_syncookies";
+pub(crate) const SETTING: &str = "net/ipv4/tcp_syncookies";
 
 /// A host that answers on a port with cookies, and a flood that has made it do so.
 struct Flooded<'a> {
@@ -55,6 +57,12 @@ impl<'a> Flooded<'a> {
 
 fn answered(host: &Host) -> Result<u64> {
     Ok(Tally::of(host)?.packets("answered syn-cookie"))
+}
+
+/// Bytes that a segment to a server can have.
+fn segment_size(host: &Host, server: SocketAddr) -> Result<u32> {
+    let client = servers::connect(host, 0, server, PATIENCE)?;
+    Ok(SockRef::from(&client).tcp_mss()?)
 }
 
 fn with_cookies(words: &[&str]) -> Result<Lab> {
@@ -106,6 +114,138 @@ fn over_ipv6_too() -> Result<()> {
         assert_eq!(servers::fetch(&flooded.lab.peer, near, PATIENCE)?, "hello");
     }
     assert!(answered(&flooded.lab.host)? >= before + 10);
+    Ok(())
+}
+
+/// A host that forwards, and listens on all its addresses itself.
+#[test]
+fn what_is_forwarded_is_not_answered() -> Result<()> {
+    let lab = with_cookies(&[])?;
+    let behind = Host::new()?;
+    let inner = link(&lab.host, &behind)?;
+    add_ipv6(lab.link(), &lab.host, &lab.peer)?;
+    add_ipv6(&inner, &lab.host, &behind)?;
+    lab.host.sysctl("net/ipv4/ip_forward", "1")?;
+    lab.host.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    for (host, via) in [(&lab.peer, lab.link().near()), (&behind, inner.near())] {
+        for via in Family::ALL.map(|family| family.address(via).to_string()) {
+            host.run("ip", ["route", "add", "default", "via", &via])?;
+        }
+    }
+    let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80));
+    let _server = TcpServer::start_at(&lab.host, all, "host")?;
+    let _other = TcpServer::start_at(&behind, all, "behind")?;
+    let flooded = Flooded::new(&lab, 80)?;
+    let before = answered(&lab.host)?;
+    for family in Family::ALL {
+        let to = SocketAddr::new(family.address(inner.far()), 80);
+        assert_eq!(servers::fetch(&lab.peer, to, PATIENCE)?, "behind");
+    }
+    assert_eq!(answered(&lab.host)?, before);
+    // Also on an interface that the packet does not come in by.
+    for end in [lab.link().near(), inner.near()] {
+        for family in Family::ALL {
+            let to = SocketAddr::new(family.address(end), 80);
+            assert_eq!(servers::fetch(&flooded.lab.peer, to, PATIENCE)?, "host");
+        }
+    }
+    assert_eq!(answered(&lab.host)?, before + 4);
+    Ok(())
+}
+
+/// A host whose interface is the port of a bridge, with a guest at another port.
+#[test]
+fn what_is_bridged_is_not_answered() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = &lab.host;
+    host.sysctl(SETTING, "2")?;
+    let guest = Host::new()?;
+    let inner = link(host, &guest)?;
+    let port = lab.link().near();
+    let (mac, own) = (port.mac_text(), format!("{}/24", port.address));
+    for words in [
+        &["link", "add", "br0", "address", &mac, "type", "bridge"][..],
+        &["address", "flush", "dev", "eth0"],
+        &["address", "flush", "dev", "eth1"],
+        &["link", "set", "eth0", "master", "br0"],
+        &["link", "set", "eth1", "master", "br0"],
+        &["address", "add", &own, "dev", "br0"],
+        &["link", "set", "br0", "up"],
+    ] {
+        host.run("ip", words)?;
+    }
+    let address = Ipv4Addr::new(10, 0, 0, 3);
+    let [subnet, default] = [format!("{address}/24"), port.address.to_string()];
+    guest.run(
+        "ip",
+        ["address", "add", &subnet, "dev", &inner.far().interface],
+    )?;
+    guest.run("ip", ["route", "add", "default", "via", &default])?;
+    host.xdpfw(["allow", "tcp", "80", "--syn-cookies"]).ok();
+    host.xdpfw(["up", "eth0", "--mode", "generic"]).ok();
+    let _server = TcpServer::start(host, 80, "host")?;
+    let _other = TcpServer::start(&guest, 80, "guest")?;
+    let _flooded = Flooded::new(&lab, 80)?;
+    let before = answered(host)?;
+    let to = SocketAddrV4::new(address, 80);
+    assert_eq!(servers::fetch(&lab.peer, to, PATIENCE)?, "guest");
+    assert_eq!(answered(host)?, before);
+    assert_eq!(servers::fetch(&lab.peer, port.at(80), PATIENCE)?, "host");
+    assert_eq!(answered(host)?, before + 1);
+    Ok(())
+}
+
+/// Docker's proxy listens where its rules send on to a container.
+#[test]
+fn a_published_port_that_is_listened_to_is_warned_of() -> Result<()> {
+    let lab = with_cookies(&[])?;
+    let host = &lab.host;
+    let nat = "add table nat; add chain nat in { type nat hook prerouting priority -100; }; \
+               add rule nat in tcp dport 8080-8081 dnat to 172.17.0.2:80";
+    host.run("nft", [nat])?;
+    let _proxy = TcpServer::start(host, 8080, "the host")?;
+    let said = |words: &[&str]| -> Result<String> {
+        let output = host.xdpfw(["allow", "tcp"].iter().chain(words)).output()?;
+        Ok(text(&output.stderr))
+    };
+    assert_eq!(said(&["8081", "--syn-cookies"])?, "");
+    assert_eq!(said(&["8080"])?, "");
+    let warning = said(&["8080", "--syn-cookies"])?;
+    assert!(
+        warning.contains("r3: tcp 8080 is published for what is behind NAT"),
+        "{warning}"
+    );
+    Ok(())
+}
+
+/// As the kernel's own answer would.
+#[test]
+fn they_say_how_long_segments_may_be() -> Result<()> {
+    for mtu in [1_280, 1_500, 9_000] {
+        let lab = with_cookies(&[])?;
+        add_ipv6(lab.link(), &lab.host, &lab.peer)?;
+        for host in [&lab.host, &lab.peer] {
+            host.run("ip", ["link", "set", "eth0", "mtu", &mtu.to_string()])?;
+        }
+        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80));
+        let _server = TcpServer::start_at(&lab.host, all, "hello")?;
+        let sizes = || -> Result<Vec<u32>> {
+            let to = Family::ALL.map(|family| family.address(lab.link().near()));
+            to.map(|to| segment_size(&lab.peer, (to, 80).into()))
+                .into_iter()
+                .collect()
+        };
+        let before = sizes()?;
+        let _flooded = Flooded::new(&lab, 80)?;
+        let count = answered(&lab.host)?;
+        // Without timestamps, which are not in a cookie.
+        assert_eq!(
+            sizes()?,
+            before.iter().map(|size| size + 12).collect::<Vec<_>>()
+        );
+        assert_eq!(sizes()?, [mtu - 40, mtu - 60]);
+        assert_eq!(answered(&lab.host)?, count + 4);
+    }
     Ok(())
 }
 

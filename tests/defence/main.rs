@@ -2,6 +2,7 @@
 
 mod bans;
 mod cookies;
+mod cookies_measured;
 mod crowdsec;
 mod detection;
 mod events;

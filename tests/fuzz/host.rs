@@ -87,7 +87,6 @@ impl Simple {
                 drop_non_ip: (!policy.non_ip_pass).into(),
                 established_only: 0,
                 syn_cookies: 0,
-                mss: [0; 2],
                 listed_kinds: 0,
                 questions: asks,
                 rest: [start; ProtocolKind::ALL.len()],

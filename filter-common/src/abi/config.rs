@@ -38,8 +38,6 @@ pub struct Config {
     pub established_only: u32,
     /// 1: some rule answers with SYN cookies.
     pub syn_cookies: u32,
-    /// The size of segments that such an answer says can be taken, over IPv4 and over IPv6, in bytes.
-    pub mss: [u16; 2],
     /// [`ProtocolKind::bit`]s of the kinds without ports that [`names::LOCAL`](super::names::LOCAL) has entries of.
     pub listed_kinds: u32,
     /// [`Question::bit`]s of the questions that some node asks.
@@ -73,4 +71,4 @@ pub const DHCP_CLIENTS: [u16; 2] = [68, 546];
 /// The port of DHCP servers over IPv4 (RFC 2131, section 4.1).
 pub const DHCP_SERVER: u16 = 67;
 
-const _: () = assert!(size_of::<Config>() == 48 + 2 * 5 * 16);
+const _: () = assert!(size_of::<Config>() == 44 + 2 * 5 * 16);

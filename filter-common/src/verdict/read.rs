@@ -38,7 +38,6 @@ static CONFIG: Config = Config {
     drop_non_ip: 0,
     established_only: 0,
     syn_cookies: 0,
-    mss: [0; 2],
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

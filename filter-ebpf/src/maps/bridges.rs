@@ -14,6 +14,17 @@ static BRIDGE_PORTS: HashMap<u32, BridgePort> = HashMap::with_max_entries(1, 0);
 #[map]
 static OWN_ADDRESSES: HashMap<OwnAddress, u32> = HashMap::with_max_entries(1, 0);
 
+/// The port of a bridge that an interface is.
+#[inline(always)]
+pub fn port(interface: u32) -> Option<&'static BridgePort> {
+    // SAFETY: a reference, so aligned and initialised.
+    if unsafe { core::ptr::read_volatile(&HAS_BRIDGES) } == 0 {
+        return None;
+    }
+    // SAFETY: nothing writes to the maps once the loader has filled them.
+    unsafe { BRIDGE_PORTS.get(interface) }
+}
+
 /// Whether a packet has come in and leaves by ports of one bridge, in this host's own name,
 /// with this link-layer address as its source. Such a one is forged.
 ///
@@ -21,19 +32,14 @@ static OWN_ADDRESSES: HashMap<OwnAddress, u32> = HashMap::with_max_entries(1, 0)
 /// what this host sends there has the bridge's.
 #[inline(always)]
 pub fn is_forged(key: &FlowKey, came_in_by: u32, leaves_by: u32, mac: &[u8; 6]) -> bool {
-    // SAFETY: a reference, so aligned and initialised.
-    if unsafe { core::ptr::read_volatile(&HAS_BRIDGES) } == 0 {
-        return false;
-    }
-    // SAFETY: nothing writes to the maps once the loader has filled them.
-    let Some(port) = (unsafe { BRIDGE_PORTS.get(leaves_by) }) else {
+    let Some(port) = port(leaves_by) else {
         return false;
     };
     let own = OwnAddress {
         address: key.local,
         family: key.family.into(),
     };
-    // SAFETY: as above.
+    // SAFETY: nothing writes to the maps once the loader has filled them.
     if unsafe { OWN_ADDRESSES.get(own) }.is_none() {
         return false;
     }

@@ -30,7 +30,6 @@ static CONFIG: Config = Config {
     drop_non_ip: 0,
     established_only: 0,
     syn_cookies: 0,
-    mss: [0; 2],
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
@@ -84,14 +83,6 @@ pub fn is_free(transport: Transport, port: u16) -> bool {
 pub fn has_cookies() -> bool {
     // SAFETY: a reference, so aligned and initialised. The loader fills it in after compilation.
     unsafe { (&raw const CONFIG.syn_cookies).read_volatile() != 0 }
-}
-
-/// The size of segments that such an answer says can be taken.
-#[inline(always)]
-pub fn cookie_mss(is_ipv6: bool) -> u16 {
-    // SAFETY: as above.
-    let mss = unsafe { (&raw const CONFIG.mss).read_volatile() };
-    mss[usize::from(is_ipv6)]
 }
 
 /// How many ends of rules are ahead. A function of its own with a name that others can see: the

@@ -22,6 +22,6 @@ pub use self::{
     places::{Place, in_vain, misplaced, unjudged_esp},
     takes_away::takes_away,
     unreachable::{Shadowed, unreachable},
-    warnings::{Warning, of_policy, of_removal, of_rule, without_mac},
+    warnings::{Warning, cookies_before_nat, of_policy, of_removal, of_rule, without_mac},
     way_in::{Knock, Purpose, between, connection, tunnel},
 };

@@ -1,5 +1,7 @@
 //! Finds what is legal in a policy and perhaps not meant.
 
+use xdpfw_common::Transport;
+
 use super::{
     Shadowed,
     evaluate::{Decision, evaluate},
@@ -9,6 +11,7 @@ use super::{
 use crate::{
     policy::{Action, Match, Policy, Protocol, Replies, Rule, RuleId},
     ports::PortRange,
+    system::{Socket, SocketState},
 };
 
 /// What the author of a policy may not have meant.
@@ -69,6 +72,14 @@ pub enum Warning {
         by: RuleId,
         /// Where that one lets packets come from; none is everywhere.
         from: Vec<String>,
+    },
+    /// A rule answers with SYN cookies on ports where both this host listens and NAT sends on to
+    /// others: what opens a connection is answered for this host, and what comes next reaches them.
+    CookiesBeforeNat {
+        /// The rule.
+        rule: RuleId,
+        /// The ports, of TCP.
+        ports: Vec<u16>,
     },
     /// A rule denies answers to what this host asks, which pass only behind the rules.
     AnswersDenied {
@@ -222,6 +233,42 @@ pub fn without_mac<'a>(
             })
         })
         .collect()
+}
+
+/// Rules that answer with SYN cookies on ports of this host's sockets that are also published.
+pub fn cookies_before_nat<'a>(
+    rules: impl IntoIterator<Item = &'a Rule>,
+    ephemeral: PortRange,
+    sockets: &[Socket],
+    published: &[(Transport, u16)],
+) -> Vec<Warning> {
+    let is_listened_to = |port: u16| {
+        sockets.iter().any(|socket| {
+            socket.transport == Transport::Tcp
+                && socket.state == SocketState::Listening
+                && socket.local.port() == port
+                && !socket.local.ip().is_loopback()
+        })
+    };
+    let ports: Vec<u16> = published
+        .iter()
+        .filter(|&&(transport, port)| transport == Transport::Tcp && is_listened_to(port))
+        .map(|&(_, port)| port)
+        .collect();
+    let mut warnings = Vec::new();
+    for rule in rules {
+        let mut ports = ports.clone();
+        ports.retain(|&port| rule.matches.local.contains(port, ephemeral));
+        // Nobody knows of which addresses the ports are published.
+        let is_meant = rule.matches.to.is_empty();
+        if rule.action == Action::AllowWithCookies && is_meant && !ports.is_empty() {
+            warnings.push(Warning::CookiesBeforeNat {
+                rule: rule.id,
+                ports,
+            });
+        }
+    }
+    warnings
 }
 
 /// The rules for AH that say nothing about addresses of IPv4.
@@ -414,6 +461,38 @@ mod tests {
             [warning("tun0", 2), warning("tun1", 3)]
         );
         assert_eq!(without_mac(&policy, &policy.rules[..1], &bare), []);
+    }
+
+    #[test]
+    fn cookies_are_in_the_way_of_nat_where_somebody_listens() {
+        let lines = [
+            "allow tcp 80,8080-8082",
+            "allow tcp 8080-8081",
+            "allow tcp 8080",
+        ];
+        let mut policy = policy(&lines, &[]);
+        for rule in &mut policy.rules[..2] {
+            rule.action = Action::AllowWithCookies;
+        }
+        policy.rules[1].matches.to = vec!["192.0.2.1/32".parse().unwrap()];
+        let socket = |local: &str| Socket {
+            transport: Transport::Tcp,
+            local: local.parse().unwrap(),
+            remote: None,
+            state: SocketState::Listening,
+            uid: 0,
+            inode: 1,
+        };
+        let sockets = ["0.0.0.0:80", "[::]:8080", "127.0.0.1:8081"].map(socket);
+        let published = [8080, 8081, 8082].map(|port| (Transport::Tcp, port));
+        let warnings =
+            |published| cookies_before_nat(&policy.rules, PortRange::ALL, &sockets, published);
+        let warning = Warning::CookiesBeforeNat {
+            rule: RuleId(1),
+            ports: vec![8080],
+        };
+        assert_eq!(warnings(&published), [warning]);
+        assert_eq!(warnings(&[(Transport::Udp, 80)]), []);
     }
 
     #[test]

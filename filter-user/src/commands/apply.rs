@@ -16,7 +16,7 @@ use super::{
     edit::{Edit, current},
     privilege::{require_to_change, require_to_read},
     replaced::report,
-    shadow, warn, warn_of_interfaces,
+    shadow, warn, warn_of_cookies, warn_of_interfaces,
 };
 use crate::{
     analysis,
@@ -161,6 +161,7 @@ fn check(file: &PolicyFile, context: &Context, printer: &mut Printer) -> Result<
     }
     warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
     warn_of_interfaces(policy, &policy.rules, printer);
+    warn_of_cookies(&policy.rules, printer);
     if difference.is_empty() {
         printer.note(&format!("valid, and the same as {name}"));
         Ok(Exit::Done)

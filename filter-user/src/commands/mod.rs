@@ -55,6 +55,7 @@ use crate::{
     netlink::{LinkLayer, interfaces},
     output::{Printer, warning_lines},
     policy::{Action, Policy, Rule},
+    system::{ephemeral_ports, published_ports, sockets},
 };
 
 /// What to do.
@@ -280,6 +281,18 @@ fn warn_of_interfaces<'a>(
         .map(|one| one.name)
         .collect();
     warn(&analysis::without_mac(policy, rules, &bare), printer);
+}
+
+/// Warns of rules whose SYN cookies are in the way of NAT.
+fn warn_of_cookies(rules: &[Rule], printer: &mut Printer) {
+    let mut actions = rules.iter().map(|rule| rule.action);
+    // Other programs are asked for what they publish.
+    if actions.any(|action| action == Action::AllowWithCookies) {
+        let sockets = sockets().unwrap_or_default();
+        let published = published_ports();
+        let warnings = analysis::cookies_before_nat(rules, ephemeral_ports(), &sockets, &published);
+        warn(&warnings, printer);
+    }
 }
 
 /// Prints what the author of a policy may not have meant.

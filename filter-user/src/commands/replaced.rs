@@ -3,7 +3,7 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{Exit, edit::describe, warn, warn_of_interfaces};
+use super::{Exit, edit::describe, warn, warn_of_cookies, warn_of_interfaces};
 use crate::{
     analysis,
     engine::{Applied, Unfiltered, unfiltered},
@@ -34,6 +34,7 @@ pub(super) fn report(
     let policy = &policy.without_ended(Timestamp::now());
     warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
     warn_of_interfaces(policy, &policy.rules, printer);
+    warn_of_cookies(&policy.rules, printer);
     Ok(Exit::Done)
 }
 

@@ -10,7 +10,7 @@ use super::{
     confirming::Confirming,
     edit::{Edit, describe},
     matching::MatchOptions,
-    warn, warn_of_interfaces,
+    warn, warn_of_cookies, warn_of_interfaces,
 };
 use crate::{
     analysis,
@@ -450,6 +450,7 @@ impl Done {
         let policy = &policy.without_ended(Timestamp::now());
         warn(&analysis::of_rule(policy, rule, ephemeral_ports()), printer);
         warn_of_interfaces(policy, [rule], printer);
+        warn_of_cookies(std::slice::from_ref(rule), printer);
         printed.map(|()| Exit::Done)
     }
 }

@@ -14,7 +14,7 @@ use super::{
     joining::{begin, report_applied},
     privilege::require_to_change,
     recording::Recording,
-    warn, warn_of_interfaces,
+    warn, warn_of_cookies, warn_of_interfaces,
 };
 use crate::{
     analysis,
@@ -133,6 +133,7 @@ pub fn run(args: &Args, context: &Context, printer: &mut Printer) -> Result<Exit
     let policy = &file.policy().without_ended(Timestamp::now());
     warn(&analysis::of_policy(policy, ephemeral_ports()), printer);
     warn_of_interfaces(policy, &policy.rules, printer);
+    warn_of_cookies(&policy.rules, printer);
     hint(policy, &applied.joined, printer);
     note_deadline(&applied, printer);
     applied.joined.check()?;

@@ -308,9 +308,6 @@ fn places(rules: &[u32]) -> Vec<usize> {
     rules.iter().map(|&rule| rule as usize).collect()
 }
 
-/// Bytes of a segment in a packet of Ethernet's 1,500, over IPv4 and over IPv6 (RFC 6691).
-const MSS: [u16; 2] = [1_460, 1_440];
-
 fn config(policy: &Policy) -> Config {
     Config {
         default_pass: u32::from(policy.default == DefaultAction::Pass),
@@ -329,7 +326,6 @@ fn config(policy: &Policy) -> Config {
         drop_non_ip: u32::from(policy.non_ip == NonIp::Drop),
         established_only: 0,
         syn_cookies: u32::from(policy.has_cookies()),
-        mss: MSS,
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

@@ -61,6 +61,12 @@ fn lines_of(warning: &Warning) -> Vec<String> {
             )]
         }
         Warning::OpenToMore { rule, by, from } => vec![open_to_more(*rule, *by, from)],
+        Warning::CookiesBeforeNat { rule, ports } => vec![format!(
+            "{rule}: tcp {} is published for what is behind NAT, and would be answered with SYN cookies \
+             for a program of this host that listens there, too: in a flood, nobody could connect \
+             (say `--to` with other addresses, or leave out --syn-cookies)",
+            sentence_list(ports, NAMES)
+        )],
         Warning::AnswersDenied { rule, replies } => vec![format!(
             "{rule} denies answers to this host's own connections, too, as `replies` is \
              `{replies}` (say `replies = \"flows\"` in the policy, or name the ports of services)"

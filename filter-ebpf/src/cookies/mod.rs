@@ -4,11 +4,14 @@
 //!
 //! First the packet is judged, counted and reported as it came; then it is turned into its answer.
 
+mod answer;
+mod destination;
+
 use aya_ebpf::{
-    bindings::{xdp_action, xdp_md},
+    bindings::{bpf_fib_lookup, xdp_md},
     helpers::{
         bpf_ktime_get_boot_ns, bpf_sk_release, bpf_tcp_check_syncookie, bpf_tcp_gen_syncookie,
-        bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+        bpf_xdp_load_bytes,
     },
     macros::map,
     maps::{HashMap, PerCpuArray},
@@ -19,8 +22,9 @@ use xdpfw_common::{
     wire::tcp::Flags,
 };
 
+pub use answer::send_cookie;
+
 use crate::{
-    bare,
     maps::{atomic, tables},
     questions::{self, Asker},
     sockets,
@@ -32,14 +36,8 @@ const SECOND: u64 = 1_000_000_000;
 const IPV4: u32 = 20;
 const IPV6: u32 = 40;
 const TCP: u32 = 60;
-/// Bytes of a TCP header with an MSS option.
-const ANSWER: u32 = 24;
-/// Bytes of an Ethernet frame at least, without its checksum.
-const SHORTEST: i32 = 60;
-/// The hop limit of what hosts send (RFC 1700).
-const HOPS: u32 = 64;
-/// What fits into a window without a scale.
-const WINDOW: u32 = 64_240;
+/// Protocol number of TCP.
+const TCP_PROTOCOL: u32 = 6;
 
 // The loader sets how many entries it has room for.
 #[map]
@@ -54,7 +52,10 @@ struct Scratch {
     network: u32,
     /// The number of the answer.
     cookie: u32,
-    answer: [u32; (IPV6 + ANSWER) as usize / 4],
+    answer: [u32; (IPV6 + answer::TCP) as usize / 4],
+    route: bpf_fib_lookup,
+    /// In bytes, of the interface that the packet has come in by.
+    mtu: u32,
     macs: [u32; 3],
     swapped: [u32; 3],
 }
@@ -130,6 +131,11 @@ fn judge(ctx: &XdpContext, key: &FlowKey, opens: bool, network: u32, transport: 
     let Some(listener) = sockets::listener(ctx, key) else {
         return Cookie::Pass;
     };
+    if !destination::is_here(ctx, key, scratch) {
+        // SAFETY: released once, and not used afterwards.
+        unsafe { bpf_sk_release(listener.cast()) };
+        return Cookie::Pass;
+    }
     let ip = scratch.ip.as_mut_ptr().cast();
     let tcp = scratch.tcp.as_mut_ptr().cast();
     // SAFETY: the socket is ours until it is released, and both headers are as long as is said.
@@ -190,154 +196,15 @@ fn is_armed(slot: u32, opens: bool) -> bool {
     }
 }
 
-/// Turns a packet into its answer; what becomes of it then.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn send_cookie(ctx: *mut xdp_md) -> u32 {
-    if !tables::has_cookies() {
-        return xdp_action::XDP_DROP;
-    }
-    let ctx = XdpContext::new(ctx);
-    match answer(&ctx) {
-        Some(()) => xdp_action::XDP_TX,
-        // Cut in half, it must not pass.
-        None => xdp_action::XDP_DROP,
-    }
-}
-
+/// An address as words whose bytes stay where they are.
 #[inline(always)]
-fn answer(ctx: &XdpContext) -> Option<()> {
-    let packet = questions::asked(Asker::Ingress as u32)?;
-    let scratch = SCRATCH_SYN.get_ptr_mut(0)?;
-    // SAFETY: a map value of this type, this CPU's own.
-    let scratch = unsafe { &mut *scratch };
-    let key = &packet.key;
-    let is_ipv6 = key.family == 6;
-    let len = match is_ipv6 {
-        true => write_ipv6(key, scratch),
-        false => write_ipv4(key, scratch),
-    };
-    let network = scratch.network;
-    let has_ethernet = !bare::is_marked(ctx);
-    // SAFETY: the context lives as long as the run of the program.
-    let now = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as i32;
-    let mut wanted = (network + len) as i32;
-    if has_ethernet && wanted < SHORTEST {
-        wanted = SHORTEST;
-    }
-    // SAFETY: no pointer into the packet is held.
-    if wanted != now && unsafe { bpf_xdp_adjust_tail(ctx.ctx, wanted - now) } != 0 {
-        return None;
-    }
-    if has_ethernet {
-        load(ctx, 0, scratch.macs.as_mut_ptr().cast(), 12).then_some(())?;
-        let [a, b, c] = scratch.macs.map(u32::from_be);
-        scratch.swapped = [b << 16 | c >> 16, c << 16 | a >> 16, a << 16 | b >> 16].map(u32::to_be);
-        store(ctx, 0, scratch.swapped.as_mut_ptr().cast(), 12).then_some(())?;
-    }
-    store(ctx, network, scratch.answer.as_mut_ptr().cast(), len).then_some(())
-}
-
-/// Writes the answer over IPv4 (RFC 791); its length.
-#[inline(always)]
-fn write_ipv4(key: &FlowKey, scratch: &mut Scratch) -> u32 {
-    let (local, remote) = (word(&key.local, 0), word(&key.remote, 0));
-    let mut ip = [
-        0x4500_0000 | (IPV4 + ANSWER),
-        // It may not be taken apart.
-        0x0000_4000,
-        HOPS << 24 | TCP_PROTOCOL << 16,
-        local,
-        remote,
-    ];
-    ip[2] |= checksum(ip.iter().fold(0, |sum, &word| add(sum, word)));
-    let pseudo = add(add(TCP_PROTOCOL + ANSWER, local), remote);
-    let tcp = segment(key, scratch, pseudo, tables::cookie_mss(false));
-    let answer = &mut scratch.answer;
-    [answer[0], answer[1], answer[2], answer[3], answer[4]] = ip.map(u32::to_be);
-    put_segment(&mut answer[5..11], tcp);
-    IPV4 + ANSWER
-}
-
-/// Writes the answer over IPv6 (RFC 8200); its length.
-#[inline(always)]
-fn write_ipv6(key: &FlowKey, scratch: &mut Scratch) -> u32 {
-    let mut pseudo = TCP_PROTOCOL + ANSWER;
-    scratch.answer[0] = 0x6000_0000_u32.to_be();
-    scratch.answer[1] = (ANSWER << 16 | TCP_PROTOCOL << 8 | HOPS).to_be();
-    for place in 0..4 {
-        let (local, remote) = (word(&key.local, place), word(&key.remote, place));
-        scratch.answer[2 + place] = local.to_be();
-        scratch.answer[6 + place] = remote.to_be();
-        pseudo = add(add(pseudo, local), remote);
-    }
-    let tcp = segment(key, scratch, pseudo, tables::cookie_mss(true));
-    put_segment(&mut scratch.answer[10..16], tcp);
-    IPV6 + ANSWER
-}
-
-/// The SYN-ACK (RFC 9293): its header and the size of segments, which is all that a cookie remembers.
-/// Scales and timestamps would be lost.
-#[inline(always)]
-fn segment(key: &FlowKey, scratch: &Scratch, pseudo: u32, mss: u16) -> [u32; 6] {
-    let [local, remote] = [key.local_port, key.remote_port].map(u16::from_be_bytes);
-    let asked = u32::from_be(scratch.tcp[1]);
-    let mut tcp = [
-        u32::from(local) << 16 | u32::from(remote),
-        scratch.cookie,
-        asked.wrapping_add(1),
-        (ANSWER / 4) << 28 | u32::from(Flags::SYN_ACK) << 16 | WINDOW,
-        0,
-        0x0204_0000 | u32::from(mss),
-    ];
-    tcp[4] = checksum(tcp.iter().fold(pseudo, |sum, &word| add(sum, word))) << 16;
-    tcp
-}
-
-#[inline(always)]
-fn put_segment(place: &mut [u32], tcp: [u32; 6]) {
-    for (place, word) in place.iter_mut().zip(tcp) {
-        *place = word.to_be();
-    }
-}
-
-/// Protocol number of TCP.
-const TCP_PROTOCOL: u32 = 6;
-
-/// A word of an address.
-#[inline(always)]
-fn word(address: &[u8; 16], place: usize) -> u32 {
-    let at = place * 4;
-    u32::from_be_bytes([
-        address[at],
-        address[at + 1],
-        address[at + 2],
-        address[at + 3],
-    ])
-}
-
-/// Adds a word to a sum of halves of words.
-#[inline(always)]
-const fn add(sum: u32, word: u32) -> u32 {
-    sum + (word >> 16) + (word & 0xffff)
-}
-
-/// The checksum of a sum (RFC 1071).
-#[inline(always)]
-const fn checksum(sum: u32) -> u32 {
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    !sum & 0xffff
+const fn words(address: &[u8; 16]) -> [u32; 4] {
+    // SAFETY: any bytes are words, and both are of the same size.
+    unsafe { core::mem::transmute(*address) }
 }
 
 #[inline(always)]
 fn load(ctx: &XdpContext, offset: u32, place: *mut u8, len: u32) -> bool {
     // SAFETY: the caller's place is so long.
     unsafe { bpf_xdp_load_bytes(ctx.ctx, offset, place.cast(), len) == 0 }
-}
-
-#[inline(always)]
-fn store(ctx: &XdpContext, offset: u32, bytes: *mut u8, len: u32) -> bool {
-    // SAFETY: the caller's bytes are so many.
-    unsafe { bpf_xdp_store_bytes(ctx.ctx, offset, bytes.cast(), len) == 0 }
 }
