@@ -42,10 +42,13 @@ pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, co
         return;
     };
     let is_counted = count as u32 & (SCAN_SAMPLE - 1) == 0;
+    // Before the place is looked for: what is found there is then at hand, and not put aside for this
+    // call.
+    let now = maps::now() as u32;
     let place = Place::of(&key, kind, &maps::secret());
     if !is_counted
         && let Some(slot) = maps::slot(place.index())
-        && slot.ignores(place, fields.local, maps::now() as u32, maps::config())
+        && slot.ignores(place, fields.local, now, maps::config())
     {
         return;
     }
