@@ -14,7 +14,7 @@ use xdpfw_common::{
     verdict::Outcome,
     wire::{Frame, ip::Addresses},
 };
-use xdpfw_ebpf::packet::Packet;
+use xdpfw_ebpf::packet::{Packet, opaque};
 
 use crate::{
     frame,
@@ -43,10 +43,13 @@ pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, co
         return 0;
     };
     let is_counted = count as u32 & (SCAN_SAMPLE - 1) == 0;
-    let place = Place::of(&key.to_ne_bytes(), kind, &maps::secret());
+    // Before the place is looked for: what is found there is then at hand, and not put aside for this
+    // call.
+    let now = maps::now() as u32;
+    let place = Place::of(&key, kind, &maps::secret());
     if !is_counted
         && let Some(slot) = maps::slot(place.index())
-        && slot.ignores(place, fields.local, maps::now() as u32, maps::config())
+        && slot.ignores(place, fields.local, now, maps::config())
     {
         return 0;
     }
@@ -54,34 +57,37 @@ pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, co
     if is_counted {
         what |= SAMPLED;
     }
-    note_scan(packet.ctx.ctx, key, what, fields.network as u32)
+    let Place { who, hash } = place;
+    note_scan(packet.ctx.ctx, who, hash, what, fields.network as u32)
 }
 
 /// The key of a packet's source, whose IP header is at `network`.
 #[inline(always)]
-fn key<F: Frame>(frame: &F, network: usize) -> Option<u64> {
+fn key<F: Frame>(frame: &F, network: usize) -> Option<BanKey> {
     // So much has a header of either version, and both what their keys take.
     let header: &[u8; size_of::<Ipv4Hdr>()] = frame.read(frame.settle(network))?;
-    let [a, b, c, d, e, f, g, h] = match header[0] >> 4 {
-        6 => [
-            header[8], header[9], header[10], header[11], header[12], header[13], header[14],
-            header[15],
-        ],
-        _ => {
-            let [a, b, c, d] = V4;
-            [a, b, c, d, header[12], header[13], header[14], header[15]]
-        }
+    // The address of IPv4, and the later half of what is taken of one of IPv6, are in one place.
+    let last = word(header, 12) << 32 | word(header, 14) << 48;
+    let first = match header[0] >> 4 {
+        6 => word(header, 8) | word(header, 10) << 16,
+        _ => u64::from(u32::from_ne_bytes(V4)),
     };
-    Some(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
+    Some((last | first).to_ne_bytes())
+}
+
+/// Two bytes of a header. Hidden, or the compiler sees that they become bytes of a longer word, and
+/// loads each by itself.
+#[inline(always)]
+fn word(header: &[u8; size_of::<Ipv4Hdr>()], at: usize) -> u64 {
+    opaque(u16::from_ne_bytes([header[at], header[at + 1]]).into()) as u64
 }
 
 /// Notes a packet from a source; what there is to tell of it, or 0. A function of its own, for the
 /// reason that `questions` have.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn note_scan(ctx: *mut xdp_md, key: u64, what: u32, network: u32) -> u32 {
+extern "C" fn note_scan(ctx: *mut xdp_md, who: u64, hash: u64, what: u32, network: u32) -> u32 {
     let (port, number) = (what as u16, (what >> KIND_SHIFT) as u8);
-    let key: BanKey = key.to_ne_bytes();
     let Some(kind) = kind(number) else {
         return 0;
     };
@@ -91,7 +97,7 @@ extern "C" fn note_scan(ctx: *mut xdp_md, key: u64, what: u32, network: u32) -> 
         return 0;
     }
     let config = maps::config();
-    let place = Place::of(&key, kind, &maps::secret());
+    let place = Place { who, hash };
     let Some(slot) = maps::slot(place.index()) else {
         return 0;
     };

@@ -1,17 +1,18 @@
 //! Where a source is in the table, and which bit stands for a port: by hashes that take a secret.
 
 use super::Kind;
-use crate::abi::{BanKey, PORT_BITS, SCANNER_COUNT, Scanner};
+use crate::abi::{BanKey, PORT_BITS, SCANNER_COUNT};
 
 /// Odd numbers whose bits are well mixed: those of SplitMix64 and of MurmurHash3's finaliser.
 const MIX: [u64; 2] = [0x94d0_49bb_1331_11eb, 0xff51_afd7_ed55_8ccd];
 
-/// A source and the kind of its packets, and their hash.
+/// A source and the kind of its packets, and their hash: two words, which a function can be handed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// [`Scanner::who`], as a word.
-    pub(super) who: u64,
-    hash: u64,
+    pub who: u64,
+    /// All that the other methods need.
+    pub hash: u64,
 }
 
 /// What stands for a port of a source.
@@ -21,7 +22,8 @@ pub struct PortMark {
     pub word: usize,
     /// The bit in it.
     pub bit: u64,
-    /// Random bits that decide whether the source takes the place of another.
+    /// Random bits that decide whether the source takes the place of another; the upper ones are of
+    /// more bits of the source and the port.
     pub luck: u32,
 }
 
@@ -30,13 +32,12 @@ impl Place {
     #[inline(always)]
     pub const fn of(source: &BanKey, kind: Kind, secret: &[u64; 2]) -> Self {
         let [before, times] = *secret;
-        let who = Scanner::who(source, kind as u8);
-        let mut hash = (u64::from_be_bytes(who) ^ before).wrapping_mul(times | 1);
+        // What `Scanner::who` does with bytes.
+        let kind = [(kind as u8) << 5, 0, 0, 0, 0, 0, 0, 0];
+        let who = u64::from_ne_bytes(*source) ^ u64::from_ne_bytes(kind);
+        let mut hash = (who.to_be() ^ before).wrapping_mul(times | 1);
         hash = (hash ^ hash >> 32).wrapping_mul(MIX[0]);
-        Self {
-            who: u64::from_ne_bytes(who),
-            hash,
-        }
+        Self { who, hash }
     }
 
     /// The element of the table.
@@ -56,7 +57,7 @@ impl Place {
         PortMark {
             word: (number >> 6) as usize & 1,
             bit: 1 << (number & 63),
-            luck: (hash >> 16) as u32,
+            luck: (hash >> (u64::BITS - PORT_BITS.trailing_zeros() - u32::BITS)) as u32,
         }
     }
 }

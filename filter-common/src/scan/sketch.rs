@@ -59,6 +59,9 @@ impl<T: Copy> Field<T> {
     }
 }
 
+/// Who is in a place where nobody has been.
+const NOBODY: u64 = 0;
+
 /// Bits of slow evidence that weigh as much as one that is new, of a source that pauses for a window.
 /// With fewer, it gives way to any other: else those who only ever tried one port would keep the table.
 const PAUSED: u32 = 8;
@@ -85,10 +88,15 @@ impl Slot {
     pub fn ignores(&self, place: Place, port: u16, now: u32, config: &ScanConfig) -> bool {
         let PortMark { word, bit, luck } = place.port(port);
         let idle = now.wrapping_sub(self.last.get());
-        if self.who.get() == place.who {
+        let who = self.who.get();
+        if who == place.who {
             idle < setting(&config.second) && self.bits[word & 1].get() & bit != 0
         } else {
-            idle <= setting(&config.window) && !wins(luck, self.count.get().into())
+            // Luck comes before what is known here: it does not wait for the place to be read, and
+            // most have none against anybody.
+            who != NOBODY
+                && idle <= setting(&config.window)
+                && !(wins(luck, 1) && wins(luck, self.count.get().into()))
         }
     }
 
@@ -113,18 +121,18 @@ impl Slot {
         wins(luck, weight)
     }
 
-    /// Begins anew with a source. Nothing is known of it before its name is here: what is known of the
-    /// one before must not count.
+    /// Begins anew with the first packet of a source. What is known of the one before is gone before
+    /// its name is here.
     #[inline(always)]
-    fn begin(&self, who: u64, kind: Kind, now: u32) {
+    fn begin(&self, who: u64, kind: Kind, mark: PortMark, packets: u32, now: u32) {
         self.kind.set(0);
-        self.count.set(0);
-        self.slow_count.set(0);
+        self.count.set(1);
+        self.slow_count.set(1);
         self.mark.set(0);
-        self.packets.set(0);
-        for word in 0..2 {
-            self.bits[word].set(0);
-            self.slow[word].set(0);
+        self.packets.set(packets);
+        for bits in [&self.bits, &self.slow] {
+            bits[mark.word & 1].set(mark.bit);
+            bits[!mark.word & 1].set(0);
         }
         self.first.set(now);
         self.start.set(now);
@@ -153,7 +161,8 @@ impl Slot {
 #[inline(always)]
 const fn wins(luck: u32, weight: u32) -> bool {
     let weight = if weight < 15 { weight } else { 15 };
-    luck & ((1 << (2 * weight)) - 1) == 0
+    // As a long word, which may lose all its bits.
+    (luck as u64) >> (u32::BITS - 2 * weight) == 0
 }
 
 /// Reads what the policy asks for. Volatile, since in the kernel program it is written after
@@ -189,7 +198,9 @@ pub fn note(
         if !slot.gives_way(mark.luck, now, config) {
             return false;
         }
-        slot.begin(place.who, kind, now);
+        // One port is no scan.
+        slot.begin(place.who, kind, mark, packets, now);
+        return false;
     }
     if packets != 0 {
         let so_far = slot.packets.get();

@@ -35,9 +35,9 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 7,
           value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Measure only these chapters
+    /// Measure only these chapters; `defence` stands for all those that begin with it
     #[arg(long, value_name = "CHAPTER,…", value_delimiter = ',',
-          value_parser = PossibleValuesParser::new(report::names::ids()))]
+          value_parser = PossibleValuesParser::new(report::names::choices()))]
     only: Vec<String>,
     /// Take the numbers from what an earlier run wrote, instead of measuring (no root
     /// needed)

@@ -3,6 +3,7 @@
 mod answers;
 mod attack;
 mod control;
+mod defence;
 mod egress;
 mod features;
 mod growth;
@@ -16,7 +17,12 @@ use xdpfw_tests::{Interrupted, capture, task::say};
 
 use crate::{
     Args,
-    report::{Report, chapter::Chapter, machine::Machine, names::chapters::*},
+    report::{
+        Report,
+        chapter::Chapter,
+        machine::Machine,
+        names::{belongs, chapters::*},
+    },
     stage::{
         cpus::{Cpus, Stretch, pin},
         filter::find_program,
@@ -30,7 +36,7 @@ type Group = (
     fn(&Run<'_>) -> Result<Vec<Chapter>>,
 );
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 15] = [
     (&[PACKET], "packets", packet::measure),
     (&[FEATURES], "features", features::measure),
     (&[ANSWERS], "answers", answers::measure),
@@ -58,6 +64,22 @@ const GROUPS: [Group; 11] = [
     ),
     (&[APPLY, MEMORY], "large policies", control::measure_apply),
     (&[COMMANDS], "commands", control::measure_commands),
+    (&[DEFENCE_SCANS], "scans", defence::measure_scans),
+    (
+        &[DEFENCE_BANS],
+        "packets beside bans",
+        defence::measure_bans,
+    ),
+    (
+        &[DEFENCE_TIMES, DEFENCE_MEMORY],
+        "bans and lists",
+        defence::lists::measure,
+    ),
+    (
+        &[DEFENCE_BOUNDS],
+        "ten million sources",
+        defence::bounds::measure,
+    ),
 ];
 
 /// The programs that xdpfw is measured beside, and how they tell their versions.
@@ -104,7 +126,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Whether this chapter is to be measured.
     fn wants(&self, id: &str) -> bool {
-        self.args.only.is_empty() || self.args.only.iter().any(|only| only == id)
+        self.args.only.is_empty() || self.args.only.iter().any(|only| belongs(id, only))
     }
 
     /// An error once the user wants it to end.

@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn every_chapter_is_told() -> Result<()> {
         let docs = tempfile::tempdir()?;
-        let mut report = Report::published()?;
+        let mut report = Report::complete()?;
         let path = write_to(&report, docs.path())?;
         let page = fs::read_to_string(&path)?;
         let assets = docs.path().join(ASSETS);

@@ -79,12 +79,27 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{names::OUTLINES, series::Series, *};
 
     impl Report {
         /// The run that is published: what is written today must be read tomorrow.
         pub(crate) fn published() -> Result<Self> {
             Self::read(&crate::root_dir().join("docs/performance/bench.json"))
+        }
+
+        /// The same, with made-up numbers in the chapters that were not there yet.
+        pub(crate) fn complete() -> Result<Self> {
+            let mut report = Self::published()?;
+            for outline in &OUTLINES {
+                if report.chapter(outline.id).is_none() {
+                    let mut chapter = outline.chapter();
+                    for row in &mut chapter.rows {
+                        row.cells.fill(Some(Series::from_iter([1.0])));
+                    }
+                    report.chapters.push(chapter);
+                }
+            }
+            Ok(report)
         }
     }
 

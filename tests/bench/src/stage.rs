@@ -3,12 +3,13 @@
 
 pub(crate) mod cpus;
 pub(crate) mod filter;
+pub(crate) mod lists;
 pub(crate) mod policy;
 pub(crate) mod traffic;
 pub(crate) mod yardsticks;
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -169,6 +170,12 @@ impl Stage {
     /// Runs xdpfw on the host; returns how long it took.
     pub(crate) fn time_xdpfw(&self, arguments: &[&str]) -> Result<Duration> {
         self.time(&self.binary, arguments, Stdio::null())
+    }
+
+    /// The same for one that reads this file.
+    pub(crate) fn time_xdpfw_reading(&self, arguments: &[&str], file: &Path) -> Result<Duration> {
+        let input = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+        self.time(&self.binary, arguments, Stdio::from(input))
     }
 
     /// Runs any program on the host, its output unread; returns how long it took.

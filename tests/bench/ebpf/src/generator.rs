@@ -21,6 +21,10 @@ static FIRST_PORT: u32 = 1;
 #[unsafe(no_mangle)]
 static SOURCES: u32 = 1;
 
+/// Bits that no source has: addresses with one of them are nobody's. Written by the loader.
+#[unsafe(no_mangle)]
+static SPARED: u32 = 0;
+
 /// The first source: behind the addresses of the hosts that take part.
 const FIRST_SOURCE: u32 = u32::from_be_bytes([10, 64, 0, 0]);
 
@@ -129,7 +133,8 @@ fn next_probe(ctx: &XdpContext) -> Option<()> {
     }
     let number = next_number()?;
     let port = setting(&FIRST_PORT) + next(number * PORT_STRIDE, setting(&PORTS));
-    let source = FIRST_SOURCE + next(number * SOURCE_STRIDE, setting(&SOURCES));
+    let source =
+        FIRST_SOURCE + (next(number * SOURCE_STRIDE, setting(&SOURCES)) & !setting(&SPARED));
 
     // SAFETY: all that is read and written lies before the packet's end, as just checked,
     // at even addresses, since frames begin at one.

@@ -45,7 +45,7 @@ const ADDED: &str = "9999";
 /// does can only slow a command down.
 const TURNS: usize = 3;
 
-const MEBIBYTE: f64 = (1 << 20) as f64;
+pub(super) const MEBIBYTE: f64 = (1 << 20) as f64;
 
 /// A host on which commands are timed, and the programs of others.
 struct Control<'a> {
@@ -217,7 +217,7 @@ impl<'a> Control<'a> {
 }
 
 /// What the fastest of some calls takes, in ms.
-fn fastest(mut command: impl FnMut() -> Result<Duration>) -> Result<f64> {
+pub(super) fn fastest(mut command: impl FnMut() -> Result<Duration>) -> Result<f64> {
     let mut fastest = Duration::MAX;
     for _ in 0..TURNS {
         fastest = fastest.min(command()?);
@@ -227,7 +227,7 @@ fn fastest(mut command: impl FnMut() -> Result<Duration>) -> Result<f64> {
 
 /// What the maps of a generation take, in bytes, as the kernel accounts for them.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     /// The policy.
     policy: u64,
     /// The counters of one CPU.
@@ -237,11 +237,11 @@ struct Memory {
     /// What waits to be read by those who listen.
     events: u64,
     /// Who is not welcome.
-    defence: u64,
+    pub(super) defence: u64,
 }
 
 impl Memory {
-    fn of(stage: &Stage) -> Result<Self> {
+    pub(super) fn of(stage: &Stage) -> Result<Self> {
         let program = ProgramInfo::from_pin(stage.generation()?.join("program"))?;
         let cpus = possible_cpus()?;
         let mut memory = Self::default();

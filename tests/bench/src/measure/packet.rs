@@ -57,9 +57,19 @@ impl Packet {
 
     /// One to other ports from other sources each time, all of which are dropped.
     pub(crate) fn varied(stage: &Stage, case: &'static str, packet: &[u8]) -> Self {
+        Self::varied_as(stage, case, packet, DROP)
+    }
+
+    /// The same, with this verdict on all of them.
+    pub(crate) fn varied_as(
+        stage: &Stage,
+        case: &'static str,
+        packet: &[u8],
+        verdict: u32,
+    ) -> Self {
         Self {
             varied: true,
-            ..Self::new(stage, case, packet, DROP)
+            ..Self::new(stage, case, packet, verdict)
         }
     }
 }
@@ -93,6 +103,21 @@ pub(crate) struct Callee<'a> {
 }
 
 impl Callee<'_> {
+    /// Calls the program so many times, and looks at the last verdict.
+    pub(crate) fn call(&self, packet: &Packet, varier: &mut Yardsticks, repeat: u32) -> Result<()> {
+        let program = if packet.varied {
+            varier.varied(self.program.fd()?)?
+        } else {
+            self.program
+        };
+        let verdict = self.verdict.unwrap_or(packet.verdict);
+        let link = self.stage.lab.link();
+        self.stage.lab.host.enter(|| {
+            let interface = stage::index(&link.near().interface)?;
+            run(program, &packet.bytes, interface, verdict, repeat)
+        })
+    }
+
     /// What a call costs, in ns.
     pub(crate) fn nanoseconds(&self, packet: &Packet, varier: &mut Yardsticks) -> Result<f64> {
         let program = if packet.varied {

@@ -27,7 +27,15 @@ pub(crate) mod chapters {
     pub(crate) const APPLY: &str = "apply";
     pub(crate) const COMMANDS: &str = "commands";
     pub(crate) const MEMORY: &str = "memory";
+    pub(crate) const DEFENCE_SCANS: &str = "defence-scans";
+    pub(crate) const DEFENCE_BANS: &str = "defence-bans";
+    pub(crate) const DEFENCE_TIMES: &str = "defence-times";
+    pub(crate) const DEFENCE_MEMORY: &str = "defence-memory";
+    pub(crate) const DEFENCE_BOUNDS: &str = "defence-bounds";
 }
+
+/// Stands for several chapters on the command line: all whose names begin with it.
+const DEFENCE: &str = "defence";
 
 /// Who is measured. What begins with [`subjects::XDPFW`] is this project's.
 pub(crate) mod subjects {
@@ -67,6 +75,15 @@ pub(crate) mod subjects {
     pub(crate) const NFT_FILE_PEAK: &str = "nft -f, peak";
     /// A policy of one rule, for one port, by which the other features are seen.
     pub(crate) const ONE_PORT: &str = "one port";
+    pub(crate) const SCAN: &str = "scans looked for";
+    pub(crate) const NOBODY_BANNED: &str = "nobody banned";
+    pub(crate) const SCANS_BANNED: &str = "scans looked for and banned";
+    pub(crate) const BANS: &str = "100,000 bans";
+    pub(crate) const LIST_OF_ADDRESSES: &str = "list of 1,000,000 addresses";
+    pub(crate) const LIST_OF_PREFIXES: &str = "list of 100,000 prefixes";
+    pub(crate) const ADDRESSES_NEXT_DOOR: &str = "1,000,000 addresses next door";
+    pub(crate) const PREFIXES_NEXT_DOOR: &str = "100,000 prefixes next door";
+    pub(crate) const IPSET: &str = "ipset";
 }
 
 /// In what they are measured.
@@ -104,6 +121,18 @@ pub(crate) mod cases {
     pub(crate) const ONE_RULE: &str = "1 rule";
     pub(crate) const TEN_THOUSAND_RULES: &str = "10,000 rules";
     pub(crate) const HUNDRED_THOUSAND_PREFIXES: &str = "100,000 prefixes";
+    pub(crate) const SCAN_ONE_SOURCE: &str = "SYN, 60,000 ports, 1 source";
+    pub(crate) const SCAN_MANY_SOURCES: &str = "SYN, 60,000 ports, 1,000,000 sources";
+    pub(crate) const SYN_OPEN_VARIED: &str = "SYN, open port, 1,000,000 sources";
+    pub(crate) const BAN: &str = "100,000 bans";
+    pub(crate) const READ: &str = "lists, first read";
+    pub(crate) const NOTHING_NEW: &str = "nothing new";
+    pub(crate) const CHANGED: &str = "1 % changed";
+    pub(crate) const TAKEN_OUT: &str = "lists taken out";
+    pub(crate) const NOBODY: &str = "nobody banned";
+    pub(crate) const LISTS: &str = "lists of 1,200,000";
+    pub(crate) const BEFORE: &str = "before";
+    pub(crate) const AFTER: &str = "10,000,000 sources later";
     pub(crate) const COMMANDS_OF_A_DAY: [&str; 4] = ["start", "add a rule", "list", "counters"];
 }
 
@@ -150,8 +179,20 @@ pub(crate) fn ids() -> Vec<&'static str> {
     OUTLINES.iter().map(|outline| outline.id).collect()
 }
 
+/// What `--only` takes.
+pub(crate) fn choices() -> Vec<&'static str> {
+    let mut choices = ids();
+    choices.push(DEFENCE);
+    choices
+}
+
+/// Whether a chapter is meant by a word on the command line.
+pub(crate) fn belongs(id: &str, word: &str) -> bool {
+    id == word || word == DEFENCE && id.starts_with(DEFENCE)
+}
+
 /// All chapters, in the order of the page.
-pub(crate) const OUTLINES: [Outline; 20] = {
+pub(crate) const OUTLINES: [Outline; 25] = {
     use self::{cases::*, chapters::*, subjects::*};
     use Unit::*;
 
@@ -395,6 +436,59 @@ pub(crate) const OUTLINES: [Outline; 20] = {
             ],
             cases: &[ONE_RULE, TEN_THOUSAND_RULES, HUNDRED_THOUSAND_PREFIXES],
         },
+        Outline {
+            id: DEFENCE_SCANS,
+            title: "What it costs to look for scans",
+            unit: NanosecondsPerPacket,
+            axis: "packet",
+            reference: Some(ONE_PORT),
+            subjects: &[ONE_PORT, SCAN, SCANS_BANNED],
+            cases: &[SYN_HOT, SCAN_ONE_SOURCE, SCAN_MANY_SOURCES],
+        },
+        Outline {
+            id: DEFENCE_BANS,
+            title: "What bans of others cost a packet that is let in",
+            unit: NanosecondsPerPacket,
+            axis: "packet",
+            reference: Some(NOBODY_BANNED),
+            subjects: &[
+                NOBODY_BANNED,
+                SCANS_BANNED,
+                BANS,
+                LIST_OF_ADDRESSES,
+                LIST_OF_PREFIXES,
+                ADDRESSES_NEXT_DOOR,
+                PREFIXES_NEXT_DOOR,
+            ],
+            cases: &[SYN_OPEN, SYN_OPEN_VARIED],
+        },
+        Outline {
+            id: DEFENCE_TIMES,
+            title: "Banning many",
+            unit: Milliseconds,
+            axis: "command",
+            reference: None,
+            subjects: &[XDPFW, IPSET],
+            cases: &[BAN, READ, NOTHING_NEW, CHANGED, TAKEN_OUT],
+        },
+        Outline {
+            id: DEFENCE_MEMORY,
+            title: "Memory of bans",
+            unit: Mebibytes,
+            axis: "banned",
+            reference: None,
+            subjects: &[XDPFW_DEFENCE, IPSET],
+            cases: &[NOBODY, BAN, LISTS],
+        },
+        Outline {
+            id: DEFENCE_BOUNDS,
+            title: "Memory under ten million sources",
+            unit: Mebibytes,
+            axis: "limits and scans",
+            reference: None,
+            subjects: &[XDPFW_DEFENCE],
+            cases: &[BEFORE, AFTER],
+        },
     ]
 };
 
@@ -415,6 +509,14 @@ mod tests {
                     .is_none_or(|known| outline.subjects.contains(&known))
             );
         }
+    }
+
+    #[test]
+    fn one_word_means_all_of_the_defence() {
+        let meant = |word: &str| ids().iter().filter(|id| belongs(id, word)).count();
+        assert_eq!(meant(DEFENCE), 5);
+        assert_eq!(meant(chapters::RULES), 1);
+        assert!(choices().contains(&DEFENCE));
     }
 
     #[test]

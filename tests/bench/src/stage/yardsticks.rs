@@ -38,6 +38,8 @@ pub(crate) struct Spread {
     pub(crate) first_port: u16,
     pub(crate) ports: u16,
     pub(crate) sources: u32,
+    /// Bits that no source has; so each of them counts as two sources that are one.
+    pub(crate) spared: u32,
 }
 
 impl Spread {
@@ -46,6 +48,13 @@ impl Spread {
         first_port: 1,
         ports: 60_000,
         sources: 1_000_000,
+        spared: 0,
+    };
+
+    /// The same, to ports that no policy opens.
+    pub(crate) const ALL_CLOSED: Self = Self {
+        first_port: 1_024,
+        ..Self::SCAN
     };
 
     /// All of it goes to one port.
@@ -55,6 +64,16 @@ impl Spread {
             ports: 1,
             ..Self::SCAN
         }
+    }
+
+    /// The same from so many sources.
+    pub(crate) const fn with_sources(self, sources: u32) -> Self {
+        Self { sources, ..self }
+    }
+
+    /// The same without the sources that have one of these bits.
+    pub(crate) const fn sparing(self, spared: u32) -> Self {
+        Self { spared, ..self }
     }
 }
 
@@ -71,6 +90,7 @@ impl Yardsticks {
             .override_global("FIRST_PORT", &u32::from(spread.first_port), true)
             .override_global("PORTS", &u32::from(spread.ports), true)
             .override_global("SOURCES", &spread.sources, true)
+            .override_global("SPARED", &spread.spared, true)
             .load_file(object)
             .with_context(|| format!("cannot load {}", object.display()))?;
         for name in [NOOP, PASS, TOUCH, FLOOR, GENERATOR].iter().chain(&VARIED) {
