@@ -70,7 +70,7 @@ const EXCLUDED: [Excluded; 8] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 56] = {
+const SKIPPED: [Excluded; 58] = {
     const PROGRAMS: &str = "needs programs that guests do not have";
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
@@ -95,6 +95,8 @@ const SKIPPED: [Excluded; 56] = {
         skipped("what_is_confirmed_stays", TIME),
         skipped("a_first_up_goes_back", TIME),
         skipped("doctor::", PROGRAMS),
+        skipped("cookies_measured::", PROGRAMS),
+        skipped("a_published_port_that_is_listened_to", PROGRAMS),
         skipped("interrupted::", MANY),
         skipped("mapped::", SAME),
         skipped("link_local::", SAME),
