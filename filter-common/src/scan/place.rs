@@ -9,7 +9,7 @@ const MIX: [u64; 2] = [0x94d0_49bb_1331_11eb, 0xff51_afd7_ed55_8ccd];
 /// A source and the kind of its packets, and their hash: two words, which a function can be handed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// [`Scanner::who`], as a word.
+    /// [`Scanner::who`](crate::abi::Scanner::who), as a word.
     pub who: u64,
     /// All that the other methods need.
     pub hash: u64,
