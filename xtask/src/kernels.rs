@@ -70,7 +70,7 @@ const EXCLUDED: [Excluded; 8] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 58] = {
+const SKIPPED: [Excluded; 67] = {
     const PROGRAMS: &str = "needs programs that guests do not have";
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
@@ -81,6 +81,8 @@ const SKIPPED: [Excluded; 58] = {
     const POLICY: &str = "about the policy and the rules in it, whatever the kernel";
     const FILES: &str = "whom files and directories belong to, whatever the kernel";
     const JOURNAL: &str = "about the journal of bans and who writes it, whatever the kernel";
+    const SERVERS: &str = "about servers and what they answer, whatever the kernel";
+    const MANY_PACKETS: &str = "millions of packets or entries, where each takes long";
     const SWAPS: &str = "the kernel's part is that of the other scans";
     const DETACHED: &str = "dozens of commands; the other tests see that `down` detaches";
     const fn skipped(file: &'static str, reason: &'static str) -> Excluded {
@@ -134,6 +136,15 @@ const SKIPPED: [Excluded; 58] = {
         skipped("crowdsec::", JOURNAL),
         skipped("journal::", JOURNAL),
         skipped("events::", JOURNAL),
+        skipped("detection::", PROGRAMS),
+        skipped("lists_fetched::", SERVERS),
+        skipped("lists_in_rules::", POLICY),
+        skipped("lists_large::", MANY_PACKETS),
+        skipped("lists::garbage_is_named", WORDS),
+        skipped("lists::lists_outlast_changes", JOURNAL),
+        skipped("lists::of_two_lists", POLICY),
+        skipped("lists::the_other_end", POLICY),
+        skipped("scan::a_flood_of_forged_scans", MANY_PACKETS),
         skipped("ufws_limit_is_known", WORDS),
         skipped("what_makes_no_sense_changes_nothing", WORDS),
         skipped("up::before_up_and_after_down", WORDS),
