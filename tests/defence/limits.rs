@@ -259,6 +259,7 @@ fn who_is_over_a_limit_may_be_banned_from_opening() -> Result<()> {
     syns(3)?;
     let list = bans(&lab.host)?;
     assert_eq!(list.len(), 1);
+    assert_eq!(lab.host.status()["bans_by_program"], 1);
     assert_eq!(
         (&list[0]["prefix"], &list[0]["origin"], &list[0]["packets"]),
         (

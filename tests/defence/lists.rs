@@ -66,6 +66,9 @@ fn what_a_list_has_is_banned_and_its_neighbours_are_not() -> Result<()> {
         banned(&lab.host),
         [format!("{source}/32"), "198.51.100.0/24".to_owned()]
     );
+    assert_eq!(lab.host.status()["lists"][0]["entries4"], 2);
+    let said = lab.host.xdpfw(["status"]).ok();
+    assert!(said.contains("lists: drop (2 prefixes, bans)"), "{said}");
     let said = lab.host.xdpfw(["bans"]).output()?;
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(

@@ -74,6 +74,8 @@ fn a_list_is_fetched_and_what_was_fetched_stays_when_its_server_fails() -> Resul
     )?;
     let lab = &stage.lab;
     assert!(!is_dropped(lab, 80)?);
+    let warnings = || lab.host.status()["warnings"].to_string();
+    assert!(warnings().contains("list drop was never read"));
     let source = lab.link().far().address;
     *text.lock().unwrap() = format!("{source}\n198.51.100.0/24 ; SBL1\n");
     let (done, said) = stage.refresh(&[])?;
@@ -82,6 +84,7 @@ fn a_list_is_fetched_and_what_was_fetched_stays_when_its_server_fails() -> Resul
         "{said}"
     );
     assert!(is_dropped(lab, 80)?);
+    assert!(!warnings().contains("list"));
     text.lock().unwrap().clear();
     let (done, said) = stage.refresh(&[])?;
     assert!(
@@ -93,6 +96,13 @@ fn a_list_is_fetched_and_what_was_fetched_stays_when_its_server_fails() -> Resul
     assert_eq!(
         (&known["entries4"], &known["error"]),
         (&2.into(), &"the server answers 503".into())
+    );
+    let warnings = warnings();
+    assert!(
+        warnings.contains("list-not-read")
+            && warnings.contains(": the server answers 503")
+            && warnings.contains("xdpfw lists refresh drop"),
+        "{warnings}"
     );
     // At boot there is no network.
     lab.host.xdpfw(["down"]).ok();

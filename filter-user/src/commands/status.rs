@@ -13,7 +13,8 @@ use super::{
 use crate::{
     datapath::{Attached, Egress, Generation, Store},
     engine::{
-        Engine, PolicyFile, PolicySource as _, Unfiltered, differences, records_answers, unfiltered,
+        Engine, PolicyFile, PolicySource as _, Unfiltered, differences, lists_without_hits,
+        records_answers, unfiltered,
     },
     output::{Printer, StateWarning, Status, shown_then},
     policy::Policy,
@@ -85,8 +86,13 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
         Ok(bans) => (bans, None),
         Err(error) => (0, Some(error)),
     };
-    let trusted = engine.trusted(&ban::policy(&engine, context)?)?;
-    let status = status.with_bans(bans, damaged, &trusted);
+    let policy = ban::policy(&engine, context)?;
+    let status = status
+        .with_bans(bans, damaged, &engine.trusted(&policy)?)
+        .with_defence(
+            engine.openers()?.len(),
+            &lists_without_hits(&context.history(), &policy)?,
+        );
     let is_up = engine.live().is_some();
     drop(engine);
     if !is_up {

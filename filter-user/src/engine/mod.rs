@@ -51,7 +51,7 @@ pub use self::{
     history::{Change, Entry, History, HistoryError},
     join::{Join, Joined, ModeWish, Unfiltered, unfiltered},
     listener::{Followed, Listener},
-    lists::{ListStatus, Outcome, Refresh},
+    lists::{ListStatus, Outcome, Refresh, lists_without_hits},
     rehearsal::{Begun, Rehearse, Rehearsed, differences},
     review::{ReviewError, SavedReview},
     sampling::{Rates, Sample},

@@ -19,8 +19,9 @@ pub struct ListTable {
     lists: Vec<ListRow>,
 }
 
+/// A list, as `lists` and `status` have it.
 #[derive(Debug, Serialize)]
-struct ListRow {
+pub(super) struct ListRow {
     name: String,
     entries4: usize,
     entries6: usize,
@@ -36,7 +37,16 @@ struct ListRow {
 impl ListTable {
     /// Of what is known of lists.
     pub fn new(lists: &[ListStatus]) -> Self {
-        let rows = lists.iter().map(|list| ListRow {
+        Self {
+            schema: "xdpfw.lists/1",
+            lists: lists.iter().map(ListRow::from).collect(),
+        }
+    }
+}
+
+impl From<&ListStatus> for ListRow {
+    fn from(list: &ListStatus) -> Self {
+        Self {
             name: list.name.clone(),
             entries4: list.entries[0],
             entries6: list.entries[1],
@@ -45,11 +55,18 @@ impl ListTable {
             error: list.error.clone(),
             ban: list.bans,
             left_out: list.left_out.clone(),
-        });
-        Self {
-            schema: "xdpfw.lists/1",
-            lists: rows.collect(),
         }
+    }
+}
+
+impl fmt::Display for ListRow {
+    /// `drop (1,000,000 prefixes, bans)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.entries4 + self.entries6;
+        let es = if entries == 1 { "" } else { "es" };
+        let bans = if self.ban { ", bans" } else { "" };
+        let entries = thousands(entries as u64);
+        write!(f, "{} ({entries} prefix{es}{bans})", self.name)
     }
 }
 

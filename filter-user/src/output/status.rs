@@ -6,16 +6,18 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use xdpfw_common::{Reason, Verdict, abi::Counter};
 
-use super::{FlowFill, Totals, bans::TrustedRow, scanners::ScanRow, table};
+use super::{FlowFill, Totals, bans::TrustedRow, lists::ListRow, scanners::ScanRow, table};
 use crate::{
     datapath::{Attached, Egress, Generation, Live, Snapshot, Then},
-    engine::TrustedList,
+    engine::{ListStatus, TrustedList},
     policy::Policy,
-    text::{sentence_list, thousands},
+    text::{clock_time, sentence_list, thousands},
 };
 
 /// Trusted prefixes that are named.
 const TRUSTED_SHOWN: usize = 5;
+/// Lists that are named.
+const LISTS_SHOWN: usize = 5;
 
 /// The filter's state.
 #[derive(Debug, Serialize)]
@@ -42,8 +44,12 @@ pub struct Status {
     interfaces: Vec<InterfaceRow>,
     /// How much of what left is remembered; `None` if nothing is recorded.
     flows: Option<FlowFill>,
-    /// How many prefixes are banned.
+    /// How many prefixes are banned by commands.
     bans: usize,
+    /// How many sources the program has banned by itself.
+    bans_by_program: usize,
+    /// The lists of the policy, without their hits.
+    lists: Vec<ListRow>,
     /// Who never is.
     trusted: Vec<TrustedRow>,
     totals: Totals,
@@ -189,6 +195,30 @@ impl Status {
         self
     }
 
+    /// With how many the program has banned by itself, and the lists of the policy.
+    pub fn with_defence(mut self, openers: usize, lists: &[ListStatus]) -> Self {
+        self.bans_by_program = openers;
+        self.lists = lists.iter().map(ListRow::from).collect();
+        let unread = lists.iter().filter_map(|list| {
+            let name = &list.name;
+            let text = match (&list.error, list.refreshed) {
+                (Some(error), Some(at)) => {
+                    format!("list {name} was not read since {}: {error}", clock_time(at))
+                }
+                (Some(error), None) => format!("list {name} was never read: {error}"),
+                (None, None) => format!("list {name} was never read"),
+                (None, Some(_)) => return None,
+            };
+            Some(StateWarning {
+                kind: "list-not-read",
+                text,
+                remedy: Some(format!("xdpfw lists refresh {name}")),
+            })
+        });
+        self.warnings.extend(unread);
+        self
+    }
+
     /// Whether there is anything to warn of.
     pub const fn has_warnings(&self) -> bool {
         !self.warnings.is_empty()
@@ -234,6 +264,8 @@ impl Status {
             interfaces: interfaces.collect(),
             flows: None,
             bans: 0,
+            bans_by_program: 0,
+            lists: Vec::new(),
             trusted: Vec::new(),
             totals: counters.into(),
             reasons: reasons.collect(),
@@ -297,9 +329,17 @@ impl fmt::Display for Status {
         if let Some(scan) = &self.scan {
             writeln!(f, "\nscan: {scan}")?;
         }
-        if self.bans > 0 {
-            let bans = thousands(self.bans as u64);
-            writeln!(f, "\nbanned: {bans} (see `xdpfw bans`)")?;
+        let by_program = match self.bans_by_program {
+            0 => String::new(),
+            count => format!(", {} by the program itself", thousands(count as u64)),
+        };
+        if self.bans + self.bans_by_program > 0 {
+            let bans = thousands((self.bans + self.bans_by_program) as u64);
+            writeln!(f, "\nbanned: {bans}{by_program} (see `xdpfw bans`)")?;
+        }
+        if !self.lists.is_empty() {
+            let lists = sentence_list(&self.lists, LISTS_SHOWN);
+            writeln!(f, "\nlists: {lists} (see `xdpfw lists`)")?;
         }
         if !self.trusted.is_empty() {
             let trusted = sentence_list(&self.trusted, TRUSTED_SHOWN);

@@ -51,31 +51,16 @@ impl Engine {
     ///
     /// What is kept of them cannot be read, or the kernel refuses.
     pub fn lists(&self, history: &History, policy: &Policy) -> Result<Vec<ListStatus>> {
+        let mut lists = lists_without_hits(history, policy)?;
+        if !policy.lists.iter().any(|list| list.ban) {
+            return Ok(lists);
+        }
         let state = State::read(history)?;
-        let hits = match policy.lists.iter().any(|list| list.ban) {
-            true => self.hits_of_lists(&state)?,
-            false => None,
-        };
-        let mut lists = Vec::new();
-        for list in &policy.lists {
-            let known = state.of(&list.name);
-            let saved = Saved::read_for(history, list)?;
-            let of_list = |hits: &[u64; 32]| known.number.map_or(0, |n| hits[n as usize]);
-            lists.push(ListStatus {
-                name: list.name.clone(),
-                bans: list.ban,
-                entries: match (&saved, &list.source) {
-                    (Some(saved), _) => saved.prefixes.counts(),
-                    (None, ListSource::Prefixes(prefixes)) => {
-                        Read::from_prefixes(list, prefixes).prefixes.counts()
-                    }
-                    (None, _) => [0; 2],
-                },
-                refreshed: saved.map(|saved| saved.refreshed),
-                hits: hits.as_ref().filter(|_| list.ban).map(of_list),
-                error: known.error.clone(),
-                left_out: known.left_out.clone(),
-            });
+        if let Some(hits) = self.hits_of_lists(&state)? {
+            for list in lists.iter_mut().filter(|list| list.bans) {
+                let number = state.of(&list.name).number;
+                list.hits = Some(number.map_or(0, |number| hits[number as usize]));
+            }
         }
         Ok(lists)
     }
@@ -147,6 +132,37 @@ impl Engine {
             );
         }
     }
+}
+
+/// What is known of the lists of a policy, but for the packets that were dropped for them, which take
+/// longer to count.
+///
+/// # Errors
+///
+/// What is kept of them cannot be read.
+pub fn lists_without_hits(history: &History, policy: &Policy) -> Result<Vec<ListStatus>> {
+    let state = State::read(history)?;
+    let mut lists = Vec::new();
+    for list in &policy.lists {
+        let known = state.of(&list.name);
+        let saved = Saved::read_for(history, list)?;
+        lists.push(ListStatus {
+            name: list.name.clone(),
+            bans: list.ban,
+            entries: match (&saved, &list.source) {
+                (Some(saved), _) => saved.prefixes.counts(),
+                (None, ListSource::Prefixes(prefixes)) => {
+                    Read::from_prefixes(list, prefixes).prefixes.counts()
+                }
+                (None, _) => [0; 2],
+            },
+            refreshed: saved.map(|saved| saved.refreshed),
+            hits: None,
+            error: known.error.clone(),
+            left_out: known.left_out.clone(),
+        });
+    }
+    Ok(lists)
 }
 
 /// The lists that have bits in bans, by the numbers of these.
