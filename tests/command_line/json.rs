@@ -118,7 +118,7 @@ fn json_has_the_fields_that_are_promised() -> Result<()> {
     let status = host.status();
     assert_keys(
         &status,
-        "schema default generation traced listeners since pending shadow then scan interfaces flows bans trusted totals reasons warnings",
+        "schema default generation traced listeners since pending shadow then scan interfaces flows bans bans_by_program lists trusted totals reasons warnings",
     );
     assert_eq!(status["schema"], "xdpfw.status/1");
     assert_eq!(status["default"], "drop");
