@@ -6,6 +6,7 @@
 //! is to be let in by it.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -66,6 +67,21 @@ pub struct BanLine {
     /// How many times it was banned, with this one, as far as that is remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
+}
+
+impl BanLine {
+    /// The line that ends what this one begins.
+    pub(super) fn end(&self, at: Timestamp) -> Self {
+        Self {
+            event: BanEvent::Unban,
+            at,
+            until: None,
+            why: None,
+            hard: false,
+            times: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// What a line says.
@@ -262,13 +278,17 @@ impl Journal {
     }
 }
 
-/// Follows what is appended to the journal.
+/// Follows what is appended to the journal, and which bans end by themselves.
 #[derive(Debug)]
 pub struct BanFollower {
     path: PathBuf,
     file: Option<File>,
     /// Where the next line begins.
     at: u64,
+    /// The bans in force that have an end, by prefix and origin.
+    ending: BTreeMap<(IpNet, String), BanLine>,
+    /// None of them ends before this.
+    next: Option<Timestamp>,
 }
 
 impl BanFollower {
@@ -277,12 +297,67 @@ impl BanFollower {
         let path = Journal::path(history);
         let file = open(&path);
         let at = file.as_ref().map_or(0, length);
-        Self { path, file, at }
+        let mut follower = Self {
+            path,
+            file,
+            at,
+            ending: BTreeMap::new(),
+            next: None,
+        };
+        if let Ok(known) = Journal::read(history).and_then(|journal| journal.all()) {
+            for ban in known.in_force(Timestamp::now()) {
+                follower.note(&ban.line());
+            }
+        }
+        follower
     }
 
-    /// What was appended since the last call. What cannot be read says nothing: it is for those who
-    /// ban to complain.
+    /// What was appended since the last call, and what has ended by itself. What cannot be read says
+    /// nothing: it is for those who ban to complain.
     pub fn news(&mut self) -> Vec<BanLine> {
+        let mut news = self.appended();
+        for line in &news {
+            self.note(line);
+        }
+        news.extend(self.ended(Timestamp::now()));
+        news
+    }
+
+    /// Remembers the end of a ban, or that there is none to wait for.
+    fn note(&mut self, line: &BanLine) {
+        let key = (line.prefix, line.origin.clone());
+        match (line.event, line.until) {
+            (BanEvent::Ban, Some(until)) => {
+                self.next = Some(self.next.map_or(until, |next| next.min(until)));
+                self.ending.insert(key, line.clone());
+            }
+            _ => drop(self.ending.remove(&key)),
+        }
+    }
+
+    /// The ends of those that are over by now, in their order.
+    pub(super) fn ended(&mut self, now: Timestamp) -> Vec<BanLine> {
+        if self.next.is_none_or(|next| now < next) {
+            return Vec::new();
+        }
+        let mut ended = Vec::new();
+        self.next = None;
+        self.ending.retain(|_, line| {
+            let Some(until) = line.until else {
+                return false;
+            };
+            if until <= now {
+                ended.push(line.end(until));
+                return false;
+            }
+            self.next = Some(self.next.map_or(until, |next| next.min(until)));
+            true
+        });
+        ended.sort_by_key(|line| line.at);
+        ended
+    }
+
+    fn appended(&mut self) -> Vec<BanLine> {
         let mut news = self.rest();
         // Written anew: the file that was open holds all that came before.
         if let Some(now) = open(&self.path)

@@ -146,15 +146,7 @@ impl Banned {
 
     /// The line that ends it.
     fn end(&self, at: Timestamp) -> BanLine {
-        BanLine {
-            event: BanEvent::Unban,
-            at,
-            until: None,
-            why: None,
-            hard: false,
-            times: None,
-            ..self.line()
-        }
+        self.line().end(at)
     }
 
     /// Whether it says what a wish does.

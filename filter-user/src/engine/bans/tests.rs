@@ -187,9 +187,40 @@ fn a_long_journal_is_written_anew_and_a_follower_misses_nothing() {
     }
     heard.extend(follower.news());
     assert!(rewritten > 0 && longest < 4 << 20, "{longest}");
-    assert_eq!(heard.len(), 24 * 512);
+    let of = |event| heard.iter().filter(|line| line.event == event).count();
+    assert_eq!(of(BanEvent::Ban), 24 * 512);
+    // Each was over when it was heard of; of those that were said again before, the last one ends.
+    assert_eq!(of(BanEvent::Unban), 9 * 512);
     assert!(follower.news().is_empty());
     assert!(is_private(&book.path()));
+}
+
+#[test]
+fn a_follower_hears_of_bans_that_end_by_themselves_once() {
+    let book = Book::new();
+    let begin = Timestamp::now();
+    book.order(Unban::Nobody, &[wish("192.0.2.1/32", Some("1m"))], begin);
+    let mut follower = BanFollower::new(&book.history);
+    let wishes = [
+        wish("192.0.2.2/32", Some("2m")),
+        wish("192.0.2.3/32", Some("1m")),
+        wish("192.0.2.4/32", None),
+    ];
+    book.order(Unban::Nobody, &wishes, begin);
+    book.order(Unban::These(&[wishes[1].prefix]), &[], begin);
+    assert_eq!(follower.news().len(), 4);
+    let mut ended = |minutes: i64| -> Vec<String> {
+        let now = begin + jiff::SignedDuration::from_mins(minutes);
+        let ended = follower.ended(now).into_iter();
+        ended
+            .map(|line| format!("{:?} {} {:#}", line.event, line.prefix, line.at - begin))
+            .collect()
+    };
+    assert_eq!(ended(0), [""; 0]);
+    assert_eq!(ended(1), ["Unban 192.0.2.1/32 60s"]);
+    assert_eq!(ended(1), [""; 0]);
+    assert_eq!(ended(9), ["Unban 192.0.2.2/32 120s"]);
+    assert_eq!(ended(9), [""; 0]);
 }
 
 fn is_private(path: &Path) -> bool {
