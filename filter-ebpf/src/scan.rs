@@ -131,6 +131,7 @@ fn ban(source: &Source, duration: u64, notice: &mut u8) -> u8 {
             *notice |= NOTICE_BAN;
             FOUND_BANNED
         }
+        Banned::Already => FOUND_BANNED,
         Banned::Trusted => FOUND_TRUSTED,
         Banned::Capped => FOUND_CAPPED,
     }

@@ -172,7 +172,7 @@ impl Item {
         let duration = duration(self.duration.as_deref()?)?;
         // A second too long rather than over before it is said once more.
         let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-        Seconds::new(seconds).ok()
+        Seconds::new(seconds.min(Seconds::MOST)).ok()
     }
 
     fn scenario(&self) -> String {

@@ -24,8 +24,8 @@ pub enum NoDuration {
 }
 
 impl Seconds {
-    /// Ten years of 365 days.
-    const MOST: u64 = 3_650 * 86_400;
+    /// The most, in seconds: ten years of 365 days.
+    pub const MOST: u64 = 3_650 * 86_400;
 
     /// This many seconds.
     ///

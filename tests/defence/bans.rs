@@ -2,6 +2,7 @@
 //! and through every change.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     thread,
@@ -90,6 +91,65 @@ fn what_this_host_asks_a_banned_source_is_answered_unless_the_ban_is_hard() -> R
         "softer again"
     );
     assert!(server.served() > 0 && echo.served() > 0);
+    Ok(())
+}
+
+/// Whoever is banned already, and not hard, is the first whom a hard ban of his network is meant for.
+#[test]
+fn a_hard_ban_holds_for_those_in_it_who_are_banned_otherwise() -> Result<()> {
+    let lab = Lab::new()?.filtered("");
+    let far = lab.link().far();
+    let source = far.address.to_string();
+    let [a, b, c, d] = far.address.octets();
+    let around = format!("{a}.{b}.{c}.{}/28", d & 0xf0);
+    let net = format!("{a}.{b}.{c}.0/24");
+    let _server = TcpServer::start(&lab.peer, 8000, "answer")?;
+    let is_answered = |patience| servers::fetch(&lab.host, far.at(8000), patience).is_ok();
+    lab.host.xdpfw(["ban", &source, &around]).ok();
+    assert!(is_answered(PATIENCE));
+    lab.host.xdpfw(["ban", &net, "--hard"]).ok();
+    assert!(!is_answered(IN_VAIN));
+    lab.host.xdpfw(["unban", &source]).ok();
+    assert!(!is_answered(IN_VAIN));
+    lab.host.xdpfw(["unban", &net]).ok();
+    assert!(is_answered(PATIENCE));
+    Ok(())
+}
+
+/// What has no ports is answered no more than what has.
+#[test]
+fn a_hard_ban_drops_answers_to_ping() -> Result<()> {
+    let lab = Lab::new()?.filtered("");
+    let source = lab.link().far().address.to_string();
+    let is_answered = || -> Result<bool> {
+        let ping = lab
+            .host
+            .command("ping")
+            .args(["-c1", "-W1", &source])
+            .output()?;
+        Ok(ping.status.success())
+    };
+    lab.host.xdpfw(["ban", &source]).ok();
+    assert!(is_answered()?);
+    lab.host.xdpfw(["ban", &source, "--hard"]).ok();
+    assert!(!is_answered()?);
+    Ok(())
+}
+
+/// As a command leaves it that was killed between the journal and the kernel.
+#[test]
+fn a_ban_that_is_said_again_is_in_force_whatever_became_of_the_first() -> Result<()> {
+    let lab = Lab::new()?.filtered("rule = [{ allow = 'tcp 80' }]");
+    let source = lab.link().far().address.to_string();
+    lab.host.xdpfw(["ban", "192.0.2.1"]).ok();
+    let journal = lab.host.history().join("bans.jsonl");
+    let text = fs::read_to_string(&journal)?;
+    let line = text.lines().last().context("an empty journal")?;
+    let line = line.replace("192.0.2.1", &source);
+    fs::write(&journal, format!("{text}{line}\n"))?;
+    assert!(!is_dropped(&lab, 80)?);
+    lab.host.xdpfw(["ban", &source]).ok();
+    assert!(is_dropped(&lab, 80)?);
     Ok(())
 }
 

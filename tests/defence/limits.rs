@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use xdpfw_common::abi::OPENER_BANS_PER_MINUTE;
 use xdpfw_tests::{
     Host, Lab, PATIENCE, Sender, Tally, assert_is_one_error, is_dropped, is_traced,
     packets::{self, flags},
@@ -18,6 +19,8 @@ use xdpfw_tests::{
     servers::{self, TcpServer, UdpEcho},
     wait_until,
 };
+
+use crate::cookies::SETTING;
 
 /// What passed and what was over a limit.
 fn counted(host: &Host) -> Result<[u64; 2]> {
@@ -281,6 +284,62 @@ fn who_is_over_a_limit_may_be_banned_from_opening() -> Result<()> {
     assert!(is_dropped(&lab, 81)?);
     lab.host.xdpfw(["unban", &far.address.to_string()]).ok();
     assert!(!is_dropped(&lab, 81)?);
+    Ok(())
+}
+
+/// One that goes on and on, since a ban leaves it alone what is no opening, takes no place from others.
+#[test]
+fn who_is_banned_already_is_not_banned_over_and_over() -> Result<()> {
+    let lab = Lab::new()?.filtered("");
+    lab.host.xdpfw(BANNING).ok();
+    lab.host
+        .xdpfw([
+            "limit", "ping", "--rate", "1/h", "--burst", "1", "--ban", "10m",
+        ])
+        .ok();
+    let (near, far) = (lab.link().near(), lab.link().far());
+    let mut sender = Sender::new(&lab.peer, far)?;
+    let most = OPENER_BANS_PER_MINUTE as u16;
+    sender.send_all((0..most + 9).map(|id| packets::echo(source(0), near.address, 8, id)))?;
+    assert_eq!(send(&lab, false, 22, [1; 4])?, [2, 1]);
+    let list = bans(&lab.host)?;
+    let who: Vec<_> = list.iter().map(|ban| &ban["prefix"]).collect();
+    assert_eq!(who, ["198.18.0.1/32", "198.18.0.2/32"]);
+    assert!(
+        lab.host.status()["warnings"]
+            .as_array()
+            .is_some_and(Vec::is_empty)
+    );
+    Ok(())
+}
+
+/// Else his next attempt would ban him again.
+#[test]
+fn whose_ban_is_ended_has_a_full_share() -> Result<()> {
+    let lab = Lab::new()?.filtered("");
+    lab.host.xdpfw(BANNING).ok();
+    assert_eq!(send(&lab, false, 22, [0; 4])?, [2, 1]);
+    lab.host.xdpfw(["unban", &source(0).to_string()]).ok();
+    assert_eq!(send(&lab, false, 22, [0; 4])?, [2, 1]);
+    lab.host.xdpfw(["unban", "--all"]).ok();
+    assert_eq!(send(&lab, false, 22, [0; 4])?, [2, 1]);
+    Ok(())
+}
+
+/// Rules that come and go beside it are other rules.
+#[test]
+fn a_rule_with_cookies_leaves_shares_alone() -> Result<()> {
+    let lab = Lab::new()?.filtered("");
+    lab.host.sysctl(SETTING, "2")?;
+    // Where a veth can answer.
+    lab.host.xdpfw(["down"]).ok();
+    lab.host.xdpfw(["up", "eth0", "--mode", "generic"]).ok();
+    lab.host.xdpfw(BANNING).ok();
+    assert_eq!(send(&lab, false, 22, [0; 2])?, [2, 0]);
+    lab.host
+        .xdpfw(["allow", "tcp", "443", "--syn-cookies"])
+        .ok();
+    assert_eq!(send(&lab, false, 22, [0; 1])?, [0, 1]);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use xdpfw_tests::{Host, Lab, PATIENCE, assert_is_one_error, is_dropped, servers};
+use xdpfw_tests::{Host, Lab, PATIENCE, assert_is_one_error, is_dropped, policy_text, servers};
 
 /// How long a client waits for what does not come.
 const IN_VAIN: Duration = Duration::from_millis(300);
@@ -253,6 +253,61 @@ fn a_list_that_shrinks_by_more_than_half_is_kept_as_it_was() -> Result<()> {
     );
     assert_eq!(banned(&lab.host).len(), 3);
     lab.host.xdpfw(["lists", "refresh", "--force", "drop"]).ok();
+    assert_eq!(banned(&lab.host), ["192.0.2.1/32"]);
+    Ok(())
+}
+
+#[test]
+fn a_list_that_the_policy_has_otherwise_is_followed() -> Result<()> {
+    let source = |lab: &Lab| lab.link().far().address;
+    let lab = Lab::new()?;
+    let policy = |lists: &str| format!("version = 1\nrule = [{{ allow = 'tcp 80' }}]\n{lists}");
+    let prefixes =
+        |prefix: &str| policy(&format!("[list.drop]\nprefixes = ['{prefix}']\nban = true"));
+    let apply = |policy: String| lab.host.xdpfw(["apply", "-"]).stdin(policy).ok();
+    lab.host.xdpfw(["up", "eth0"]).ok();
+    apply(prefixes("198.51.100.0/24"));
+    assert_eq!(banned(&lab.host), ["198.51.100.0/24"]);
+    apply(prefixes(&source(&lab).to_string()));
+    assert_eq!(banned(&lab.host), [format!("{}/32", source(&lab))]);
+    assert!(is_dropped(&lab, 80)?);
+
+    // From another place: what it had stays until it is read from there.
+    fs::write(file(&lab.host), "198.51.100.7\n")?;
+    let in_file = policy(&format!(
+        "[list.drop]\nfile = '{}'\nban = true",
+        file(&lab.host).display()
+    ));
+    apply(in_file);
+    assert_eq!(banned(&lab.host), ["198.51.100.7/32"]);
+    apply(policy(
+        "[list.drop]\nurl = 'https://192.0.2.1/'\nban = true",
+    ));
+    assert_eq!(banned(&lab.host), ["198.51.100.7/32"]);
+    // One that did not ban before begins with nothing.
+    apply(policy("[list.drop]\nprefixes = ['192.0.2.0/24']"));
+    apply(policy(
+        "[list.drop]\nurl = 'https://192.0.2.1/'\nban = true",
+    ));
+    assert!(banned(&lab.host).is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_list_of_a_file_that_is_not_applied_is_not_refreshed() -> Result<()> {
+    let lab = lab("192.0.2.1\n")?;
+    let written = policy_text(&lab.host)?;
+    fs::write(
+        lab.host.policy(),
+        written.replace("ban = true", "ban = true\ncolumn = 1"),
+    )?;
+    let said = lab.host.xdpfw(["lists", "refresh"]).output()?;
+    assert_eq!(said.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("(say `xdpfw apply`)"), "{said}");
+    assert_eq!(banned(&lab.host), ["192.0.2.1/32"]);
+    lab.host.xdpfw(["apply"]).ok();
+    lab.host.xdpfw(["lists", "refresh"]).ok();
     assert_eq!(banned(&lab.host), ["192.0.2.1/32"]);
     Ok(())
 }

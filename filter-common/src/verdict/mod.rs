@@ -337,7 +337,8 @@ fn judge_other<F: Frame + ?Sized, H: Host>(frame: &F, host: &H, ip: &Ip<'_>) -> 
     outcome.with(fields)
 }
 
-/// Why a packet without ports passes that a rule denies, or the default would drop.
+/// Why a packet without ports passes that a rule denies, or the default would drop; [`Reason::Ban`] if
+/// it answers, and its source may not even do that.
 #[inline(always)]
 fn passes<F: Frame + ?Sized, H: Host>(
     frame: &F,
@@ -368,6 +369,9 @@ fn passes<F: Frame + ?Sized, H: Host>(
     let passes = host.is_answer(&conversation, denied, false)
         // What rules let in may hear of errors on the way of its answers.
         || is_error && !denied && host.admits(&conversation);
+    if passes && matches!(reason, Reason::Reply) && host.is_banned_hard(&conversation) {
+        return Some(Reason::Ban);
+    }
     passes.then_some(reason)
 }
 

@@ -83,23 +83,50 @@ pub fn is_trusted(source: &Source) -> bool {
     TRUSTED.get(Key::new(128, *source)).is_some()
 }
 
-/// The ban of a source that is in force, even if it is trusted.
+/// The ban of a source that is in force, even if it is trusted: the narrowest, or a hard one around it.
 #[inline(always)]
 fn find_any(source: &Source) -> Option<*mut Ban> {
     let exact = BANS.get_ptr_mut(ban_key(source)).filter(|ban| is_on(*ban));
-    exact.or_else(|| {
-        let mut len = 128;
-        for _ in 0..TRIES {
-            let ban = BANNED_NETS.get(Key::new(len, *source))?;
-            let ban = core::ptr::from_ref(ban).cast_mut();
-            if is_on(ban) {
-                return Some(ban);
+    if exact.is_some_and(is_last) {
+        return exact;
+    }
+    find_net(source, exact)
+}
+
+/// The same among prefixes of other lengths, where this one was found already.
+#[inline(always)]
+fn find_net(source: &Source, mut found: Option<*mut Ban>) -> Option<*mut Ban> {
+    let mut len = 128;
+    for _ in 0..TRIES {
+        let Some(ban) = BANNED_NETS.get(Key::new(len, *source)) else {
+            return found;
+        };
+        let ban = core::ptr::from_ref(ban).cast_mut();
+        if is_on(ban) && (found.is_none() || is_hard(ban)) {
+            found = Some(ban);
+            if is_last(ban) {
+                return found;
             }
-            // SAFETY: a map value of this type.
-            len = u32::from(unsafe { (*ban).len }).checked_sub(1)?;
         }
-        None
-    })
+        // SAFETY: a map value of this type.
+        let Some(wider) = u32::from(unsafe { (*ban).len }).checked_sub(1) else {
+            return found;
+        };
+        len = wider;
+    }
+    found
+}
+
+/// Whether no ban around this one can say more.
+#[inline(always)]
+fn is_last(ban: *mut Ban) -> bool {
+    !has_hard() || is_hard(ban)
+}
+
+#[inline(always)]
+fn is_hard(ban: *mut Ban) -> bool {
+    // SAFETY: a map value of this type.
+    unsafe { (*ban).hard != 0 }
 }
 
 #[inline(always)]

@@ -77,7 +77,6 @@ pub fn note_over(slot: u32, source: &Source, is_ipv6: bool) -> u8 {
             }
         }
     }
-    // Of one that is banned already, a packet gets here only if it came at the same moment.
     if scan::bans_openers()
         && limit.ban != 0
         && opener_bans::ban(source, OpenerOrigin::Limit, limit.ban) == Banned::Yes

@@ -19,39 +19,49 @@ static OPENER_BANS: LruHashMap<BanKey, OpenerBan> =
 pub enum Banned {
     /// It is banned.
     Yes,
+    /// It was already.
+    Already,
     /// It is trusted, and is not.
     Trusted,
     /// So many were banned in this minute already that it is not.
     Capped,
 }
 
-/// Bans a source for so many nanoseconds, in place of a ban that it has.
+/// Bans a source for so many nanoseconds. One that is banned stays so for as long as it was to be, or
+/// longer if this is for another reason: what goes on all the time takes nobody else's place in the
+/// minute.
 #[inline(always)]
 pub fn ban(source: &Source, origin: OpenerOrigin, duration: u64) -> Banned {
     if is_trusted(source) {
         return Banned::Trusted;
     }
     let now = scan::now();
+    // SAFETY: it has no arguments.
+    let since = unsafe { bpf_ktime_get_boot_ns() };
+    let until = since.saturating_add(duration);
+    let key = ban_key(source);
+    if let Some(known) = OPENER_BANS.get_ptr_mut(key) {
+        // SAFETY: words of a map value, aligned; each makes sense beside any other's value.
+        unsafe {
+            if (*known).until > since {
+                if (*known).origin != origin as u32 && (*known).until < until {
+                    (&raw mut (*known).until).write_volatile(until);
+                    extend(now + units(duration) + 1);
+                }
+                return Banned::Already;
+            }
+        }
+    }
     if !take(now) {
         return Banned::Capped;
     }
-    // SAFETY: it has no arguments.
-    let since = unsafe { bpf_ktime_get_boot_ns() };
-    let mut ban = OpenerBan {
-        until: since.saturating_add(duration),
+    let ban = OpenerBan {
+        until,
         since,
         packets: 0,
         origin: origin as u32,
         padding: 0,
     };
-    let key = ban_key(source);
-    // SAFETY: a copy; each field makes sense beside any other's value.
-    if let Some(known) = unsafe { OPENER_BANS.get(key) }
-        && known.until > since
-    {
-        ban.since = known.since;
-        ban.packets = known.packets;
-    }
     // It fails only where the table is being written by all CPUs at once, and the source comes again.
     let _ = OPENER_BANS.insert(key, ban, 0);
     // Nobody looks for a ban before it is said that there are any.

@@ -334,7 +334,7 @@ fn config(policy: &Policy) -> Config {
 }
 
 /// The limits of a policy's rules, by their slots.
-fn limits(policy: &Policy, slots: &[u32]) -> Vec<(u32, abi::Limit)> {
+pub fn limits(policy: &Policy, slots: &[u32]) -> Vec<(u32, abi::Limit)> {
     let rules = policy.rules.iter().zip(slots);
     let limits = rules.filter_map(|(rule, &slot)| {
         let limit = rule.action.limit()?;

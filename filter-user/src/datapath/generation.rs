@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::programs::ProgramInfo;
+use ipnet::IpNet;
 use xdpfw_common::abi::{
     ABI_VERSION, BANNED_NETS, BANS, Holds, INTERFACES_COUNTED, LISTENING, NEXT, NOTES, SENT,
     SHARED_MAPS, SharedMap, Wanted, names,
@@ -17,7 +18,7 @@ use super::{
     pins::{PROGRAM, PinDirectory, RECORD, RECORDER, SHADOW},
     record::{Purpose, Record},
     rehearsal::{Differences, Rehearsal},
-    scan, then,
+    scan, shares, then,
 };
 use crate::compiler::Tables;
 
@@ -100,8 +101,10 @@ impl Generation {
                     let capacity = |of: &Record| scan::capacity(map, &of.policy);
                     capacity(&other.record) == capacity(&record)
                 }),
-                Holds::Limits => in_force
-                    .filter(|other| object::limited(other.record()) == object::limited(&record)),
+                Holds::Limits => in_force.filter(|other| {
+                    let size = |of: &Record| object::limited(map, &of.policy);
+                    size(&other.record) == size(&record)
+                }),
                 // These have one size.
                 Holds::Flows if map == NOTES || map == SENT => flows_of,
                 Holds::Next => same_next,
@@ -247,6 +250,15 @@ impl Generation {
     /// As for [`Generation::counters`].
     pub fn scans(&self) -> Result<Scans> {
         Scans::open(&self.directory, self.record.clock)
+    }
+
+    /// Forgets what a source has had of the limits that ban: it begins anew.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Generation::counters`].
+    pub fn forget_shares(&self, source: &IpNet) -> Result<()> {
+        shares::forget(&self.directory, &self.record, source)
     }
 
     /// Opens who is never banned by it.

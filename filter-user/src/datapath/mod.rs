@@ -50,6 +50,7 @@ mod record;
 mod rehearsal;
 mod runtime;
 mod scan;
+mod shares;
 mod store;
 mod strays;
 mod syscall;

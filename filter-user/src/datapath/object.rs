@@ -23,6 +23,7 @@ use xdpfw_common::abi::{
 use super::{Bridges, Clock, Error, Purpose, Record, flows, scan, syscall};
 use crate::{
     compiler::{Prefix, Tables},
+    policy::Policy,
     text::fnv,
 };
 
@@ -66,15 +67,14 @@ pub(super) fn flavour(program: &str, frags: bool) -> String {
     format!("{program}{suffix}")
 }
 
-/// Entries for the sources that limits know, and for the rules that answer with SYN cookies; as few as
-/// can be where there are none.
-pub(super) fn limited(record: &Record) -> [u32; 2] {
-    let policy = &record.policy;
-    let sizes = [
-        (policy.has_limits(), MAX_LIMITED),
-        (policy.has_cookies(), MAX_SYN_COUNTS),
-    ];
-    sizes.map(|(is_used, most)| if is_used { most } else { 1 })
+/// Entries for the sources that limits know, or for the rules that answer with SYN cookies; as few as can
+/// be where there are none.
+pub(super) fn limited(map: SharedMap, policy: &Policy) -> u32 {
+    let (is_used, most) = match map {
+        LIMITED => (policy.has_limits(), MAX_LIMITED),
+        _ => (policy.has_cookies(), MAX_SYN_COUNTS),
+    };
+    if is_used { most } else { 1 }
 }
 
 impl Object {
@@ -139,18 +139,18 @@ impl Object {
             None => scan::new_state()?,
         };
         let scanning = scan::config(&record.policy, &record.clock, &scans.secret);
-        let [sources, with_cookies] = limited(record);
         loader
             .override_global(names::GENERATION, &generation, true)
             .override_global(names::LISTENED, listened.as_slice(), true)
             .override_global(names::BANNED, banned.as_slice(), true)
             .map_max_entries(names::LIMITS, entries(tables.limits.len())?)
-            .map_max_entries(LIMITED.name, sources)
-            .map_max_entries(SYN_COUNTS.name, with_cookies)
             .map_max_entries(BANS.name, exact)
             .map_max_entries(BANNED_NETS.name, nets)
             .override_global(names::SCAN, bytemuck::bytes_of(&scanning), true)
             .override_global(names::INTERFACES_COUNTED, counted.as_slice(), true);
+        for map in [LIMITED, SYN_COUNTS] {
+            loader.map_max_entries(map.name, limited(map, &record.policy));
+        }
         for map in [SCANNERS, OPENER_BANS] {
             if let Some(capacity) = scan::capacity(map, &record.policy) {
                 loader.map_max_entries(map.name, capacity);

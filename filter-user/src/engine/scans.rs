@@ -6,7 +6,7 @@ use anyhow::Result;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use xdpfw_common::{
-    abi::{FOUND_CAPPED, FOUND_TRUSTED, OpenerBan, OpenerOrigin},
+    abi::{FOUND_BANNED, FOUND_CAPPED, FOUND_TRUSTED, OpenerBan, OpenerOrigin},
     scan::{Kind, likely_ports},
 };
 
@@ -74,7 +74,6 @@ impl Engine {
         let live = self.must_be_up()?;
         let scans = live.generation.scans()?;
         let banned: HashMap<IpNet, OpenerBan> = scans.banned()?.into_iter().collect();
-        let bans = live.generation.record().policy.bans_openers();
         let now = Timestamp::now();
         let at = |moment| now.saturating_sub(scans.since(moment)).unwrap_or(now);
         let mut scanning = Vec::new();
@@ -88,7 +87,7 @@ impl Engine {
                 (Kind::Syn, None) => match one.mark {
                     FOUND_TRUSTED => Fate::Trusted,
                     FOUND_CAPPED => Fate::Capped,
-                    _ if bans => Fate::WasBanned,
+                    FOUND_BANNED => Fate::WasBanned,
                     _ => Fate::NoBan,
                 },
                 _ => Fate::OtherKind,
@@ -142,6 +141,10 @@ impl Engine {
         let mut ended = Vec::new();
         for prefix in prefixes {
             if scans.unban(prefix)? {
+                // Else the next packet over a limit would ban it again.
+                if let Some(live) = &self.live {
+                    live.generation.forget_shares(prefix)?;
+                }
                 ended.push(*prefix);
             }
         }

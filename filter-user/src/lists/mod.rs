@@ -13,7 +13,7 @@ use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
-use crate::policy::List;
+use crate::policy::{List, ListSource};
 
 /// Lines that are none of a list, of which so many are named.
 const NAMED: usize = 3;
@@ -146,7 +146,7 @@ impl fmt::Display for GarbageLines {
 
 /// A list that is being read.
 struct Reading {
-    bans: bool,
+    is_bounded: bool,
     prefixes: Vec<IpNet>,
     garbage: GarbageLines,
 }
@@ -154,7 +154,7 @@ struct Reading {
 impl Reading {
     const fn of(list: &List) -> Self {
         Self {
-            bans: list.ban,
+            is_bounded: list.ban || matches!(list.source, ListSource::Url(_)),
             prefixes: Vec::new(),
             garbage: GarbageLines {
                 count: 0,
@@ -166,8 +166,9 @@ impl Reading {
     /// Adds what a line says, which has this number.
     fn add(&mut self, prefix: IpNet, line: u64, text: &str) -> Result<(), NoList> {
         let widest = WIDEST[usize::from(matches!(prefix, IpNet::V6(_)))];
-        if self.bans && prefix.prefix_len() < widest {
-            let why = format!("is wider than /{widest}, which no list bans");
+        if self.is_bounded && prefix.prefix_len() < widest {
+            let why =
+                format!("is wider than /{widest}, which no list bans, nor one from a server has");
             self.garbage.add(line, text, &why);
             return Ok(());
         }

@@ -173,6 +173,7 @@ impl Engine {
             }
             None => true,
         };
+        let named = prefixes.clone();
         let mut known = match prefixes.filter(|_| !whole) {
             Some(prefixes) => journal.of(prefixes.into_iter())?,
             None => journal.all()?,
@@ -184,7 +185,11 @@ impl Engine {
         history.prepare()?;
         let appended = journal.append(&lines)?;
         if let Some(table) = &mut table {
-            let touched: BTreeSet<IpNet> = lines.iter().map(|line| line.prefix).collect();
+            // Also those that are as they were to be: a command that was killed may not have come to
+            // the kernel.
+            let named = named.into_iter().flatten();
+            let touched: BTreeSet<IpNet> =
+                lines.iter().map(|line| line.prefix).chain(named).collect();
             let written = write(table, &known, &touched, now).or_else(|error| {
                 // There may be room once those are gone that are over.
                 let all = Journal::read(history)?.all()?;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use jiff::Timestamp;
 
 use super::{
@@ -108,10 +108,25 @@ impl Refresh {
             .into_iter()
             .map(|list| (list, read_list(list, self.timeout)))
             .collect();
-        if read.is_empty() {
-            return Ok(Vec::new());
+        // What rules are for takes a new generation, which may be refused. The others do not wait for it.
+        let of_rules: Vec<String> = {
+            let engine = Engine::shared()?;
+            let in_force = engine.live().map(|live| &live.generation.record().policy);
+            let policies = std::iter::once(policy).chain(in_force);
+            let lists = policies.flat_map(|policy| policy.lists_of_rules());
+            lists.map(|(list, _)| list.name.clone()).collect()
+        };
+        let (of_rules, others): (Vec<_>, Vec<_>) = read
+            .into_iter()
+            .partition(|(list, _)| of_rules.contains(&list.name));
+        let mut outcomes = Vec::new();
+        for read in [others, of_rules] {
+            if !read.is_empty() {
+                outcomes.extend(Engine::exclusive()?.take(policy, read, self.force)?);
+            }
         }
-        Engine::exclusive()?.take(policy, read, self.force)
+        outcomes.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(outcomes)
     }
 }
 
@@ -141,13 +156,20 @@ impl Engine {
     ) -> Result<Vec<Outcome>> {
         let history = History::own();
         let mut state = State::read(&history)?;
-        let mut before: HashMap<String, PrefixSet> = HashMap::new();
-        let mut old: HashMap<String, Option<Saved>> = HashMap::new();
+        let in_force = self.live().map(|live| &live.generation.record().policy);
+        let mut before: HashMap<String, Option<Saved>> = HashMap::new();
         let mut outcomes = Vec::new();
         state.write_unsure(&history)?;
         for (list, read) in read {
             let kept = Saved::read(&history, &list.name)?;
+            let is_applied = in_force
+                .and_then(|policy| policy.list(&list.name))
+                .is_none_or(|applied| applied.fingerprint() == list.fingerprint());
             let result = read.map_err(Into::into).and_then(|read| {
+                ensure!(
+                    is_applied,
+                    "the policy file has it otherwise than what is in force (say `xdpfw apply`)"
+                );
                 let last = kept.as_ref().filter(|kept| kept.is_of(list));
                 let last = last.map(|kept| kept.prefixes.clone()).unwrap_or_default();
                 check_size(list, &last, &read, force)?;
@@ -163,10 +185,7 @@ impl Engine {
             });
             let result = result.and_then(|(refreshed, prepared)| {
                 // From here on, what is kept may not be what the table has.
-                if let Some(kept) = &kept {
-                    before.insert(list.name.clone(), kept.prefixes.clone());
-                }
-                old.insert(list.name.clone(), kept);
+                before.insert(list.name.clone(), kept);
                 prepared.replace()?;
                 Ok(refreshed)
             });
@@ -182,7 +201,7 @@ impl Engine {
         state.write_unsure(&history)?;
         if let Err(error) = self.follow_lists(&history, &mut state, &before, force) {
             let why = format!("{error:#}");
-            for (name, old) in &old {
+            for (name, old) in &before {
                 match old {
                     Some(old) => old.write(&history)?,
                     None => Saved::remove(&history, name)?,
@@ -203,7 +222,7 @@ impl Engine {
         &self,
         history: &History,
         state: &mut State,
-        before: &HashMap<String, PrefixSet>,
+        before: &HashMap<String, Option<Saved>>,
         force: bool,
     ) -> Result<()> {
         let Some(live) = self.live() else {
@@ -214,7 +233,8 @@ impl Engine {
         let room = table.room();
         let wanted = ban_room(&record.policy)?;
         let is_tight = room.iter().zip(wanted).any(|(room, wanted)| *room < wanted);
-        if is_tight || record.policy.lists_of_rules().next().is_some() {
+        let mut of_rules = record.policy.lists_of_rules();
+        if is_tight || of_rules.any(|(list, _)| before.contains_key(&list.name)) {
             self.refuse_while_temporary()?;
             let source = InForce(record);
             // With it, the table is made bigger, if it has to be.

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::state::ListState;
 use crate::{
     engine::{History, history::MODE, whole_file::Prepared},
     lists::PrefixSet,
@@ -19,7 +20,7 @@ const SCHEMA: &str = "xdpfw.list-kept/1";
 pub(super) struct Saved {
     name: String,
     /// What tells whether it is still what the policy means.
-    fingerprint: String,
+    pub(super) fingerprint: String,
     /// When it was read.
     pub(super) refreshed: Timestamp,
     /// What it is.
@@ -61,6 +62,11 @@ impl Saved {
     /// Whether it was read of a list as the policy has it now.
     pub(super) fn is_of(&self, list: &List) -> bool {
         self.fingerprint == list.fingerprint()
+    }
+
+    /// Whether it is what the table has of the list.
+    pub(super) fn is_in_table(&self, known: &ListState) -> bool {
+        known.in_table.as_ref() == Some(&self.fingerprint)
     }
 
     /// What was read of the list of this name.

@@ -9,9 +9,10 @@ use xdpfw_common::abi::MAX_BANS;
 use super::{saved::Saved, state::State};
 use crate::{
     datapath::{Bans, Candidate, Generation, MANUAL},
-    engine::{History, bans, temporary::operators},
+    engine::{History, bans},
     lists::PrefixSet,
-    policy::Policy,
+    policy::{List, Policy},
+    system::authenticated_peers,
 };
 
 /// How much more room than it needs now a table is made with, in percent: lists grow.
@@ -28,8 +29,9 @@ pub(in crate::engine) fn ban_room(policy: &Policy) -> Result<[u32; 2]> {
         return Ok(MAX_BANS);
     }
     let history = History::own();
+    let state = State::read(&history)?;
     for list in policy.lists.iter().filter(|list| list.ban) {
-        if let Some(saved) = Saved::read_for(&history, list)? {
+        if let Some(saved) = to_ban(&history, list, &state)? {
             for (room, more) in room.iter_mut().zip(saved.prefixes.by_table()) {
                 *room += more;
             }
@@ -119,12 +121,13 @@ pub(super) fn settle(generation: &Generation) -> Result<()> {
     settle_with(generation, &history, &mut state, &HashMap::new())
 }
 
-/// The same, where some lists were read anew: `before` is what was kept of them until now, by name.
+/// The same, where some lists were read anew: `before` is what was kept of them until now, by name, if
+/// anything was.
 pub(super) fn settle_with(
     generation: &Generation,
     history: &History,
     state: &mut State,
-    before: &HashMap<String, PrefixSet>,
+    before: &HashMap<String, Option<Saved>>,
 ) -> Result<()> {
     let policy = &generation.record().policy;
     let mut table = generation.bans()?;
@@ -191,20 +194,21 @@ fn current(
     table: &Bans,
     history: &History,
     state: &State,
-    before: &HashMap<String, PrefixSet>,
+    before: &HashMap<String, Option<Saved>>,
 ) -> Result<HashMap<u32, PrefixSet>> {
     let mut current = HashMap::new();
     if state.trusts(table.number()) {
         for (name, number) in state.numbered() {
-            let prefixes = match before.get(&name) {
+            let known = state.of(&name);
+            let kept = match before.get(&name) {
                 Some(before) => before.clone(),
-                None => match Saved::read(history, &name)? {
-                    Some(saved) => saved.prefixes,
-                    None => return by_origin(table),
-                },
+                None => Saved::read(history, &name)?,
             };
-            let left_out = state.of(&name).left_out;
-            current.insert(number, prefixes.without_nets(&left_out));
+            // Of a list that the policy has otherwise by now, what is kept may be of the new one.
+            let Some(kept) = kept.filter(|kept| kept.is_in_table(&known)) else {
+                return by_origin(table);
+            };
+            current.insert(number, kept.prefixes.without_nets(&known.left_out));
         }
         return Ok(current);
     }
@@ -228,12 +232,22 @@ fn by_origin(table: &Bans) -> Result<HashMap<u32, PrefixSet>> {
         .collect())
 }
 
+/// What a list bans, if it was ever read. Of one that bans already, and that the policy has otherwise by
+/// now, that is what it had, until it is read anew.
+fn to_ban(history: &History, list: &List, state: &State) -> Result<Option<Saved>> {
+    let kept = Saved::read(history, &list.name)?;
+    let known = state.of(&list.name);
+    Ok(kept.filter(|kept| kept.is_of(list) || kept.is_in_table(&known)))
+}
+
 /// What is to be banned, by the lists of a policy; a list gets a number here.
 fn wanted(policy: &Policy, history: &History, state: &mut State) -> Result<Vec<Wanted>> {
-    let operators = operators()?;
+    // Whoever still guesses a password does not take his network out of a list.
+    let mut operators = authenticated_peers()?;
+    operators.retain(|peer| !peer.is_loopback());
     let mut wanted = Vec::new();
     for list in policy.lists.iter().filter(|list| list.ban) {
-        let Some(saved) = Saved::read_for(history, list)? else {
+        let Some(saved) = to_ban(history, list, state)? else {
             continue;
         };
         let mut left_out: Vec<IpNet> = operators
@@ -249,7 +263,7 @@ fn wanted(policy: &Policy, history: &History, state: &mut State) -> Result<Vec<W
         }
         let number = state.number(&list.name);
         wanted.push(Wanted {
-            fingerprint: list.fingerprint(),
+            fingerprint: saved.fingerprint.clone(),
             number: number.context("no number is left for another list")?,
             prefixes: saved.prefixes.without_nets(&left_out),
             left_out,
