@@ -9,7 +9,7 @@ mod unpack;
 
 pub use self::{set::PrefixSet, unpack::MAX_UNPACKED};
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::mpsc, thread, time::Duration};
 
 use ipnet::IpNet;
 
@@ -58,6 +58,12 @@ pub enum NoList {
     /// The same.
     #[error("it has more than {MAX_PREFIXES} prefixes")]
     Many,
+    /// It is made so that nobody comes to its end.
+    #[error("it takes too long to be read")]
+    Slow,
+    /// This system has no thread to read it in.
+    #[error("it cannot be read now: {0}")]
+    Thread(std::io::Error),
     /// It breaks off, or is damaged.
     #[error("it cannot be unpacked: {0}")]
     Packed(std::io::Error),
@@ -90,6 +96,21 @@ impl Read {
             lines::read(&bytes, &mut reading)?;
         }
         reading.end(list)
+    }
+
+    /// The same of what somebody sends whom nobody has to trust: a small file can take for ever. What is
+    /// given up goes on in a thread, until the command ends.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or takes longer than this.
+    pub fn from_bytes_within(list: &List, bytes: Vec<u8>, most: Duration) -> Result<Self, NoList> {
+        let (sender, receiver) = mpsc::channel();
+        let list = list.clone();
+        let read = move || drop(sender.send(Self::from_bytes(&list, bytes)));
+        let thread = thread::Builder::new().spawn(read);
+        thread.map_err(NoList::Thread)?;
+        receiver.recv_timeout(most).unwrap_or(Err(NoList::Slow))
     }
 
     /// A list whose prefixes are in the policy.

@@ -192,13 +192,16 @@ fn sets_are_written_compared_and_asked() {
     );
 }
 
-/// A database of IPv4 networks and their countries, as the format has it: a binary tree with records
-/// of 24 bits, data, and metadata.
-fn database(networks: &[(&str, &str)]) -> Vec<u8> {
-    fn text(text: &str) -> Vec<u8> {
+/// A node of a database: its two ways on, to a node or to data; `None` is neither.
+type Node = [Option<Result<usize, usize>>; 2];
+
+/// Values as the format of MaxMind writes them.
+mod values {
+    pub fn text(text: &str) -> Vec<u8> {
         [&[2 << 5 | text.len() as u8][..], text.as_bytes()].concat()
     }
-    fn map(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+
+    pub fn map(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
         let pairs = entries
             .iter()
             .map(|(key, value)| [text(key), value.clone()].concat());
@@ -208,12 +211,16 @@ fn database(networks: &[(&str, &str)]) -> Vec<u8> {
         ]
         .concat()
     }
-    let number = |kind: u8, value: u16| {
+
+    pub fn number(kind: u8, value: u16) -> Vec<u8> {
         let [a, b] = value.to_be_bytes();
         vec![kind << 5 | 2, a, b]
-    };
-    // Each node has two ways on: to a node, or to data; `None` is neither.
-    let mut nodes: Vec<[Option<Result<usize, usize>>; 2]> = vec![[None; 2]];
+    }
+}
+
+/// A database of IPv4 networks and their countries.
+fn database(networks: &[(&str, &str)]) -> Vec<u8> {
+    let mut nodes: Vec<Node> = vec![[None; 2]];
     let mut data = Vec::new();
     for (network, country) in networks {
         let net: ipnet::Ipv4Net = network.parse().unwrap();
@@ -231,37 +238,59 @@ fn database(networks: &[(&str, &str)]) -> Vec<u8> {
                 at = next;
             }
         }
-        data.extend(map(&[("country", map(&[("iso_code", text(country))]))]));
+        let code = values::map(&[("iso_code", values::text(country))]);
+        data.extend(values::map(&[("country", code)]));
     }
+    written(&nodes, &data)
+}
+
+/// A database as the format has it: a tree with records of 24 bits, data, and metadata.
+fn written(nodes: &[Node], data: &[u8]) -> Vec<u8> {
     let count = nodes.len();
-    let record = |way: Option<Result<usize, usize>>| {
+    let record = |way: &Option<Result<usize, usize>>| {
         let value = match way {
             None => count,
-            Some(Ok(node)) => node,
+            Some(Ok(node)) => *node,
             Some(Err(place)) => count + 16 + place,
         };
         (value as u32).to_be_bytes()[1..].to_vec()
     };
-    let tree: Vec<u8> = nodes.into_iter().flatten().flat_map(record).collect();
-    let metadata = map(&[
-        ("node_count", number(6, count as u16)),
-        ("record_size", number(5, 24)),
-        ("ip_version", number(5, 4)),
-        ("database_type", text("Country")),
+    let tree: Vec<u8> = nodes.iter().flatten().flat_map(record).collect();
+    let metadata = values::map(&[
+        ("node_count", values::number(6, count as u16)),
+        ("record_size", values::number(5, 24)),
+        ("ip_version", values::number(5, 4)),
+        ("database_type", values::text("Country")),
         ("languages", vec![0, 4]),
-        ("binary_format_major_version", number(5, 2)),
-        ("binary_format_minor_version", number(5, 0)),
+        ("binary_format_major_version", values::number(5, 2)),
+        ("binary_format_minor_version", values::number(5, 0)),
         ("build_epoch", vec![1, 2, 1]),
-        ("description", map(&[])),
+        ("description", values::map(&[])),
     ]);
     [
         tree,
         vec![0; 16],
-        data,
+        data.to_vec(),
         b"\xab\xcd\xefMaxMind.com".to_vec(),
         metadata,
     ]
     .concat()
+}
+
+/// Of few nodes, each of whose ways leads to the next one, there are billions of paths.
+#[test]
+fn a_database_that_takes_for_ever_is_given_up() {
+    let mut nodes: Vec<Node> = (1..32).map(|next| [Some(Ok(next)); 2]).collect();
+    nodes.push([None; 2]);
+    let list = List {
+        countries: vec!["NL".to_owned()],
+        ..list()
+    };
+    let most = std::time::Duration::from_millis(50);
+    let read = Read::from_bytes_within(&list, written(&nodes, &[]), most);
+    assert!(matches!(read, Err(NoList::Slow)));
+    let read = Read::from_bytes_within(&list, database(&[("10.0.0.0/8", "NL")]), most * 600);
+    assert_eq!(words(&read.unwrap()), ["10.0.0.0/8"]);
 }
 
 #[test]

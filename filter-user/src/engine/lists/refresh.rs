@@ -21,6 +21,9 @@ use crate::{
 /// How long after a failure a list is due again, if that is sooner than it would be.
 const RETRY: Duration = Duration::from_secs(1_800);
 
+/// How long it may take to read what a server has sent: a hundred times what the largest list takes.
+const MOST: Duration = Duration::from_secs(120);
+
 /// What is to be read anew, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Refresh {
@@ -71,7 +74,10 @@ pub(super) enum ReadError {
 pub(super) fn read_list(list: &List, timeout: Duration) -> Result<Read, ReadError> {
     let bytes = match &list.source {
         ListSource::Prefixes(prefixes) => return Ok(Read::from_prefixes(list, prefixes)),
-        ListSource::Url(url) => fetch(url, list.insecure, timeout)?,
+        ListSource::Url(url) => {
+            let bytes = fetch(url, list.insecure, timeout)?;
+            return Ok(Read::from_bytes_within(list, bytes, MOST)?);
+        }
         ListSource::File(path) => {
             let place = Place::find(path)?;
             if place
