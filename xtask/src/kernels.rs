@@ -70,7 +70,7 @@ const EXCLUDED: [Excluded; 8] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 67] = {
+const SKIPPED: [Excluded; 84] = {
     const PROGRAMS: &str = "needs programs that guests do not have";
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
@@ -140,6 +140,23 @@ const SKIPPED: [Excluded; 67] = {
         skipped("lists_fetched::", SERVERS),
         skipped("lists_in_rules::", POLICY),
         skipped("lists_large::", MANY_PACKETS),
+        skipped("bans::a_ban_that_is_said_again", JOURNAL),
+        skipped("limits::a_rule_with_cookies", POLICY),
+        skipped("limits::shares_are_kept", POLICY),
+        skipped("limits::sources_of_a_prefix", POLICY),
+        skipped("limits::the_log_tells", WORDS),
+        skipped("limits::where_nothing_is_recorded", POLICY),
+        skipped("limits::who_is_banned_already", MANY_PACKETS),
+        skipped("limits::whose_ban_is_ended", POLICY),
+        skipped("lists::a_list_", POLICY),
+        skipped("lists::what_a_list_and_the_operator", POLICY),
+        skipped("scan::a_ban_outlasts", POLICY),
+        skipped("scan::the_log_tells", WORDS),
+        skipped("scan::who_is_trusted", POLICY),
+        skipped("scan::without_ban", POLICY),
+        skipped("trusted::a_mistake", POLICY),
+        skipped("trusted::status_says", WORDS),
+        skipped("trusted::trust_goes_back", POLICY),
         skipped("lists::garbage_is_named", WORDS),
         skipped("lists::lists_outlast_changes", JOURNAL),
         skipped("lists::of_two_lists", POLICY),

@@ -63,8 +63,8 @@ pub type Source = [u8; 16];
 /// What [`BANS`] knows a source by: the first 64 bits of it.
 pub type BanKey = [u8; 8];
 
-/// What stands in front of an IPv4 address: it makes all of them 64 bits long, and no IPv6 packet has
-/// a source with it, since `ff00::/8` is for groups (RFC 4291, section 2.7).
+/// What stands in front of an IPv4 address: it makes all of them 64 bits long, and no host takes an IPv6
+/// packet from a source with it, since `ff00::/8` is for groups (RFC 4291, section 2.7).
 pub const V4: [u8; 4] = [0xff; 4];
 /// Bits of a [`BanKey`].
 pub const EXACT: u8 = 64;

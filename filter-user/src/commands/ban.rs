@@ -240,11 +240,19 @@ pub(super) fn policy(engine: &Engine, context: &Context) -> Result<Policy> {
 
 fn input() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut input = std::io::stdin().lock().take(INPUT);
+    let mut input = std::io::stdin().lock().take(INPUT + 1);
     input
         .read_to_end(&mut bytes)
         .context("cannot read the standard input")?;
-    Ok(bytes)
+    match bytes.len() as u64 > INPUT {
+        true => {
+            let most = INPUT >> 20;
+            let message =
+                format!("standard input: more than {most} MiB (ban some of it at a time)");
+            Err(Failure::usage(message).into())
+        }
+        false => Ok(bytes),
+    }
 }
 
 /// Refuses what would have no effect.
