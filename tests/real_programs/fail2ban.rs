@@ -70,7 +70,11 @@ impl<'a> Fail2Ban<'a> {
             directory,
             _server: server,
         };
-        wait_until("fail2ban", || this.client(&["status", "web"]).is_ok())?;
+        // To ask for a jail that is not there yet is an error in its log.
+        wait_until("fail2ban", || {
+            this.client(&["status"])
+                .is_ok_and(|said| said.contains("web"))
+        })?;
         Ok(this)
     }
 
