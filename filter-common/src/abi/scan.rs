@@ -126,8 +126,8 @@ pub const FOUND_CAPPED: u8 = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct ScanState {
-    /// Random numbers, the same from boot to boot: without them nobody can tell which sources share a
-    /// place.
+    /// Random numbers, the same as long as the filter is up: without them nobody can tell which sources
+    /// share a place.
     pub secret: [u64; 2],
     /// Until when somebody is banned at most, in the time of scans.
     pub until: u64,

@@ -139,6 +139,6 @@ fn extend(until: u64) {
 /// Nanoseconds in the time of scans.
 #[inline(always)]
 fn units(nanoseconds: u64) -> u64 {
-    // In microseconds, so that ten years of a thousand ticks do not overflow.
+    // In milliseconds, so that ten years of a thousand ticks do not overflow.
     ((nanoseconds / 1_000_000) * Known.ticks_per_second() / 1_000) >> SCAN_SHIFT
 }

@@ -110,10 +110,7 @@ impl Judge {
             (Purpose::Bypass, _) => Reason::Bypass,
             (_, reason) => reason,
         };
-        let rule = judged.rule().and_then(|slot| {
-            let place = self.record.slots.iter().position(|&other| other == slot)?;
-            self.record.policy.rules.get(place)
-        });
+        let rule = judged.rule().and_then(|slot| self.record.rule_in(slot));
         Ok(Judgement {
             reason,
             malformation: judged.malformation(),

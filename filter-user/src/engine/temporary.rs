@@ -182,7 +182,7 @@ impl Engine {
 }
 
 /// Where the operators sit.
-pub(super) fn operators() -> Result<Vec<IpAddr>> {
+fn operators() -> Result<Vec<IpAddr>> {
     let sessions = Sessions::current()?.known.into_iter();
     let mut peers: Vec<IpAddr> = sessions.map(|session| session.peer).collect();
     peers.retain(|peer| !peer.is_loopback());

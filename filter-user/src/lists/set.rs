@@ -25,36 +25,9 @@ pub struct PrefixSet {
 impl PrefixSet {
     /// Of prefixes in any order, without those that are in others.
     pub fn from_nets(nets: impl IntoIterator<Item = IpNet>) -> Self {
-        // Wider ones come first of those that begin alike.
         let mut set = Self::from_all(nets);
-        let mut last: Option<(u32, u8)> = None;
-        set.v4.retain(|&(bits, len)| {
-            let is_inside = last.is_some_and(|(other, wider)| {
-                wider <= len
-                    && (bits ^ other)
-                        .checked_shr(32 - u32::from(wider))
-                        .unwrap_or(0)
-                        == 0
-            });
-            if !is_inside {
-                last = Some((bits, len));
-            }
-            !is_inside
-        });
-        let mut last: Option<(u128, u8)> = None;
-        set.v6.retain(|&(bits, len)| {
-            let is_inside = last.is_some_and(|(other, wider)| {
-                wider <= len
-                    && (bits ^ other)
-                        .checked_shr(128 - u32::from(wider))
-                        .unwrap_or(0)
-                        == 0
-            });
-            if !is_inside {
-                last = Some((bits, len));
-            }
-            !is_inside
-        });
+        leave_out_nested(&mut set.v4, net4);
+        leave_out_nested(&mut set.v6, net6);
         set
     }
 
@@ -190,6 +163,19 @@ impl PrefixSet {
             && set.v6.iter().all(|(_, len)| *len <= 128);
         is_sound.then_some(set)
     }
+}
+
+/// Leaves out of a sorted list what is in others: of those that begin alike, wider ones come first.
+fn leave_out_nested<T: Copy>(sorted: &mut Vec<(T, u8)>, net: impl Fn(T, u8) -> IpNet) {
+    let mut last: Option<IpNet> = None;
+    sorted.retain(|&(bits, len)| {
+        let one = net(bits, len);
+        let is_inside = last.is_some_and(|wider| wider.contains(&one));
+        if !is_inside {
+            last = Some(one);
+        }
+        !is_inside
+    });
 }
 
 fn net4(bits: u32, len: u8) -> IpNet {
