@@ -1,9 +1,9 @@
 //! Lists that ban: from the policy and from files, through every change.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::chown, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use xdpfw_tests::{Host, Lab, PATIENCE, assert_is_one_error, is_dropped, policy_text, servers};
 
 /// How long a client waits for what does not come.
@@ -418,5 +418,25 @@ fn a_list_that_cannot_be_is_a_mistake_of_the_policy() -> Result<()> {
     }
     let error = host.xdpfw(["lists", "refresh", "nobody"]).fails(1);
     assert_is_one_error(&error, "no list `nobody` (say `[list.nobody]`");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_read_of_a_list_is_said_and_in_nobodys_way() -> Result<()> {
+    const OTHER: u32 = 12_345;
+    let lab = lab("198.51.100.0/24\n")?;
+    let kept = lab.host.history();
+    chown(&kept, Some(OTHER), None)?;
+    let status = lab.host.status();
+    let warnings = status["warnings"].as_array().context("no warnings")?;
+    let text = |kind: &str| {
+        let warning = warnings.iter().find(|warning| warning["kind"] == kind);
+        warning.map_or_else(String::new, |warning| warning["text"].to_string())
+    };
+    let owner = format!("belongs to user {OTHER}, not to root");
+    assert!(text("list-not-read").contains(&owner), "{warnings:?}");
+    assert!(text("bans-damaged").contains(&owner), "{warnings:?}");
+    chown(&kept, Some(0), None)?;
+    assert_eq!(lab.host.status()["warnings"], json!([]));
     Ok(())
 }

@@ -91,7 +91,7 @@ pub fn run(_args: &Args, context: &Context, printer: &mut Printer) -> Result<Exi
         .with_bans(bans, damaged, &engine.trusted(&policy)?)
         .with_defence(
             engine.openers()?.len(),
-            &lists_without_hits(&context.history(), &policy)?,
+            &lists_without_hits(&context.history(), &policy),
         );
     let is_up = engine.live().is_some();
     drop(engine);

@@ -127,9 +127,15 @@ impl PrefixSet {
         }
     }
 
+    /// How many bytes a file takes for so many of IPv4, and of IPv6.
+    pub const fn bytes_of([ipv4, ipv6]: [usize; 2]) -> usize {
+        let v4 = ipv4.saturating_mul(BYTES4);
+        v4.saturating_add(ipv6.saturating_mul(BYTES6))
+    }
+
     /// As a file has them.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.v4.len() * BYTES4 + self.v6.len() * BYTES6);
+        let mut bytes = Vec::with_capacity(Self::bytes_of(self.counts()));
         for (bits, len) in &self.v4 {
             bytes.extend(bits.to_be_bytes());
             bytes.push(*len);

@@ -173,13 +173,23 @@ impl Place {
     ///
     /// It cannot be read.
     pub fn read(&self) -> Result<Option<Vec<u8>>, PlaceError> {
+        self.read_start(usize::MAX)
+    }
+
+    /// Reads so many bytes of the file at most; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn read_start(&self, most: usize) -> Result<Option<Vec<u8>>, PlaceError> {
         let Some(handle) = self.handle() else {
             return Ok(None);
         };
         let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&handle)?;
             let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
+            File::open(&handle)?
+                .take(most as u64)
+                .read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         read().map(Some).map_err(|error| PlaceError::Unreadable {

@@ -17,7 +17,10 @@ pub(super) use self::{
     of_rules::of_rules,
     table::{ban_room, carry_bans, empty_unused, spare},
 };
-use self::{saved::Saved, state::State};
+use self::{
+    saved::{Saved, SavedHead},
+    state::State,
+};
 use super::{Engine, History};
 use crate::{
     datapath::Generation,
@@ -44,6 +47,36 @@ pub struct ListStatus {
     pub left_out: Vec<ipnet::IpNet>,
 }
 
+impl ListStatus {
+    /// Of a list that was never read.
+    fn new(list: &List) -> Self {
+        let entries = match &list.source {
+            ListSource::Prefixes(prefixes) => Read::from_prefixes(list, prefixes).prefixes.counts(),
+            _ => [0; 2],
+        };
+        Self {
+            name: list.name.clone(),
+            bans: list.ban,
+            entries,
+            refreshed: None,
+            hits: None,
+            error: None,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Takes over what is kept of the list.
+    fn read(&mut self, history: &History, list: &List) -> Result<()> {
+        if let Some(saved) = SavedHead::read_for(history, list)? {
+            self.entries = saved.counts();
+            self.refreshed = Some(saved.refreshed);
+        }
+        let known = State::read(history)?.of(&list.name);
+        (self.error, self.left_out) = (known.error, known.left_out);
+        Ok(())
+    }
+}
+
 impl Engine {
     /// What is known of the lists of a policy.
     ///
@@ -51,7 +84,7 @@ impl Engine {
     ///
     /// What is kept of them cannot be read, or the kernel refuses.
     pub fn lists(&self, history: &History, policy: &Policy) -> Result<Vec<ListStatus>> {
-        let mut lists = lists_without_hits(history, policy)?;
+        let mut lists = lists_without_hits(history, policy);
         if !policy.lists.iter().any(|list| list.ban) {
             return Ok(lists);
         }
@@ -135,34 +168,18 @@ impl Engine {
 }
 
 /// What is known of the lists of a policy, but for the packets that were dropped for them, which take
-/// longer to count.
-///
-/// # Errors
-///
-/// What is kept of them cannot be read.
-pub fn lists_without_hits(history: &History, policy: &Policy) -> Result<Vec<ListStatus>> {
-    let state = State::read(history)?;
-    let mut lists = Vec::new();
-    for list in &policy.lists {
-        let known = state.of(&list.name);
-        let saved = Saved::read_for(history, list)?;
-        lists.push(ListStatus {
-            name: list.name.clone(),
-            bans: list.ban,
-            entries: match (&saved, &list.source) {
-                (Some(saved), _) => saved.prefixes.counts(),
-                (None, ListSource::Prefixes(prefixes)) => {
-                    Read::from_prefixes(list, prefixes).prefixes.counts()
-                }
-                (None, _) => [0; 2],
-            },
-            refreshed: saved.map(|saved| saved.refreshed),
-            hits: None,
-            error: known.error.clone(),
-            left_out: known.left_out.clone(),
-        });
-    }
-    Ok(lists)
+/// longer to count. Of one whose files cannot be read, that is why.
+pub fn lists_without_hits(history: &History, policy: &Policy) -> Vec<ListStatus> {
+    let lists = policy.lists.iter();
+    lists
+        .map(|list| {
+            let mut status = ListStatus::new(list);
+            if let Err(error) = status.read(history, list) {
+                status.error = Some(format!("{error:#}"));
+            }
+            status
+        })
+        .collect()
 }
 
 /// The lists that have bits in bans, by the numbers of these.
@@ -180,7 +197,7 @@ pub(super) fn read_local(history: &History, policy: &Policy) {
     for list in &policy.lists {
         let read = match &list.source {
             ListSource::Url(_) => continue,
-            _ if matches!(Saved::read_for(history, list), Ok(Some(_))) => continue,
+            _ if matches!(SavedHead::read_for(history, list), Ok(Some(_))) => continue,
             _ => refresh::read_list(list, std::time::Duration::ZERO),
         };
         let saved = read.map_err(anyhow::Error::from).and_then(|read| {

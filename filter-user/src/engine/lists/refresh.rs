@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use jiff::Timestamp;
 
 use super::{
-    saved::Saved,
+    saved::{Saved, SavedHead},
     state::State,
     table::{ban_room, settle_with},
 };
@@ -139,7 +139,7 @@ impl Refresh {
 /// Whether a list is to be read anew.
 fn is_due(list: &List, history: &History, state: &State, now: Timestamp) -> bool {
     let known = state.of(&list.name);
-    let kept = matches!(Saved::read_for(history, list), Ok(Some(_)));
+    let kept = matches!(SavedHead::read_for(history, list), Ok(Some(_)));
     let wait = match known.error.is_some() || !kept {
         true => list.interval().min(RETRY),
         false => list.interval(),

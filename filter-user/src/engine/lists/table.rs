@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use xdpfw_common::abi::MAX_BANS;
 
-use super::{saved::Saved, state::State};
+use super::{
+    saved::{Saved, SavedHead},
+    state::State,
+};
 use crate::{
     datapath::{Bans, Candidate, Generation, MANUAL},
     engine::{History, bans},
@@ -31,8 +34,9 @@ pub(in crate::engine) fn ban_room(policy: &Policy) -> Result<[u32; 2]> {
     let history = History::own();
     let state = State::read(&history)?;
     for list in policy.lists.iter().filter(|list| list.ban) {
-        if let Some(saved) = to_ban(&history, list, &state)? {
-            for (room, more) in room.iter_mut().zip(saved.prefixes.by_table()) {
+        let head = SavedHead::read(&history, &list.name)?;
+        if let Some(head) = head.filter(|head| is_to_ban(&head.fingerprint, list, &state)) {
+            for (room, more) in room.iter_mut().zip(head.by_table) {
                 *room += more;
             }
         }
@@ -205,7 +209,8 @@ fn current(
                 None => Saved::read(history, &name)?,
             };
             // Of a list that the policy has otherwise by now, what is kept may be of the new one.
-            let Some(kept) = kept.filter(|kept| kept.is_in_table(&known)) else {
+            let is_in_table = |kept: &Saved| known.in_table.as_ref() == Some(&kept.fingerprint);
+            let Some(kept) = kept.filter(is_in_table) else {
                 return by_origin(table);
             };
             current.insert(number, kept.prefixes.without_nets(&known.left_out));
@@ -232,12 +237,11 @@ fn by_origin(table: &Bans) -> Result<HashMap<u32, PrefixSet>> {
         .collect())
 }
 
-/// What a list bans, if it was ever read. Of one that bans already, and that the policy has otherwise by
-/// now, that is what it had, until it is read anew.
-fn to_ban(history: &History, list: &List, state: &State) -> Result<Option<Saved>> {
-    let kept = Saved::read(history, &list.name)?;
-    let known = state.of(&list.name);
-    Ok(kept.filter(|kept| kept.is_of(list) || kept.is_in_table(&known)))
+/// Whether what was read of a list of this fingerprint is what the list bans. Of one that bans already,
+/// and that the policy has otherwise by now, that is what it had, until it is read anew.
+fn is_to_ban(fingerprint: &str, list: &List, state: &State) -> bool {
+    let in_table = state.of(&list.name).in_table;
+    fingerprint == list.fingerprint() || in_table.as_deref() == Some(fingerprint)
 }
 
 /// What is to be banned, by the lists of a policy; a list gets a number here.
@@ -247,7 +251,8 @@ fn wanted(policy: &Policy, history: &History, state: &mut State) -> Result<Vec<W
     operators.retain(|peer| !peer.is_loopback());
     let mut wanted = Vec::new();
     for list in policy.lists.iter().filter(|list| list.ban) {
-        let Some(saved) = to_ban(history, list, state)? else {
+        let saved = Saved::read(history, &list.name)?;
+        let Some(saved) = saved.filter(|saved| is_to_ban(&saved.fingerprint, list, state)) else {
             continue;
         };
         let mut left_out: Vec<IpNet> = operators
