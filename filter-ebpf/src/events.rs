@@ -108,10 +108,7 @@ pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, count: u64
     }
     let reason = outcome.reason().slot() as u32;
     let slot = outcome.rule().unwrap_or(NO_RULE);
-    let port = match outcome.local_port() {
-        Some((_, port)) => HAS_PORT | u32::from(port.to_be()),
-        None => NO_PORT,
-    };
+    let port = port(outcome);
     // Calls from here, and not from a function between: there are 512 bytes of stack for all.
     let wanted = listeners(reason, slot, lot, port);
     if wanted & WHO == 0 {
@@ -121,20 +118,29 @@ pub fn report<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, count: u64
     tell(ctx.ctx, wanted);
 }
 
-/// Reports what came of a packet, if anybody wants to know: `notice` and `evidence` as [`Event`] has
-/// them.
+/// The local port of a packet, as [`listeners`] takes it.
+#[inline(always)]
+pub fn port(outcome: &Outcome) -> u32 {
+    match outcome.local_port() {
+        Some((_, port)) => HAS_PORT | u32::from(port.to_be()),
+        None => NO_PORT,
+    }
+}
+
+/// Reports what came of a packet with this rule's slot and port, if anybody wants to know: `notice` and
+/// `evidence` as [`Event`] has them.
 #[cold]
 #[inline(always)]
-pub fn notice<const FRAGS: bool>(ctx: &XdpContext, outcome: &Outcome, notice: u8, evidence: u8) {
+pub fn notice<const FRAGS: bool>(
+    ctx: &XdpContext,
+    (slot, port): (u32, u32),
+    notice: u8,
+    evidence: u8,
+) {
     // SAFETY: aligned and initialised; others write it as one word.
     if unsafe { (&raw const LISTENED).cast::<u64>().read_volatile() } == 0 {
         return;
     }
-    let port = match outcome.local_port() {
-        Some((_, port)) => HAS_PORT | u32::from(port.to_be()),
-        None => NO_PORT,
-    };
-    let slot = outcome.rule().unwrap_or(NO_RULE);
     // The lowest lot: nobody gets a sample of them.
     let wanted = listeners(NOTICES.into(), slot, 0, port);
     if wanted & WHO == 0 {

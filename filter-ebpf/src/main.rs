@@ -13,6 +13,7 @@ mod bare;
 mod clock;
 mod cookies;
 mod egress;
+mod ending;
 mod events;
 mod frags;
 mod gate;
@@ -40,7 +41,7 @@ use xdpfw_common::{
 };
 use xdpfw_ebpf::packet::Packet;
 
-use crate::{frags::Copy, host::Kernel, maps::counters};
+use crate::{ending::Ending, frags::Copy, host::Kernel, maps::counters};
 
 /// The generation in force. One element, so that a change of policy is one
 /// store for all interfaces at once.
@@ -88,17 +89,17 @@ pub fn filter_frags(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn filter_in_one<const REHEARSED: bool>(ctx: &XdpContext) -> u32 {
     let packet = frame::<false>(ctx);
-    leave::<REHEARSED>(ctx, judge::<REHEARSED, _, _>(&packet, &packet))
+    leave::<REHEARSED, false>(ctx, judge::<REHEARSED, _, _>(&packet, &packet))
 }
 
 #[inline(always)]
 fn filter_in_several<const REHEARSED: bool>(ctx: &XdpContext) -> u32 {
     let packet = frame::<true>(ctx);
-    let action = match Copy::of(&packet) {
+    let ending = match Copy::of(&packet) {
         Some(copy) => judge::<REHEARSED, _, _>(&packet, &copy),
         None => judge::<REHEARSED, _, _>(&packet, &packet),
     };
-    leave::<REHEARSED>(ctx, action)
+    leave::<REHEARSED, true>(ctx, ending)
 }
 
 #[inline(always)]
@@ -145,7 +146,7 @@ fn frame<const FRAGS: bool>(ctx: &XdpContext) -> Packet<'_, FRAGS> {
 fn judge<const REHEARSED: bool, const FRAGS: bool, F: Frame>(
     packet: &Packet<'_, FRAGS>,
     frame: &F,
-) -> u32 {
+) -> Ending {
     verdict::judge_then(
         frame,
         &Kernel::new(packet.ctx),
@@ -153,26 +154,24 @@ fn judge<const REHEARSED: bool, const FRAGS: bool, F: Frame>(
     )
 }
 
-/// Counts a packet, tells of it, looks what it shows of its source, and translates the verdict.
+/// Counts a packet, reports it, looks what it shows of its source, and translates the verdict.
 struct Conclusion<'a, const REHEARSED: bool, const FRAGS: bool>(&'a Packet<'a, FRAGS>);
 
-impl<const REHEARSED: bool, const FRAGS: bool> Conclude<u32> for Conclusion<'_, REHEARSED, FRAGS> {
+impl<const REHEARSED: bool, const FRAGS: bool> Conclude<Ending>
+    for Conclusion<'_, REHEARSED, FRAGS>
+{
     #[inline(always)]
-    fn conclude(self, outcome: Outcome) -> u32 {
+    fn conclude(self, outcome: Outcome) -> Ending {
         let count = counters::count(self.0, &outcome);
         events::report::<FRAGS>(self.0.ctx, &outcome, count);
         let notice = match (outcome.reason(), outcome.rule()) {
             (Reason::Limit, Some(slot)) => questions::note_over_limit(slot).into(),
             _ => scan::note(self.0, &outcome, count),
         };
-        if notice != 0 {
-            let evidence = (notice >> scan::EVIDENCE_SHIFT) as u8;
-            events::notice::<FRAGS>(self.0.ctx, &outcome, notice as u8, evidence);
-        }
         if REHEARSED {
             rehearsal::pronounce(&outcome);
         }
-        action(&outcome)
+        Ending::of(action(&outcome), &outcome, notice)
     }
 }
 
@@ -188,7 +187,9 @@ fn action(outcome: &Outcome) -> u32 {
 /// The end of a packet's way through the filter, with what becomes of it: all paths meet here,
 /// since a tail call in many places would be a function of its own, which returns.
 #[inline(always)]
-fn leave<const REHEARSED: bool>(ctx: &XdpContext, action: u32) -> u32 {
+fn leave<const REHEARSED: bool, const FRAGS: bool>(ctx: &XdpContext, ending: Ending) -> u32 {
+    ending.tell::<FRAGS>(ctx);
+    let action = ending.action();
     if action == xdp_action::XDP_TX {
         // No candidate judges what has become its own answer.
         return cookies::send_cookie(ctx.ctx);

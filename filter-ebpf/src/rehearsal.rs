@@ -18,8 +18,8 @@ use xdpfw_common::{
 use xdpfw_ebpf::packet::Packet;
 
 use crate::{
-    action, events, filter_in_one, filter_in_several, frags::Copy, frame, host::Kernel, leave,
-    recorder::record,
+    action, ending::Ending, events, filter_in_one, filter_in_several, frags::Copy, frame,
+    host::Kernel, leave, recorder::record,
 };
 
 /// The candidate behind a generation.
@@ -134,7 +134,7 @@ fn compare<const FRAGS: bool, F: Frame>(ctx: &XdpContext, frame: &F) -> u32 {
             note_one(ctx.ctx);
         }
     }
-    leave::<false>(ctx, sentence.action)
+    leave::<false, FRAGS>(ctx, Ending::only(sentence.action))
 }
 
 #[inline(always)]
