@@ -26,7 +26,7 @@ const KIND_SHIFT: u32 = 16;
 /// Where it says that the packet is counted.
 const SAMPLED: u32 = 1 << 24;
 /// In what it returns: where the evidence is, above the notice.
-pub const EVIDENCE_SHIFT: u32 = 8;
+const EVIDENCE_SHIFT: u32 = 8;
 
 /// Notes a packet that is counted as this one for its reason, if it may be part of a scan. Of one in
 /// several buffers, the first must have the IP header: scans are small. What there is to tell of it, and
@@ -47,9 +47,11 @@ pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, co
     // call.
     let now = maps::now() as u32;
     let place = Place::of(&key, kind, &maps::secret());
-    if !is_counted
-        && let Some(slot) = maps::slot(place.index())
-        && slot.ignores(place, fields.local, now, maps::config())
+    let told = (fields.local, is_counted);
+    if let Some(tag) = maps::tag(place.index())
+        && tag.settles(place, told, now, maps::config(), || {
+            maps::slot(place.index())
+        })
     {
         return 0;
     }
@@ -98,12 +100,12 @@ extern "C" fn note_scan(ctx: *mut xdp_md, who: u64, hash: u64, what: u32, networ
     }
     let config = maps::config();
     let place = Place { who, hash };
-    let Some(slot) = maps::slot(place.index()) else {
+    let (Some(slot), Some(tag)) = (maps::slot(place.index()), maps::tag(place.index())) else {
         return 0;
     };
     let packets = if what & SAMPLED != 0 { SCAN_SAMPLE } else { 0 };
     let now = maps::now() as u32;
-    match scan::note(slot, (place, kind), (port, packets), now, config) {
+    match scan::note((slot, tag), (place, kind), (port, packets), now, config) {
         false => 0,
         true => tell(ctx, network, kind, slot),
     }

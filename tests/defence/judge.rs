@@ -11,8 +11,8 @@ use aya::{
 use aya_obj::programs::XdpAttachType;
 use xdpfw::datapath::Probe;
 use xdpfw_common::abi::{
-    ABI_VERSION, SCAN_SHIFT, SCAN_STATE, SCANNERS, ScanState, Scanner, SharedMap, Source, TRUSTED,
-    Trusted, V4,
+    ABI_VERSION, SCAN_SHIFT, SCAN_STATE, SCAN_TAGS, SCANNERS, ScanState, Scanner, SharedMap,
+    Source, TRUSTED, Trusted, V4,
 };
 use xdpfw_tests::{Lab, packets};
 
@@ -81,6 +81,13 @@ impl<'a> Judge<'a> {
                 *moment = moment.wrapping_sub(units);
             }
             scanners.set(index, bytemuck::cast::<_, [u8; 64]>(scanner), 0)?;
+        }
+        let mut tags = self.array::<{ size_of::<u32>() }>(SCAN_TAGS)?;
+        for index in 0..tags.len() {
+            // The time is in the upper half.
+            let tag = u32::from_ne_bytes(tags.get(&index, 0)?);
+            let older = tag.wrapping_sub(units << u16::BITS);
+            tags.set(index, older.to_ne_bytes(), 0)?;
         }
         let mut states = self.array::<{ size_of::<ScanState>() }>(SCAN_STATE)?;
         let mut state: ScanState = bytemuck::cast(states.get(&0, 0)?);

@@ -62,7 +62,7 @@ pub use self::{
     scan::{
         FOUND, FOUND_BANNED, FOUND_CAPPED, FOUND_TRUSTED, MAX_OPENER_BANS, OPENER_BANS,
         OPENER_BANS_PER_MINUTE, OpenerBan, OpenerOrigin, PORT_BITS, SCAN_SAMPLE, SCAN_SHIFT,
-        SCAN_STATE, SCANNER_COUNT, SCANNERS, ScanConfig, ScanState, Scanner,
+        SCAN_STATE, SCAN_TAGS, SCANNER_COUNT, SCANNERS, ScanConfig, ScanState, Scanner,
     },
     tables::{
         ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, EdgeKey, Ends, LocalKey, MAX_ENDS,
@@ -205,6 +205,7 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     TRUSTED,
     BANNED,
     SCANNERS,
+    SCAN_TAGS,
     SCAN_STATE,
     OPENER_BANS,
     LIMITED,

@@ -13,6 +13,8 @@ pub mod names {
 /// Array of [`Scanner`]s, each in the place that the [hash](crate::scan::Place) of a source and of
 /// the kind of its packets names.
 pub const SCANNERS: SharedMap = SharedMap::of_bans("SCANNERS", "scanners");
+/// Array of as many [`Tag`](crate::scan::Tag)s: who is in each element of [`SCANNERS`].
+pub const SCAN_TAGS: SharedMap = SharedMap::of_bans("SCAN_TAGS", "scan_tags");
 /// Array of one [`ScanState`].
 pub const SCAN_STATE: SharedMap = SharedMap::of_bans("SCAN_STATE", "scan_state");
 /// Hash map ([`BanKey`] → [`OpenerBan`]) of the sources that may open nothing. A full table evicts

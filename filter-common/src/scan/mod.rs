@@ -6,7 +6,7 @@
 //! in a window of hours, for scans that take their time.
 //!
 //! A packet that tells nothing new only reads, so that CPUs do not fight over a place. A place that is
-//! taken is given up at once if what is known there is old; else with a probability that halves with
+//! taken is given up at once if what is known there is old; else with a probability that falls with
 //! each port that is known, so that a flood of forged sources does not drive out who really scans.
 //!
 //! Pure; the table is the caller's.
@@ -15,10 +15,12 @@ mod count;
 mod kind;
 mod place;
 mod sketch;
+mod tag;
 
 pub use self::{
     count::{expected_bits, likely_ports},
     kind::Kind,
     place::{Place, PortMark},
     sketch::{Slot, note, setting},
+    tag::Tag,
 };

@@ -46,6 +46,15 @@ impl Place {
         (self.hash >> (u64::BITS - SCANNER_COUNT.trailing_zeros())) as u32
     }
 
+    /// The source as a [`Tag`](super::Tag) has it that is made at this time: the time in the upper half, to
+    /// which the number of the element is added, since that costs less than to leave it out; and more
+    /// bits of the hash in the lower, the last few of which are for the weight.
+    #[inline(always)]
+    pub const fn tag(self, now: u32) -> u32 {
+        const UNUSED: u32 = u64::BITS - SCANNER_COUNT.trailing_zeros() - u16::BITS;
+        (now << u16::BITS).wrapping_add((self.hash >> UNUSED) as u32)
+    }
+
     /// What stands for a port, in host byte order.
     #[inline(always)]
     pub const fn port(self, port: u16) -> PortMark {

@@ -6,7 +6,10 @@
 
 use core::{cell::UnsafeCell, mem::offset_of};
 
-use super::{Kind, Place, PortMark};
+use super::{
+    Kind, Place, PortMark,
+    tag::{Tag, wins},
+};
 use crate::abi::{FOUND, FOUND_CAPPED, ScanConfig, Scanner};
 
 /// A [`Scanner`], as many write it.
@@ -40,27 +43,24 @@ const _: () = {
 /// no atomic numbers of all sizes.
 #[derive(Debug, Default)]
 #[repr(transparent)]
-struct Field<T>(UnsafeCell<T>);
+pub(super) struct Field<T>(UnsafeCell<T>);
 
 // SAFETY: it is read and written in one piece.
 unsafe impl<T: Copy + Send> Sync for Field<T> {}
 
 impl<T: Copy> Field<T> {
     #[inline(always)]
-    fn get(&self) -> T {
+    pub(super) fn get(&self) -> T {
         // SAFETY: aligned and initialised.
         unsafe { self.0.get().read_volatile() }
     }
 
     #[inline(always)]
-    fn set(&self, value: T) {
+    pub(super) fn set(&self, value: T) {
         // SAFETY: as above.
         unsafe { self.0.get().write_volatile(value) };
     }
 }
-
-/// Who is in a place where nobody has been.
-const NOBODY: u64 = 0;
 
 /// Bits of slow evidence that weigh as much as one that is new, of a source that pauses for a window.
 /// With fewer, it gives way to any other: else those who only ever tried one port would keep the table.
@@ -82,22 +82,10 @@ impl Slot {
         if count > slow { count } else { slow }
     }
 
-    /// Whether a packet to a port changes nothing here: what it tells is known already, or its source
-    /// does not get the place. Most packets of a scan and of a flood end with that.
+    /// Whether it is known that the source that is here sent to a port.
     #[inline(always)]
-    pub fn ignores(&self, place: Place, port: u16, now: u32, config: &ScanConfig) -> bool {
-        let PortMark { word, bit, luck } = place.port(port);
-        let idle = now.wrapping_sub(self.last.get());
-        let who = self.who.get();
-        if who == place.who {
-            idle < setting(&config.second) && self.bits[word & 1].get() & bit != 0
-        } else {
-            // Luck comes before what is known here: it does not wait for the place to be read, and
-            // most have none against anybody.
-            who != NOBODY
-                && idle <= setting(&config.window)
-                && !(wins(luck, 1) && wins(luck, self.count.get().into()))
-        }
+    pub(super) fn knows(&self, PortMark { word, bit, .. }: PortMark) -> bool {
+        self.bits[word & 1].get() & bit != 0
     }
 
     /// Whether another source takes this place, given its luck.
@@ -156,15 +144,6 @@ impl Slot {
     }
 }
 
-/// Whether a source with this luck takes the place of one whose evidence has a weight: one of four,
-/// with a weight of one, and one of four of those with each one more.
-#[inline(always)]
-const fn wins(luck: u32, weight: u32) -> bool {
-    let weight = if weight < 15 { weight } else { 15 };
-    // As a long word, which may lose all its bits.
-    (luck as u64) >> (u32::BITS - 2 * weight) == 0
-}
-
 /// Reads what the policy asks for. Volatile, since in the kernel program it is written after
 /// compilation.
 #[inline(always)]
@@ -177,7 +156,7 @@ pub fn setting<T: Copy>(field: &T) -> T {
 /// are counted. Whether it is found to scan by that.
 #[inline(always)]
 pub fn note(
-    slot: &Slot,
+    (slot, tag): (&Slot, &Tag),
     (place, kind): (Place, Kind),
     (port, packets): (u16, u32),
     now: u32,
@@ -195,18 +174,21 @@ pub fn note(
             slot.start.set(now);
         }
     } else {
-        if !slot.gives_way(mark.luck, now, config) {
+        if !tag.is_won(place, now) && !slot.gives_way(mark.luck, now, config) {
             return false;
         }
+        tag.set(place, now, 1);
         // One port is no scan.
         slot.begin(place.who, kind, mark, packets, now);
         return false;
     }
+    let is_new = set(&slot.bits[mark.word & 1], &slot.count, mark.bit);
+    tag.set(place, now, slot.count.get());
     if packets != 0 {
         let so_far = slot.packets.get();
         slot.packets.set(so_far.saturating_add(packets));
     }
-    if !set(&slot.bits[mark.word & 1], &slot.count, mark.bit) {
+    if !is_new {
         return false;
     }
     if passed(slot.first.get(), now) > setting(&config.slow_window) {

@@ -3,7 +3,7 @@
 use aya_ebpf::{helpers::bpf_jiffies64, macros::map, maps::Array};
 use xdpfw_common::{
     abi::{SCAN_SHIFT, SCANNER_COUNT, ScanConfig, ScanState, Scanner},
-    scan::{Slot, setting},
+    scan::{Slot, Tag, setting},
 };
 
 /// Written by the loader; the verifier sees constants.
@@ -24,6 +24,10 @@ static SCAN: ScanConfig = ScanConfig {
 // The loader makes it small where scans are not looked for.
 #[map]
 static SCANNERS: Array<Scanner> = Array::with_max_entries(SCANNER_COUNT, 0);
+
+// The same.
+#[map]
+static SCAN_TAGS: Array<u32> = Array::with_max_entries(SCANNER_COUNT, 0);
 
 #[map]
 static SCAN_STATE: Array<ScanState> = Array::with_max_entries(1, 0);
@@ -68,6 +72,14 @@ pub fn slot(index: u32) -> Option<&'static Slot> {
     let slot = SCANNERS.get_ptr(index)?;
     // SAFETY: a map value of the same size and alignment, of integers that all are written alone.
     Some(unsafe { &*slot.cast::<Slot>() })
+}
+
+/// The tag of the place with this number.
+#[inline(always)]
+pub fn tag(index: u32) -> Option<&'static Tag> {
+    let tag = SCAN_TAGS.get_ptr(index)?;
+    // SAFETY: as above.
+    Some(unsafe { &*tag.cast::<Tag>() })
 }
 
 /// What is known of all scans.

@@ -17,7 +17,8 @@ use bytemuck::NoUninit;
 use xdpfw_common::abi::{
     BANNED, BANNED_NETS, BANS, DIFFERENCES, INTERFACES_COUNTED, InterfaceSlots, LIMITED, LISTENED,
     Listened, MAX_DIFFERENCES, MAX_LIMITED, MAX_SYN_COUNTS, OPENER_BANS, REHEARSAL_MAPS, REPORTS,
-    SCAN_STATE, SCANNERS, SHARED_MAPS, SYN_COUNTS, ScanState, SharedMap, flow_table, names,
+    SCAN_STATE, SCAN_TAGS, SCANNERS, SHARED_MAPS, SYN_COUNTS, ScanState, SharedMap, flow_table,
+    names,
 };
 
 use super::{Bridges, Clock, Error, Purpose, Record, flows, scan, syscall};
@@ -151,7 +152,7 @@ impl Object {
         for map in [LIMITED, SYN_COUNTS] {
             loader.map_max_entries(map.name, limited(map, &record.policy));
         }
-        for map in [SCANNERS, OPENER_BANS] {
+        for map in [SCANNERS, SCAN_TAGS, OPENER_BANS] {
             if let Some(capacity) = scan::capacity(map, &record.policy) {
                 loader.map_max_entries(map.name, capacity);
             }

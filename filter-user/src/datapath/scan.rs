@@ -13,10 +13,10 @@ use ipnet::IpNet;
 use rustix::rand::{GetRandomFlags, getrandom};
 use xdpfw_common::{
     abi::{
-        BanKey, EXACT, MAX_OPENER_BANS, OPENER_BANS, OpenerBan, SCAN_SHIFT, SCAN_STATE,
+        BanKey, EXACT, MAX_OPENER_BANS, OPENER_BANS, OpenerBan, SCAN_SHIFT, SCAN_STATE, SCAN_TAGS,
         SCANNER_COUNT, SCANNERS, ScanConfig, ScanState, Scanner, SharedMap, V4,
     },
-    scan::{Kind, Place, expected_bits},
+    scan::{Kind, Place, Tag, expected_bits},
 };
 
 use super::{Clock, pins::PinDirectory, syscall};
@@ -166,7 +166,7 @@ impl Scans {
 /// How many entries a map has room for, under a policy; `None`, if that does not depend on it.
 pub(super) fn capacity(map: SharedMap, policy: &Policy) -> Option<u32> {
     match map {
-        SCANNERS => Some(policy.scan.map_or(1, |_| SCANNER_COUNT)),
+        SCANNERS | SCAN_TAGS => Some(policy.scan.map_or(1, |_| SCANNER_COUNT)),
         OPENER_BANS => Some(if policy.bans_openers() {
             MAX_OPENER_BANS
         } else {
@@ -179,7 +179,9 @@ pub(super) fn capacity(map: SharedMap, policy: &Policy) -> Option<u32> {
 /// Bytes that the tables of a policy take, about.
 pub(super) fn memory(policy: &Policy) -> u64 {
     let entries = |map| u64::from(capacity(map, policy).unwrap_or(0));
-    entries(SCANNERS) * size_of::<Scanner>() as u64 + entries(OPENER_BANS) * BYTES_OF_BAN
+    entries(SCANNERS) * size_of::<Scanner>() as u64
+        + entries(SCAN_TAGS) * size_of::<Tag>() as u64
+        + entries(OPENER_BANS) * BYTES_OF_BAN
 }
 
 /// What the program is to know of what a policy asks for.
