@@ -208,11 +208,9 @@ fn lists_outlast_changes_down_and_up_and_what_is_lost() -> Result<()> {
     host.xdpfw(["down"]).ok();
     host.xdpfw(["up"]).ok();
     assert!(is_dropped(&lab, 80)?);
-    let said = host.xdpfw(["lists", "refresh"]).output()?;
-    assert_eq!(said.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = host.xdpfw(["lists", "refresh"]).fails(1);
     assert!(
-        said.starts_with("drop: not refreshed: there is no file "),
+        said.starts_with("error: drop: not refreshed: there is no file "),
         "{said}"
     );
     assert!(is_dropped(&lab, 80)?);
@@ -244,9 +242,7 @@ fn lists_outlast_changes_down_and_up_and_what_is_lost() -> Result<()> {
 fn a_list_that_shrinks_by_more_than_half_is_kept_as_it_was() -> Result<()> {
     let lab = lab("192.0.2.1\n192.0.2.2\n192.0.2.3\n")?;
     fs::write(file(&lab.host), "192.0.2.1\n")?;
-    let said = lab.host.xdpfw(["lists", "refresh"]).output()?;
-    assert_eq!(said.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = lab.host.xdpfw(["lists", "refresh"]).fails(1);
     assert!(
         said.contains("shrinks from 3 to 1 prefixes") && said.contains("--force drop"),
         "{said}"
@@ -301,9 +297,7 @@ fn a_list_of_a_file_that_is_not_applied_is_not_refreshed() -> Result<()> {
         lab.host.policy(),
         written.replace("ban = true", "ban = true\ncolumn = 1"),
     )?;
-    let said = lab.host.xdpfw(["lists", "refresh"]).output()?;
-    assert_eq!(said.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = lab.host.xdpfw(["lists", "refresh"]).fails(1);
     assert!(said.contains("(say `xdpfw apply`)"), "{said}");
     assert_eq!(banned(&lab.host), ["192.0.2.1/32"]);
     lab.host.xdpfw(["apply"]).ok();

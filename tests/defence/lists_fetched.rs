@@ -48,10 +48,13 @@ impl Stage {
     fn refresh(&self, words: &[&str]) -> Result<(bool, String)> {
         let words = [&["lists", "refresh"][..], words].concat();
         let output = self.lab.host.xdpfw(words).output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let code = output.status.code().context("it was killed")?;
         assert!(code == 0 || code == 1, "{output:?}");
-        Ok((code == 0, said))
+        let said = match code {
+            0 => &output.stdout,
+            _ => &output.stderr,
+        };
+        Ok((code == 0, String::from_utf8_lossy(said).into_owned()))
     }
 }
 
@@ -88,7 +91,7 @@ fn a_list_is_fetched_and_what_was_fetched_stays_when_its_server_fails() -> Resul
     text.lock().unwrap().clear();
     let (done, said) = stage.refresh(&[])?;
     assert!(
-        !done && said == "drop: not refreshed: the server answers 503\n",
+        !done && said == "error: drop: not refreshed: the server answers 503\n",
         "{said}"
     );
     assert!(is_dropped(lab, 80)?);
@@ -282,7 +285,7 @@ fn over_https_the_certificate_must_be_trusted_and_plain_http_is_not_followed() -
     let refresh = || lab.host.xdpfw(["lists", "refresh"]);
     let said = refresh().output()?;
     assert_eq!(said.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.to_lowercase().contains("certificate"), "{said}");
     refresh().env("SSL_CERT_FILE", trust).ok();
     assert_eq!(list(&lab.host, "drop")?["entries4"], 2);
@@ -292,7 +295,7 @@ fn over_https_the_certificate_must_be_trusted_and_plain_http_is_not_followed() -
     );
     lab.host.xdpfw(["apply", "-"]).stdin(text).ok();
     let said = refresh().env("SSL_CERT_FILE", trust).output()?;
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("it leads to plain HTTP"), "{said}");
     Ok(())
 }

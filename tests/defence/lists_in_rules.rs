@@ -153,9 +153,9 @@ fn a_refresh_that_would_lock_the_operator_out_is_refused() -> Result<()> {
     };
     let said = refresh(&[]).output()?;
     assert_eq!(said.status.code(), Some(1), "{said:?}");
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(
-        said.starts_with("office: not refreshed: refused; "),
+        said.starts_with("error: office: not refreshed: refused; "),
         "{said}"
     );
     assert!(!is_dropped(&lab, 22)?);

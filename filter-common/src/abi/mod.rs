@@ -212,3 +212,10 @@ pub const SHARED_MAPS: &[SharedMap] = &[
     SYN_COUNTS,
     NEXT,
 ];
+
+/// Reads a setting of the kernel program. Volatile, since its value is written after compilation.
+#[inline(always)]
+pub fn setting<T: Copy>(field: &T) -> T {
+    // SAFETY: a reference, so aligned and initialised.
+    unsafe { core::ptr::read_volatile(field) }
+}

@@ -21,6 +21,6 @@ pub use self::{
     count::{expected_bits, likely_ports},
     kind::Kind,
     place::{Place, PortMark},
-    sketch::{Slot, note, setting},
+    sketch::{Slot, note},
     tag::Tag,
 };

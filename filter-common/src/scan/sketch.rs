@@ -10,7 +10,7 @@ use super::{
     Kind, Place, PortMark,
     tag::{Tag, wins},
 };
-use crate::abi::{FOUND, FOUND_CAPPED, ScanConfig, Scanner};
+use crate::abi::{FOUND, FOUND_CAPPED, ScanConfig, Scanner, setting};
 
 /// A [`Scanner`], as many write it.
 #[derive(Debug, Default)]
@@ -142,14 +142,6 @@ impl Slot {
         };
         passed(self.found.get(), now) >= rest
     }
-}
-
-/// Reads what the policy asks for. Volatile, since in the kernel program it is written after
-/// compilation.
-#[inline(always)]
-pub fn setting<T: Copy>(field: &T) -> T {
-    // SAFETY: a reference, so aligned and initialised.
-    unsafe { core::ptr::read_volatile(field) }
 }
 
 /// Notes that a source sent a packet of this kind to a closed port, in its place; `packets` more, if they

@@ -1,10 +1,7 @@
 //! What a place tells most packets without being looked at.
 
-use super::{
-    Place, Slot,
-    sketch::{Field, setting},
-};
-use crate::abi::{PORT_BITS, ScanConfig};
+use super::{Place, Slot, sketch::Field};
+use crate::abi::{PORT_BITS, ScanConfig, setting};
 
 /// Where the weight of the evidence is, and its highest value.
 const WEIGHT: u32 = 0b1111;

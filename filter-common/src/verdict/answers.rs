@@ -1,9 +1,9 @@
 //! Decides what passes as an answer: note, then flow, then socket.
 
 use crate::{
-    abi::{Note, REPLIES_FLOWS, REPLIES_SOCKETS},
+    abi::{Note, REPLIES_FLOWS, REPLIES_SOCKETS, setting},
     flows::{self, Answer, Carries, Memory, Packet, ask, ask_tables, is_lately},
-    verdict::{Host, Sockets, Tables, setting},
+    verdict::{Host, Sockets, Tables},
 };
 
 /// Whether a segment to a closed port may be an answer. If not, it is dropped for the price

@@ -5,8 +5,8 @@ use network_types::ip::{IpProto, Ipv4Hdr};
 
 use crate::{
     Reason, Transport,
-    abi::{Config, DHCP_CLIENTS, DHCP_SERVER, ProtocolKind},
-    verdict::{Segment, setting},
+    abi::{Config, DHCP_CLIENTS, DHCP_SERVER, ProtocolKind, setting},
+    verdict::Segment,
     wire::{
         Frame,
         icmp::{self, Message},

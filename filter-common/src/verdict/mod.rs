@@ -24,7 +24,10 @@ pub use self::{
 };
 use crate::{
     Reason, Transport,
-    abi::{Config, EdgeKey, FlowKey, ICMP_ERRORS_PASS, LocalKey, Node, Note, ProtocolKind, Side},
+    abi::{
+        Config, EdgeKey, FlowKey, ICMP_ERRORS_PASS, LocalKey, Node, Note, ProtocolKind, Side,
+        setting,
+    },
     flows::{Conversation, Memory, kind_of},
     wire::{
         Frame, Malformation, ethernet,
@@ -533,12 +536,4 @@ const fn may_open(segment: &Segment) -> bool {
         Transport::Tcp => segment.flags.open_connection(),
         Transport::Udp => true,
     }
-}
-
-/// Reads a field of the configuration. Volatile, because in the kernel program
-/// the value is written after compilation.
-#[inline(always)]
-fn setting(field: &u32) -> u32 {
-    // SAFETY: a reference, so aligned and initialised.
-    unsafe { core::ptr::read_volatile(field) }
 }

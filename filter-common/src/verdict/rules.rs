@@ -3,10 +3,10 @@
 use crate::{
     abi::{
         ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, EdgeKey, LocalKey, NO_RULE, Node, ProtocolKind,
-        Question, Side,
+        Question, Side, setting,
     },
     flows::{Carries, Packet, kind_of},
-    verdict::{Fields, Tables, setting},
+    verdict::{Fields, Tables},
     wire::{
         Frame, ethernet,
         ip::{Addresses, Ip},

@@ -1,13 +1,15 @@
 //! Sources that the program itself has banned: they may open nothing, and what is open goes on.
 
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, macros::map, maps::LruHashMap};
-use xdpfw_common::abi::{
-    BanKey, MAX_OPENER_BANS, OPENER_BANS_PER_MINUTE, OpenerBan, OpenerOrigin, SCAN_SHIFT, Source,
-    ban_key,
+use xdpfw_common::{
+    abi::{
+        BanKey, MAX_OPENER_BANS, OPENER_BANS_PER_MINUTE, OpenerBan, OpenerOrigin, SCAN_SHIFT,
+        Source, ban_key, setting,
+    },
+    flows::Memory as _,
 };
 
 use super::{atomic, bans::is_trusted, flows::Known, scan};
-use xdpfw_common::{flows::Memory as _, scan::setting};
 
 // The loader makes it small where nobody is banned so.
 #[map]

@@ -2,8 +2,8 @@
 
 use aya_ebpf::{helpers::bpf_jiffies64, macros::map, maps::Array};
 use xdpfw_common::{
-    abi::{SCAN_SHIFT, SCANNER_COUNT, ScanConfig, ScanState, Scanner},
-    scan::{Slot, Tag, setting},
+    abi::{SCAN_SHIFT, SCANNER_COUNT, ScanConfig, ScanState, Scanner, setting},
+    scan::{Slot, Tag},
 };
 
 /// Written by the loader; the verifier sees constants.

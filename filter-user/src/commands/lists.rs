@@ -112,7 +112,8 @@ fn report(outcome: &Outcome, printer: &mut Printer) -> Result<()> {
     let refreshed = match &outcome.result {
         Ok(refreshed) => refreshed,
         Err(error) => {
-            return printer.line(&format!("{name}: not refreshed: {error:#}"));
+            printer.error(&format!("{name}: not refreshed: {error:#}"));
+            return Ok(());
         }
     };
     if refreshed.garbage.count() > 0 {

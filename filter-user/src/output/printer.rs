@@ -288,7 +288,7 @@ impl Printer {
         }
     }
 
-    /// Says why the command failed.
+    /// Says why the command failed, or one of the things that it was to do.
     pub fn error(&mut self, text: &str) {
         // Whatever was quoted in it, an error is one line.
         let line = text.lines().map(str::trim).collect::<Vec<_>>().join("; ");
