@@ -80,11 +80,11 @@ const fn is_same(one: u32, other: u32) -> bool {
     (one ^ other) as u16 & !(WEIGHT as u16) == 0
 }
 
-/// Whether a source with this luck takes the place of one whose evidence has a weight: one of eight,
+/// Whether a source with this luck takes the place of one whose evidence has a weight: one of sixteen,
 /// with a weight of one, and one of four of those with each one more.
 #[inline(always)]
 pub(super) const fn wins(luck: u32, weight: u32) -> bool {
     let weight = if weight < WEIGHT { weight } else { WEIGHT };
     // As a long word, which may lose all its bits.
-    (luck as u64) >> (u32::BITS - 1 - 2 * weight) == 0
+    (luck as u64) >> (u32::BITS - 2 - 2 * weight) == 0
 }
