@@ -127,6 +127,11 @@ mod why {
         for IPv6, and must be written to the stack first; the kernel finds a connected socket \
         by four fields of its own. What flows let in that no socket shows is the reason for \
         them.";
+    pub(super) const SCAN: &str = "Where scans are looked for, a hash of the source is made of each \
+        packet that is dropped, and four bytes are read by it, which another source has moved out \
+        of the nearest cache.";
+    pub(super) const BANS: &str = "A source is looked up in a hash table, which is in no cache if \
+        it is large and each packet is from elsewhere.";
     pub(super) const CPU_TIME: &str = "What a flood takes from the allowed traffic is CPU time, \
         most of it before any filter sees the frame, and that is the same for all.";
 }
@@ -153,6 +158,13 @@ pub(super) fn evaluate(report: &Report) -> Vec<Goal> {
     let apply = |subject| (APPLY, subject, TEN_THOUSAND_RULES);
     let kept = |who| numbers.ratio((THROUGHPUT, who, FLOOD), (THROUGHPUT, who, NO_FLOOD));
     let ahead = |other| Some(kept(XDPFW)?.over(&kept(other)?));
+    let scanned =
+        |case| numbers.ratio((DEFENCE_SCANS, SCAN, case), (DEFENCE_SCANS, ONE_PORT, case));
+    let beside = |defence| {
+        let place = |subject| (DEFENCE_BANS, subject, SYN_OPEN_VARIED);
+        numbers.ratio(place(defence), place(NOBODY_BANNED))
+    };
+    let listed = |case| numbers.ratio((DEFENCE_TIMES, XDPFW, case), (DEFENCE_TIMES, XDPFW, READ));
     vec![
         Goal::new(
             "live-no-op",
@@ -311,6 +323,41 @@ pub(super) fn evaluate(report: &Report) -> Vec<Goal> {
             why::CPU_TIME,
         )
         .beside("xdpfw keeps", kept(XDPFW)),
+        Goal::new(
+            "scan-1-source",
+            "SYNs of one source's scan dropped, ns: scans looked for ÷ not",
+            AtMost(1.3),
+            scanned(SCAN_ONE_SOURCE),
+            why::SCAN,
+        ),
+        Goal::new(
+            "scan-many-sources",
+            "SYNs of 1,000,000 sources dropped, ns: scans looked for ÷ not",
+            AtMost(1.6),
+            scanned(SCAN_MANY_SOURCES),
+            why::SCAN,
+        ),
+        Goal::new(
+            "beside-100000-bans",
+            "SYNs let in, 1,000,000 sources, ns: 100,000 others banned ÷ nobody",
+            AtMost(1.3),
+            beside(BANS),
+            why::BANS,
+        ),
+        Goal::new(
+            "beside-a-list",
+            "SYNs let in, 1,000,000 sources, ns: 1,000,000 others on a list ÷ nobody",
+            AtMost(2.0),
+            beside(LIST_OF_ADDRESSES),
+            why::BANS,
+        ),
+        Goal::new(
+            "lists-changed",
+            "Lists of 1,200,000 read anew, 1 % changed, ms ÷ read for the first time",
+            AtMost(0.6),
+            listed(CHANGED),
+            "The file is read as a whole, and compared; only the difference is written.",
+        ),
     ]
 }
 
