@@ -434,3 +434,21 @@ fn what_cannot_be_read_of_a_list_is_said_and_in_nobodys_way() -> Result<()> {
     assert_eq!(lab.host.status()["warnings"], json!([]));
     Ok(())
 }
+
+#[test]
+fn a_list_may_have_many_prefixes_in_the_policy() -> Result<()> {
+    let lab = Lab::new()?;
+    let prefixes: Vec<String> = (0..1_000)
+        .map(|number| format!("'10.{}.{}.0/24'", number / 250, number % 250))
+        .collect();
+    let list = format!(
+        "[list.drop]\nban = true\nprefixes = [{}]\n",
+        prefixes.join(", ")
+    );
+    let lab = lab.filtered(&format!("rule = [{{ allow = 'tcp 80' }}]\n{list}"));
+    assert_eq!(banned(&lab.host).len(), 1_000);
+    let status = lab.host.status();
+    assert_eq!(status["warnings"], json!([]));
+    assert_eq!(status["lists"][0]["entries4"], 1_000);
+    Ok(())
+}

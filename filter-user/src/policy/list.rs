@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use ureq::http::Uri;
 
 use super::{ItemError, prefix::parse_prefixes};
-use crate::duration::Seconds;
+use crate::{duration::Seconds, text::fnv};
 
 /// Longest name of a list, in bytes.
 const NAME_LEN: usize = 32;
@@ -66,7 +66,7 @@ impl List {
         self.refresh.map_or(default, Seconds::duration)
     }
 
-    /// What tells whether prefixes that were read before are its own.
+    /// What tells whether prefixes that were read before are its own: as short for all lists.
     pub fn fingerprint(&self) -> String {
         let source = match &self.source {
             ListSource::Prefixes(prefixes) => {
@@ -79,10 +79,9 @@ impl List {
         let column = self
             .column
             .map_or_else(String::new, |n| format!(" column {n}"));
-        match self.countries.is_empty() {
-            true => format!("{source}{column}"),
-            false => format!("{source}{column} country {}", self.countries.join(",")),
-        }
+        let countries = self.countries.join(",");
+        let text = format!("{source}{column} country {countries}");
+        format!("{:016x}", fnv(text.as_bytes()))
     }
 }
 
