@@ -1,9 +1,15 @@
 //! Proves that a filter is found wherever its interface went: in another network namespace,
 //! after the death of its own, or with its pins out of sight.
 
-use std::path::Path;
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use xdpfw_tests::{
     Host, Lab, assert_is_one_error, assert_nothing_is_left, interfaces_up, is_dropped, state, text,
     xdp,
@@ -88,6 +94,56 @@ fn what_dead_namespaces_left_is_swept() -> Result<()> {
 }
 
 /// Whatever hides the pins, no command takes the filter for none.
+#[test]
+fn namespaces_that_come_and_go_are_not_in_the_way() -> Result<()> {
+    let lab = Lab::new()?;
+    lab.host.xdpfw(["up", "eth0"]).ok();
+    let other = Lab::new()?;
+    other.host.xdpfw(["up", "eth0"]).ok();
+    // No namespace has this number: none is numbered so low.
+    let coming = other.host.pins().with_file_name("1");
+    let versions: Vec<_> = fs::read_dir(other.host.pins())?.collect::<Result<_, _>>()?;
+    let [version] = versions.as_slice() else {
+        bail!("{versions:?}");
+    };
+    let (from, to) = (version.path(), coming.join(version.file_name()));
+    let is_over = AtomicBool::new(false);
+    let (times, outputs) = thread::scope(|scope| {
+        // As commands of another namespace make and remove them, only more often.
+        let busy = scope.spawn(|| {
+            let mut times = 0_u64;
+            while !is_over.load(Ordering::Relaxed) {
+                // Others may sweep it meanwhile.
+                let _ = fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&to);
+                for _ in 0..50 {
+                    for pin in ["dispatcher", "dispatcher_l3"] {
+                        times += u64::from(fs::hard_link(from.join(pin), to.join(pin)).is_ok());
+                        let _ = fs::remove_file(to.join(pin));
+                    }
+                }
+                let _ = fs::remove_dir_all(&coming);
+            }
+            times
+        });
+        let commands = ["status"; 100].iter().chain(&["down", "up"]);
+        let outputs = commands.map(|command| lab.host.xdpfw([command]).output());
+        let outputs: Result<Vec<_>> = outputs.collect();
+        is_over.store(true, Ordering::Relaxed);
+        (busy.join(), outputs)
+    });
+    for output in outputs? {
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    assert!(
+        times.is_ok_and(|times| times > 100),
+        "the pins did not come and go"
+    );
+    Ok(())
+}
+
 #[test]
 fn a_filter_whose_pins_are_hidden_is_not_taken_for_none() -> Result<()> {
     let lab = Lab::with_links(2)?;

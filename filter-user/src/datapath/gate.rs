@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use aya::programs::{ProgramFd, ProgramInfo};
+use aya::programs::ProgramFd;
 use xdpfw_common::abi::{WAY_AFTER, WAY_BEFORE, names};
 
 use super::{
@@ -53,11 +53,11 @@ impl Gate {
     /// The gate pinned in a generation's directory, if it has one.
     pub(super) fn open(directory: &PinDirectory) -> Result<Option<Self>> {
         // Pinned last.
-        if !directory.has(GATE) {
+        let Some(program_id) = directory.program_id(GATE)? else {
             return Ok(None);
-        }
+        };
         Ok(Some(Self {
-            program_id: ProgramInfo::from_pin(directory.pin(GATE))?.id(),
+            program_id,
             deadline: Deadline::read(&directory.pin(DEADLINE))?,
         }))
     }

@@ -483,10 +483,7 @@ pub(super) fn is_entered_by(directory: &PinDirectory, program: u32) -> Result<bo
 }
 
 /// The kernel's number for the program pinned in a generation's directory.
+/// `None` if the directory was left by a command that was killed.
 fn program_id(directory: &PinDirectory) -> Result<Option<u32>> {
-    if !directory.has(PROGRAM) {
-        // Left by a command that was killed.
-        return Ok(None);
-    }
-    Ok(Some(ProgramInfo::from_pin(directory.pin(PROGRAM))?.id()))
+    Ok(directory.program_id(PROGRAM)?)
 }

@@ -2,6 +2,7 @@
 //! never followed. So what others do to paths changes nothing.
 
 use std::{
+    io,
     os::fd::{AsRawFd as _, OwnedFd},
     path::PathBuf,
     sync::Arc,
@@ -16,7 +17,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::own_directory::{DIRECTORY, is_own, own_directory};
+use super::{
+    own_directory::{DIRECTORY, is_own, own_directory},
+    syscall,
+};
 
 /// Pin of a generation's program.
 pub(super) const PROGRAM: &str = "program";
@@ -60,6 +64,35 @@ impl PinDirectory {
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
     }
 
+    /// Opens a pin; `None` if there is none. It may go at any time where the directory is another
+    /// network namespace's, whose commands do not wait for ours.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub(super) fn open_pin(&self, name: &str) -> io::Result<Option<OwnedFd>> {
+        // A link is somebody else's, wherever it leads.
+        if !self.has(name) {
+            return Ok(None);
+        }
+        match syscall::open_pin(&self.pin(name)) {
+            Ok(pin) => Ok(Some(pin)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The kernel's number for the program of a pin, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses, or what is pinned is no program.
+    pub(super) fn program_id(&self, name: &str) -> io::Result<Option<u32>> {
+        self.open_pin(name)?
+            .map(|program| syscall::program_id(&program))
+            .transpose()
+    }
+
     /// Marks the directory until the result is dropped, or the process ends however it ends;
     /// `None` if it is marked already. The mark is a lock that nobody waits for.
     ///
@@ -92,7 +125,12 @@ impl PinDirectory {
         let read = || -> rustix::io::Result<Vec<String>> {
             let mut names = Vec::new();
             for entry in Dir::read_from(&*self.directory)? {
-                let name = entry?.file_name().to_string_lossy().into_owned();
+                let entry = match entry {
+                    // The directory itself was removed since it was opened.
+                    Err(Errno::NOENT) => break,
+                    entry => entry?,
+                };
+                let name = entry.file_name().to_string_lossy().into_owned();
                 if name != "." && name != ".." {
                     names.push(name);
                 }

@@ -79,7 +79,9 @@ impl Stray {
         let pins = self.home.directory(links)?.with_context(missing)?;
         let mut of_interface = Vec::new();
         for pin in pins.names()? {
-            let link = syscall::open_pin(&pins.pin(&pin))?;
+            let Some(link) = pins.open_pin(&pin)? else {
+                continue;
+            };
             let info = syscall::xdp_link(&link)?;
             if info.is_some_and(|(on, program)| {
                 on == *index && xdp.is_some_and(|(id, _)| id == program)
@@ -148,23 +150,16 @@ pub(super) fn has_attached(home: &PinDirectory, links: &str) -> Result<bool> {
 
 /// The pins of those links that are attached to an interface, wherever that is.
 pub(super) fn attached_pins(links: &PinDirectory) -> Result<Vec<String>> {
-    let mut pins = links.names()?;
-    // Links to elsewhere are somebody else's.
-    pins.retain(|pin| links.has(pin));
-    let mut failed = Ok(());
-    pins.retain(|pin| {
-        let interface =
-            syscall::open_pin(&links.pin(pin)).and_then(|link| syscall::xdp_link(&link));
-        match interface {
-            Ok(interface) => interface.is_some_and(|(on, _)| on != 0),
-            Err(error) => {
-                failed = Err(error);
-                false
-            }
+    let mut attached = Vec::new();
+    for pin in links.names()? {
+        let Some(link) = links.open_pin(&pin)? else {
+            continue;
+        };
+        if syscall::xdp_link(&link)?.is_some_and(|(on, _)| on != 0) {
+            attached.push(pin);
         }
-    });
-    failed?;
-    Ok(pins)
+    }
+    Ok(attached)
 }
 
 /// The network namespaces that are there; `None` if that is not known.

@@ -2,7 +2,6 @@
 //! which packets begin.
 
 use anyhow::Result;
-use aya::programs::ProgramInfo;
 
 use crate::{
     datapath::{Error, pins::PinDirectory},
@@ -50,12 +49,7 @@ impl Dispatchers {
     ///
     /// The kernel refuses to tell.
     pub(in crate::datapath) fn layer3_id(self, directory: &PinDirectory) -> Result<Option<u32>> {
-        match directory.has(self.layer3) {
-            true => Ok(Some(
-                ProgramInfo::from_pin(directory.pin(self.layer3))?.id(),
-            )),
-            false => Ok(None),
-        }
+        Ok(directory.program_id(self.layer3)?)
     }
 
     /// The kernel's numbers for those that are pinned.
@@ -66,8 +60,8 @@ impl Dispatchers {
     pub(in crate::datapath) fn ids(self, directory: &PinDirectory) -> Result<Vec<u32>> {
         [self.ethernet, self.layer3]
             .into_iter()
-            .filter(|pin| directory.has(pin))
-            .map(|pin| Ok(ProgramInfo::from_pin(directory.pin(pin))?.id()))
+            .filter_map(|pin| directory.program_id(pin).transpose())
+            .map(|id| Ok(id?))
             .collect()
     }
 }

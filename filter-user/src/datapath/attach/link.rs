@@ -1,7 +1,6 @@
 //! Detaches links, and hands them over to another version's programs.
 
 use std::{
-    io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::Path,
 };
@@ -19,15 +18,12 @@ use crate::datapath::{
 /// The pin alone would do, but only some time later: the kernel frees a link
 /// in deferred work, and its interface stays filtered until then.
 pub(in crate::datapath) fn remove(links: &PinDirectory, name: &str) -> Result<()> {
-    if links.has(name) {
-        detach(&links.pin(name))
-            .with_context(|| format!("cannot detach {}", links.shown(name).display()))?;
-    }
+    let detach = || match links.open_pin(name)? {
+        Some(link) => detach_link(&link),
+        None => Ok(()),
+    };
+    detach().with_context(|| format!("cannot detach {}", links.shown(name).display()))?;
     links.remove_all(name)
-}
-
-fn detach(path: &Path) -> io::Result<()> {
-    detach_link(&open_pin(path)?)
 }
 
 /// Pins a link in its new place, has it run another program, and removes it from its old place.

@@ -138,7 +138,9 @@ impl Older {
         let new_links = new.make_directory(LINKS)?;
         let layer3 = DISPATCHERS.layer3_id(&self.directory)?;
         for name in links.names()? {
-            let link = syscall::open_pin(&links.pin(&name))?;
+            let Some(link) = links.open_pin(&name)? else {
+                continue;
+            };
             let Some((_, program)) = syscall::xdp_link(&link)? else {
                 continue;
             };

@@ -66,12 +66,11 @@ impl Tcx {
 
     /// Whether an interface runs the program of the link that is pinned for it.
     pub(super) fn is_on(&self, index: u32) -> bool {
-        let pin = index.to_string();
-        self.0.has(&pin)
-            && syscall::open_pin(&self.0.pin(&pin)).is_ok_and(|link| {
-                // When the interface goes, so does its number in the link.
-                interface_of(&link).is_ok_and(|interface| interface == Some(index))
-            })
+        let link = self.0.open_pin(&index.to_string());
+        link.ok().flatten().is_some_and(|link| {
+            // When the interface goes, so does its number in the link.
+            interface_of(&link).is_ok_and(|interface| interface == Some(index))
+        })
     }
 
     /// Has all links run the program that `pin` names for theirs, and pins them elsewhere.
@@ -82,7 +81,9 @@ impl Tcx {
         pin: impl Fn(u32) -> &'static str,
     ) -> Result<()> {
         for name in self.names()? {
-            let link = syscall::open_pin(&self.0.pin(&name))?;
+            let Some(link) = self.0.open_pin(&name)? else {
+                continue;
+            };
             let program = syscall::link_info(&link)?.prog_id;
             link::hand_over(&link, &name, &programs.pin(pin(program)), (&self.0, &to.0))?;
         }
