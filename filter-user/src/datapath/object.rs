@@ -25,7 +25,6 @@ use super::{Bridges, Clock, Error, Purpose, Record, flows, scan, syscall};
 use crate::{
     compiler::{Prefix, Tables},
     policy::Policy,
-    text::fnv,
 };
 
 /// The object, built for the kernel's virtual machine.
@@ -34,7 +33,8 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xdpfw-f
 /// Tells this program from others that build generations differently: its version, and a checksum of
 /// the object.
 pub fn maker() -> String {
-    format!("xdpfw {} {:016x}", env!("CARGO_PKG_VERSION"), fnv(OBJECT))
+    let version = env!("CARGO_PKG_VERSION");
+    format!("xdpfw {version} {}", env!("XDPFW_EBPF_CHECKSUM"))
 }
 
 /// Map of aya-log's records; defined by that crate.
