@@ -46,12 +46,13 @@ fn keys_and_values_have_the_bytes_that_the_kernel_compares() {
         drop_non_ip: 7,
         established_only: 8,
         syn_cookies: 9,
-        listed_kinds: 10,
-        questions: 11,
-        rest: [12, 16, 20, 24, 28].map(node),
-        fragments: [32, 36, 40, 44, 48].map(node),
+        cookie_options: 10,
+        listed_kinds: 11,
+        questions: 12,
+        rest: [13, 17, 21, 25, 29].map(node),
+        fragments: [33, 37, 41, 45, 49].map(node),
     };
-    assert!(words(bytemuck::bytes_of(&config)).into_iter().eq(count(51)));
+    assert!(words(bytemuck::bytes_of(&config)).into_iter().eq(count(52)));
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! SYN cookies: a flood of new connections takes no memory, and who is real connects all the same.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream},
+    thread,
     time::Instant,
 };
 
 use anyhow::{Result, ensure};
 use socket2::SockRef;
 use xdpfw_tests::{
-    Family, Host, Lab, PATIENCE, Sender, Tally, add_ipv6, assert_is_one_error, link,
+    Family, Host, Lab, PATIENCE, Sender, Tally, add_ipv6, assert_is_one_error, generation,
+    json::{rows, word},
+    link,
     packets::{self, flags},
     policy_text,
     servers::{self, TcpServer},
@@ -253,6 +257,203 @@ fn they_say_how_long_segments_may_be() -> Result<()> {
     Ok(())
 }
 
+/// The settings of TCP that the kernel reads timestamps by.
+const TIMESTAMPS: &str = "net/ipv4/tcp_timestamps";
+/// Bytes that are sent each way: more than a window is that is not scaled, many times.
+const MUCH: usize = 4 << 20;
+
+/// A word of what `ss` says of the only connection on port 80, as `ts`, `sack`, or `wscale:7,10`: the
+/// other end's scale, then its own.
+fn options(host: &Host) -> Result<Vec<String>> {
+    let said = host.run(
+        "ss",
+        [
+            "-tnioH",
+            "state",
+            "established",
+            "( sport = :80 or dport = :80 )",
+        ],
+    )?;
+    let words = said.split_whitespace();
+    let words = words.filter(|word| ["ts", "sack"].contains(word) || word.starts_with("wscale:"));
+    Ok(words.map(str::to_owned).collect())
+}
+
+/// Sends much from one end to the other, which takes it at once.
+fn send_much(mut from: &TcpStream, mut to: &TcpStream) -> Result<()> {
+    thread::scope(|scope| {
+        let sent = scope.spawn(move || from.write_all(&vec![7; MUCH]));
+        let mut bytes = vec![0; MUCH];
+        to.read_exact(&mut bytes)?;
+        ensure!(sent.join().is_ok_and(|sent| sent.is_ok()));
+        ensure!(bytes.iter().all(|byte| *byte == 7));
+        Ok(())
+    })
+}
+
+/// As the kernel's own answers, but only where it can read them back from any host's timestamp.
+#[test]
+fn timestamps_carry_what_cookies_cannot() -> Result<()> {
+    // What the client's host has set, and what is agreed on.
+    let without = |name| (name, "0");
+    for (own, others, agreed) in [
+        (&[][..], &[][..], &["ts", "sack", "wscale"][..]),
+        (&[without("sack")], &[], &["ts", "wscale"]),
+        (&[], &[without("sack")], &["ts", "wscale"]),
+        (&[without("window_scaling")], &[], &["ts", "sack"]),
+        (&[], &[without("window_scaling")], &["ts", "sack"]),
+        (&[], &[without("timestamps")], &[]),
+        (&[("timestamps", "1")], &[], &[]),
+        (
+            &[
+                ("rmem", "4096 131072 1048576"),
+                ("wmem", "4096 16384 65536"),
+            ],
+            &[],
+            &["ts", "sack", "wscale"],
+        ),
+    ] {
+        let lab = Lab::new()?;
+        add_ipv6(lab.link(), &lab.host, &lab.peer)?;
+        lab.host.sysctl(SETTING, "2")?;
+        lab.host.sysctl(TIMESTAMPS, "2")?;
+        for (host, settings) in [(&lab.host, own), (&lab.peer, others)] {
+            for (name, value) in settings {
+                host.sysctl(&format!("net/ipv4/tcp_{name}"), value)?;
+            }
+        }
+        let allow = ["allow", "tcp", "80", "--syn-cookies"];
+        lab.host.xdpfw(allow).ok();
+        lab.host.xdpfw(["up", "eth0"]).ok();
+        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80));
+        let listener = lab.host.enter(|| Ok(TcpListener::bind(all)?))?;
+        let open = |family: Family| -> Result<_> {
+            let to = SocketAddr::new(family.address(lab.link().near()), 80);
+            let client = servers::connect(&lab.peer, 0, to, PATIENCE)?;
+            let (server, _) = listener.accept()?;
+            let options = [options(&lab.host)?, options(&lab.peer)?];
+            Ok((client, server, options))
+        };
+        let by_the_kernel = Family::ALL.map(|family| anyhow::Ok(open(family)?.2));
+        assert_eq!(answered(&lab.host)?, 0, "nobody floods");
+        let _flooded = Flooded::new(&lab, 80)?;
+        for (family, by_the_kernel) in Family::ALL.into_iter().zip(by_the_kernel) {
+            let count = answered(&lab.host)?;
+            let (client, server, options) = open(family)?;
+            assert_eq!(answered(&lab.host)?, count + 1);
+            for options in &options {
+                let names = options.iter().map(|option| option.split(':').next());
+                let names: Vec<_> = names.flatten().collect();
+                assert_eq!(names, agreed, "{own:?} {others:?} {family:?}");
+            }
+            if !agreed.is_empty() {
+                assert_eq!(options, by_the_kernel?, "{own:?} {others:?} {family:?}");
+            }
+            for end in [&client, &server] {
+                end.set_read_timeout(Some(PATIENCE))?;
+            }
+            send_much(&client, &server)?;
+            send_much(&server, &client)?;
+        }
+    }
+    Ok(())
+}
+
+/// The kernel shifts its windows by fewer bits, which no program sees.
+#[test]
+fn windows_are_not_scaled_where_a_program_sets_its_buffer() -> Result<()> {
+    let lab = with_cookies(&[])?;
+    lab.host.sysctl(TIMESTAMPS, "2")?;
+    let near = lab.link().near().at(80);
+    let listener = lab.host.enter(|| Ok(TcpListener::bind(near)?))?;
+    SockRef::from(&listener).set_recv_buffer_size(1 << 15)?;
+    lab.host.xdpfw(["apply"]).ok();
+    let _flooded = Flooded::new(&lab, 80)?;
+    let client = servers::connect(&lab.peer, 0, near, PATIENCE)?;
+    let (server, _) = listener.accept()?;
+    for host in [&lab.host, &lab.peer] {
+        assert_eq!(options(host)?, ["ts", "sack"]);
+    }
+    server.set_read_timeout(Some(PATIENCE))?;
+    send_much(&client, &server)
+}
+
+/// As the service does at boot, and when it is reloaded.
+#[test]
+fn who_may_not_ask_programs_leaves_windows_as_they_were() -> Result<()> {
+    let lab = with_cookies(&[])?;
+    let host = &lab.host;
+    host.sysctl(TIMESTAMPS, "2")?;
+    let _listener = host.enter(|| Ok(TcpListener::bind(lab.link().near().at(80))?))?;
+    let apply = || -> Result<()> {
+        let without = ["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"];
+        let mut command = host.command("setpriv");
+        command.args(without).arg(host.binary()).arg("apply");
+        let output = command.env("XDPFW_POLICY", host.policy()).output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    };
+    apply()?;
+    let warning = &host.status()["warnings"][0];
+    assert_eq!(warning["kind"], "syn-cookie-options");
+    host.xdpfw(["apply"]).ok();
+    let before = generation(host);
+    apply()?;
+    assert_eq!(generation(host), before);
+    assert!(
+        host.status()["warnings"]
+            .as_array()
+            .is_some_and(Vec::is_empty)
+    );
+    Ok(())
+}
+
+/// What is not read back as it was written is worse than nothing.
+#[test]
+fn a_change_of_tcps_settings_is_told_and_followed() -> Result<()> {
+    let lab = with_cookies(&[])?;
+    let warnings = || -> Result<Vec<String>> {
+        let status = lab.host.status();
+        let warnings = rows(&status["warnings"])?.iter();
+        warnings
+            .map(|one| Ok(word(&one["kind"])?.to_owned()))
+            .collect()
+    };
+    assert_eq!(warnings()?, [""; 0]);
+    for (name, value) in [
+        ("timestamps", "2"),
+        ("rmem", "4096 131072 1048576"),
+        ("timestamps", "1"),
+    ] {
+        lab.host.sysctl(&format!("net/ipv4/tcp_{name}"), value)?;
+        assert_eq!(warnings()?, ["syn-cookie-options"]);
+        lab.host.xdpfw(["apply"]).ok();
+        assert_eq!(warnings()?, [""; 0]);
+    }
+    lab.host.sysctl(TIMESTAMPS, "2")?;
+    lab.host.xdpfw(["apply"]).ok();
+    let listener = lab
+        .host
+        .enter(|| Ok(TcpListener::bind(lab.link().near().at(80))?))?;
+    let elsewhere = lab
+        .host
+        .enter(|| Ok(TcpListener::bind(lab.link().near().at(81))?))?;
+    SockRef::from(&elsewhere).set_recv_buffer_size(1 << 16)?;
+    assert_eq!(warnings()?, [""; 0]);
+    SockRef::from(&listener).set_recv_buffer_size(1 << 16)?;
+    assert_eq!(warnings()?, ["syn-cookie-options"]);
+    lab.host.sysctl(TIMESTAMPS, "1")?;
+    lab.host.xdpfw(["apply"]).ok();
+    // Without timestamps, buffers do not matter; without cookies, nothing of it does.
+    lab.host
+        .sysctl("net/ipv4/tcp_rmem", "4096 131072 6291456")?;
+    assert_eq!(warnings()?, [""; 0]);
+    lab.host.xdpfw(["delete", "r1"]).ok();
+    lab.host.sysctl(TIMESTAMPS, "2")?;
+    assert_eq!(warnings()?, [""; 0]);
+    Ok(())
+}
+
 /// Where the driver hands answers back.
 #[test]
 fn in_native_mode_if_the_other_end_takes_them() -> Result<()> {
@@ -297,7 +498,7 @@ fn what_was_open_before_goes_on() -> Result<()> {
     let near = lab.link().near();
     let listener = lab
         .host
-        .enter(|| Ok(std::net::TcpListener::bind(SocketAddr::from(near.at(80)))?))?;
+        .enter(|| Ok(TcpListener::bind(SocketAddr::from(near.at(80)))?))?;
     let client = servers::connect(&lab.peer, 0, near.at(80), PATIENCE)?;
     let (server, _) = listener.accept()?;
     let _flooded = Flooded::new(&lab, 80)?;

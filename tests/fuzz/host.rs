@@ -87,6 +87,7 @@ impl Simple {
                 drop_non_ip: (!policy.non_ip_pass).into(),
                 established_only: 0,
                 syn_cookies: 0,
+                cookie_options: 0,
                 listed_kinds: 0,
                 questions: asks,
                 rest: [start; ProtocolKind::ALL.len()],

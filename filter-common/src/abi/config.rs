@@ -3,9 +3,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-#[cfg(doc)]
-use super::tables::Question;
 use super::tables::{Node, ProtocolKind};
+#[cfg(doc)]
+use super::{COOKIE_SACK, COOKIE_SCALE, COOKIE_TIMESTAMPS, tables::Question};
 
 /// Names of the globals that hold the configuration.
 pub mod names {
@@ -38,6 +38,9 @@ pub struct Config {
     pub established_only: u32,
     /// 1: some rule answers with SYN cookies.
     pub syn_cookies: u32,
+    /// What these answers offer besides the size of segments: [`COOKIE_TIMESTAMPS`], and with it
+    /// [`COOKIE_SACK`] and a [`COOKIE_SCALE`]. 0: nothing.
+    pub cookie_options: u32,
     /// [`ProtocolKind::bit`]s of the kinds without ports that [`names::LOCAL`](super::names::LOCAL) has entries of.
     pub listed_kinds: u32,
     /// [`Question::bit`]s of the questions that some node asks.
@@ -71,4 +74,4 @@ pub const DHCP_CLIENTS: [u16; 2] = [68, 546];
 /// The port of DHCP servers over IPv4 (RFC 2131, section 4.1).
 pub const DHCP_SERVER: u16 = 67;
 
-const _: () = assert!(size_of::<Config>() == 44 + 2 * 5 * 16);
+const _: () = assert!(size_of::<Config>() == 48 + 2 * 5 * 16);

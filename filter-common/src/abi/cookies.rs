@@ -16,6 +16,18 @@ pub const COOKIES_FROM: u64 = 1_000;
 /// For how many seconds, from the last one that had so many.
 pub const COOKIES_FOR: u64 = 10;
 
+/// [`Config::cookie_options`](crate::abi::Config::cookie_options): answers with cookies have timestamps
+/// (RFC 7323), if they were asked for, and in these what else is agreed on. The bits below are those
+/// that the kernel reads back from the timestamp (`cookie_timestamp_decode` in
+/// net/ipv4/syncookies.c); here, they say what this host offers.
+pub const COOKIE_TIMESTAMPS: u32 = 1 << 8;
+/// Selective acknowledgments (RFC 2018).
+pub const COOKIE_SACK: u32 = 1 << 4;
+/// By how many bits a window is shifted; all set, if windows are not scaled.
+pub const COOKIE_SCALE: u32 = 0xf;
+/// The bits of a timestamp that carry options.
+pub const COOKIE_BITS: u32 = 6;
+
 /// How many new connections a rule lets in. Many CPUs write it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

@@ -38,6 +38,7 @@ static CONFIG: Config = Config {
     drop_non_ip: 0,
     established_only: 0,
     syn_cookies: 0,
+    cookie_options: 0,
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

@@ -14,8 +14,9 @@ use crate::{
     questions::{self, Asker},
 };
 
-/// Bytes of a TCP header with an MSS option.
-pub(super) const TCP: u32 = 24;
+/// Bytes of a TCP header with an MSS option, and with all options.
+const TCP_MSS: u32 = 24;
+pub(super) const TCP: u32 = 40;
 /// Bytes of an Ethernet frame at least, without its checksum.
 const SHORTEST: i32 = 60;
 /// Bytes of a packet that an interface can carry at least: as the kernel assumes it over IPv4
@@ -101,8 +102,9 @@ fn mss(mtu: u32, ip: u32) -> u32 {
 #[inline(always)]
 fn write_ipv4(key: &FlowKey, scratch: &mut Scratch) -> u32 {
     let (local, remote) = (word(&key.local, 0), word(&key.remote, 0));
+    let len = tcp_len(scratch);
     let mut ip = [
-        0x4500_0000 | (IPV4 + TCP),
+        0x4500_0000 | (IPV4 + len),
         // It may not be taken apart.
         0x0000_4000,
         HOPS << 24 | TCP_PROTOCOL << 16,
@@ -110,52 +112,66 @@ fn write_ipv4(key: &FlowKey, scratch: &mut Scratch) -> u32 {
         remote,
     ];
     ip[2] |= checksum(ip.iter().fold(0, |sum, &word| add(sum, word)));
-    let pseudo = add(add(TCP_PROTOCOL + TCP, local), remote);
-    let tcp = segment(key, scratch, pseudo, mss(scratch.mtu, IPV4));
+    let pseudo = add(add(TCP_PROTOCOL + len, local), remote);
     let answer = &mut scratch.answer;
     [answer[0], answer[1], answer[2], answer[3], answer[4]] = ip.map(u32::to_be);
-    put_segment(&mut answer[5..11], tcp);
-    IPV4 + TCP
+    let mss = mss(scratch.mtu, IPV4);
+    put_segment::<5>(key, scratch, pseudo, mss);
+    IPV4 + len
 }
 
 /// Writes the answer over IPv6 (RFC 8200); its length.
 #[inline(always)]
 fn write_ipv6(key: &FlowKey, scratch: &mut Scratch) -> u32 {
-    let mut pseudo = TCP_PROTOCOL + TCP;
+    let len = tcp_len(scratch);
+    let mut pseudo = TCP_PROTOCOL + len;
     scratch.answer[0] = 0x6000_0000_u32.to_be();
-    scratch.answer[1] = (TCP << 16 | TCP_PROTOCOL << 8 | HOPS).to_be();
+    scratch.answer[1] = (len << 16 | TCP_PROTOCOL << 8 | HOPS).to_be();
     for place in 0..4 {
         let (local, remote) = (word(&key.local, place), word(&key.remote, place));
         scratch.answer[2 + place] = local.to_be();
         scratch.answer[6 + place] = remote.to_be();
         pseudo = add(add(pseudo, local), remote);
     }
-    let tcp = segment(key, scratch, pseudo, mss(scratch.mtu, IPV6));
-    put_segment(&mut scratch.answer[10..16], tcp);
-    IPV6 + TCP
+    let mss = mss(scratch.mtu, IPV6);
+    put_segment::<10>(key, scratch, pseudo, mss);
+    IPV6 + len
 }
 
-/// The SYN-ACK (RFC 9293): its header and the size of segments, which is all that a cookie remembers.
-/// Scales and timestamps would be lost.
+/// Bytes of the answer's TCP header.
 #[inline(always)]
-fn segment(key: &FlowKey, scratch: &Scratch, pseudo: u32, mss: u32) -> [u32; 6] {
+fn tcp_len(scratch: &Scratch) -> u32 {
+    if scratch.options.has_timestamps() {
+        TCP
+    } else {
+        TCP_MSS
+    }
+}
+
+/// Writes the SYN-ACK (RFC 9293), with the sum of its pseudo header, behind an IP header of so many
+/// words. Without timestamps, it has the size of segments alone, which is all that a cookie remembers.
+#[inline(always)]
+fn put_segment<const AT: usize>(key: &FlowKey, scratch: &mut Scratch, pseudo: u32, mss: u32) {
     let [local, remote] = [key.local_port, key.remote_port].map(u16::from_be_bytes);
     let asked = u32::from_be(scratch.tcp[1]);
+    let [agreed, value, echo, scale] = match scratch.options.has_timestamps() {
+        true => scratch.options.words(),
+        false => [0; 4],
+    };
     let mut tcp = [
         u32::from(local) << 16 | u32::from(remote),
         scratch.cookie,
         asked.wrapping_add(1),
-        (TCP / 4) << 28 | u32::from(Flags::SYN_ACK) << 16 | WINDOW,
+        (tcp_len(scratch) / 4) << 28 | u32::from(Flags::SYN_ACK) << 16 | WINDOW,
         0,
         0x0204_0000 | mss,
+        agreed,
+        value,
+        echo,
+        scale,
     ];
     tcp[4] = checksum(tcp.iter().fold(pseudo, |sum, &word| add(sum, word))) << 16;
-    tcp
-}
-
-#[inline(always)]
-fn put_segment(place: &mut [u32], tcp: [u32; 6]) {
-    for (place, word) in place.iter_mut().zip(tcp) {
+    for (place, word) in scratch.answer[AT..AT + 10].iter_mut().zip(tcp) {
         *place = word.to_be();
     }
 }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod destination;
+mod options;
 
 use aya_ebpf::{
     bindings::{bpf_fib_lookup, xdp_md},
@@ -18,11 +19,12 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use xdpfw_common::{
-    abi::{COOKIES_FOR, COOKIES_FROM, FlowKey, SynCount},
+    abi::{COOKIE_TIMESTAMPS, COOKIES_FOR, COOKIES_FROM, FlowKey, SynCount},
     wire::tcp::Flags,
 };
 
 pub use answer::send_cookie;
+use options::Options;
 
 use crate::{
     maps::{atomic, tables},
@@ -50,8 +52,9 @@ struct Scratch {
     tcp: [u32; TCP as usize / 4],
     /// Where its IP header begins.
     network: u32,
-    /// The number of the answer.
+    /// The number of the answer, and what is agreed on in its timestamps.
     cookie: u32,
+    options: Options,
     answer: [u32; (IPV6 + answer::TCP) as usize / 4],
     route: bpf_fib_lookup,
     /// In bytes, of the interface that the packet has come in by.
@@ -155,6 +158,10 @@ fn judge(ctx: &XdpContext, key: &FlowKey, opens: bool, network: u32, transport: 
         (true, made) => {
             scratch.network = network;
             scratch.cookie = made as u32;
+            scratch.options = Options::NONE;
+            if tables::cookie_options() & COOKIE_TIMESTAMPS != 0 {
+                options::read_cookie_options(len);
+            }
             Cookie::Answer
         }
         (false, 0) => Cookie::Pass,

@@ -30,6 +30,7 @@ static CONFIG: Config = Config {
     drop_non_ip: 0,
     established_only: 0,
     syn_cookies: 0,
+    cookie_options: 0,
     listed_kinds: 0,
     questions: 0,
     rest: [Node::NO_RULE; ProtocolKind::ALL.len()],
@@ -83,6 +84,13 @@ pub fn is_free(transport: Transport, port: u16) -> bool {
 pub fn has_cookies() -> bool {
     // SAFETY: a reference, so aligned and initialised. The loader fills it in after compilation.
     unsafe { (&raw const CONFIG.syn_cookies).read_volatile() != 0 }
+}
+
+/// What answers with SYN cookies offer: see [`Config::cookie_options`].
+#[inline(always)]
+pub fn cookie_options() -> u32 {
+    // SAFETY: as above.
+    unsafe { (&raw const CONFIG.cookie_options).read_volatile() }
 }
 
 /// How many ends of rules are ahead. A function of its own with a name that others can see: the

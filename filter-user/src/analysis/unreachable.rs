@@ -36,6 +36,7 @@ pub fn unreachable(policy: &Policy, ephemeral: PortRange) -> Vec<Shadowed> {
         interfaces: Vec::new(),
         clocks: Clocks::BEFORE_ALL,
         lists: placeholders(policy),
+        cookies: None,
     };
     let Ok(tables) = compile(policy, &environment, &slots) else {
         return Vec::new();

@@ -18,13 +18,15 @@ mod time;
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use xdpfw_common::{
     Transport,
     abi::{
-        self, ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, Config, EdgeKey, Ends,
-        ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, LocalKey, MAX_ENDS, MAX_RULES, Node, PortBitmaps,
-        ProtocolKind, REPLIES_FLOWS, REPLIES_OFF, REPLIES_SOCKETS,
+        self, ACTION_ALLOW, ACTION_COOKIES, ACTION_DENY, ACTION_LIMIT, COOKIE_SACK, COOKIE_SCALE,
+        COOKIE_TIMESTAMPS, Config, EdgeKey, Ends, ICMP_ERRORS_PASS, ICMP_ERRORS_RELATED, LocalKey,
+        MAX_ENDS, MAX_RULES, Node, PortBitmaps, ProtocolKind, REPLIES_FLOWS, REPLIES_OFF,
+        REPLIES_SOCKETS,
     },
 };
 
@@ -59,6 +61,27 @@ pub struct Environment {
     pub clocks: Clocks,
     /// The prefixes in those lists that rules are for, by name. A list that is not here has none.
     pub lists: BTreeMap<String, Vec<IpNet>>,
+    /// What its SYN cookies carry besides the size of segments; `None` if nothing.
+    pub cookies: Option<CookieOptions>,
+}
+
+/// What connections that are opened by SYN cookies have, if the other end offers it, too, besides
+/// timestamps, which carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookieOptions {
+    /// Selective acknowledgments (RFC 2018).
+    pub sack: bool,
+    /// By how many bits this host's windows are shifted, 14 at most (RFC 7323); `None` if they are not
+    /// scaled.
+    pub scale: Option<u8>,
+}
+
+impl CookieOptions {
+    /// As the eBPF program has it.
+    fn bits(self) -> u32 {
+        let scale = self.scale.map_or(COOKIE_SCALE, u32::from);
+        COOKIE_TIMESTAMPS | if self.sack { COOKIE_SACK } else { 0 } | scale
+    }
 }
 
 impl Environment {
@@ -223,7 +246,7 @@ pub fn compile(
         rules: &rules,
         diagram: Diagram::new(&dimensions, &decisions),
         tables: Tables {
-            config: config(policy),
+            config: config(policy, environment),
             listed: Box::new(PortBitmaps::EMPTY),
             local: Vec::new(),
             edges: Vec::new(),
@@ -308,7 +331,7 @@ fn places(rules: &[u32]) -> Vec<usize> {
     rules.iter().map(|&rule| rule as usize).collect()
 }
 
-fn config(policy: &Policy) -> Config {
+fn config(policy: &Policy, environment: &Environment) -> Config {
     Config {
         default_pass: u32::from(policy.default == DefaultAction::Pass),
         drop_fragments: u32::from(policy.fragments == Fragments::Drop),
@@ -326,6 +349,7 @@ fn config(policy: &Policy) -> Config {
         drop_non_ip: u32::from(policy.non_ip == NonIp::Drop),
         established_only: 0,
         syn_cookies: u32::from(policy.has_cookies()),
+        cookie_options: environment.cookies.map_or(0, CookieOptions::bits),
         listed_kinds: 0,
         questions: 0,
         rest: [Node::NO_RULE; ProtocolKind::ALL.len()],

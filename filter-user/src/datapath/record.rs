@@ -16,7 +16,7 @@ use xdpfw_common::abi::MAX_BANS;
 
 use super::{Clock, Then, clocks};
 use crate::{
-    compiler::{Clocks, Environment},
+    compiler::{Clocks, CookieOptions, Environment},
     policy::{FlowSizes, Policy, PolicyText, Rule},
     ports::PortRange,
 };
@@ -122,6 +122,8 @@ struct Written {
     clocks: (Timestamp, Duration),
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     lists: BTreeMap<String, Vec<IpNet>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cookies: Option<CookieOptions>,
     slots: Vec<u32>,
     #[serde(default)]
     purpose: Purpose,
@@ -178,6 +180,7 @@ impl Record {
                 interfaces: Vec::new(),
                 clocks: Clocks::BEFORE_ALL,
                 lists: BTreeMap::new(),
+                cookies: None,
             },
             slots: rules.iter().map(|(_, _, slot)| *slot).collect(),
             purpose: Purpose::Policy,
@@ -212,6 +215,7 @@ impl Record {
             interfaces: self.environment.interfaces.clone(),
             clocks: (self.environment.clocks.wall, self.environment.clocks.boot),
             lists: self.environment.lists.clone(),
+            cookies: self.environment.cookies,
             slots: self.slots.clone(),
             purpose: self.purpose,
             behind: self.behind,
@@ -261,6 +265,7 @@ impl Written {
                     boot: written.clocks.1,
                 },
                 lists: written.lists,
+                cookies: written.cookies,
             },
             slots: written.slots,
             purpose: written.purpose,

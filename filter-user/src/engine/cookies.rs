@@ -3,19 +3,26 @@
 use std::fs;
 
 use anyhow::Result;
+use xdpfw_common::Transport;
 
 use super::Engine;
 use crate::{
+    compiler::CookieOptions,
     datapath::Attached,
     netlink::{Interface, Mode, has_native_peer, interfaces},
-    policy::Policy,
-    system::Kernel,
+    policy::{Action, Policy},
+    system::{Kernel, SocketState, ephemeral_ports, have_own_windows, sockets},
 };
 
 /// The kernel's setting: 2 is cookies at any time, 1 only where its own queue is full.
 const SETTING: &str = "/proc/sys/net/ipv4/tcp_syncookies";
 /// The kernel whose programs can read and write packets in several buffers.
 const SINCE: (u32, u32) = (5, 18);
+
+/// The bits of a window that is not scaled, but for the first; and by how many bits it can be shifted at
+/// most (RFC 7323).
+const UNSCALED: u32 = 15;
+const MOST_SCALE: u32 = 14;
 
 /// Why a rule cannot answer with SYN cookies here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +65,64 @@ impl Engine {
         let attached = self.live.as_ref().map_or(&[][..], |live| &live.attached);
         mute(attached)
     }
+}
+
+/// What the kernel takes from the cookies of a policy's rules besides the size of segments: only under
+/// `net.ipv4.tcp_timestamps = 2`, since under 1 each client's timestamps begin somewhere else, which only
+/// the kernel knows, and under 0 there are none. `before` is what they carry now.
+pub(super) fn cookie_options(
+    policy: &Policy,
+    before: Option<CookieOptions>,
+) -> Option<CookieOptions> {
+    if !policy.has_cookies() || setting("ipv4/tcp_timestamps") != Some(2) {
+        return None;
+    }
+    Some(CookieOptions {
+        sack: setting("ipv4/tcp_sack").is_some_and(|setting| setting != 0),
+        scale: scale(policy, before.and_then(|before| before.scale)),
+    })
+}
+
+/// By how many bits the kernel shifts the windows of all connections to a policy's rules with cookies
+/// (`tcp_select_initial_window` in net/ipv4/tcp_output.c). `None` if it scales none; or maybe some others,
+/// because a program has set what its socket takes: the two ends would take windows for others than
+/// they are. Who may not know that leaves it as it was `before`: services with few capabilities.
+fn scale(policy: &Policy, before: Option<u8>) -> Option<u8> {
+    setting("ipv4/tcp_window_scaling").filter(|setting| *setting != 0)?;
+    let ephemeral = ephemeral_ports();
+    let is_answered = |port: u16| {
+        let mut rules = policy.rules.iter();
+        rules.any(|rule| {
+            rule.action == Action::AllowWithCookies && rule.matches.local.contains(port, ephemeral)
+        })
+    };
+    let mut listeners = sockets().ok()?;
+    listeners.retain(|socket| {
+        socket.transport == Transport::Tcp
+            && socket.state == SocketState::Listening
+            && is_answered(socket.local.port())
+    });
+    let most = *settings("ipv4/tcp_rmem")?.last()?;
+    let most = most.max(setting("core/rmem_max")?);
+    let bits = most.checked_ilog2()?.saturating_sub(UNSCALED);
+    let scale = u8::try_from(bits.min(MOST_SCALE)).ok();
+    match have_own_windows(&listeners) {
+        Ok(false) => scale,
+        Ok(true) => None,
+        Err(_) => before.filter(|before| scale == Some(*before)),
+    }
+}
+
+/// The numbers of a setting of the network.
+fn settings(name: &str) -> Option<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?;
+    let numbers = text.split_whitespace().map(str::parse);
+    numbers.collect::<Result<_, _>>().ok()
+}
+
+/// The same, where there is only one.
+fn setting(name: &str) -> Option<u32> {
+    settings(name)?.first().copied()
 }
 
 /// The first interface that is filtered in a mode in which its answers reach nobody.

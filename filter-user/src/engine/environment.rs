@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use anyhow::Result;
 use jiff::SignedDuration;
 
-use super::{Error, lists::of_rules};
+use super::{Error, cookies::cookie_options, lists::of_rules};
 use crate::{
     compiler::Environment,
     datapath::{Live, Record, clocks},
@@ -65,6 +65,8 @@ pub enum FactChange {
         /// How far forward.
         by: SignedDuration,
     },
+    /// The kernel takes other TCP options from SYN cookies, and a rule answers with them.
+    Cookies,
     /// A bond, team or VRF that a rule names has other members.
     Members {
         /// Its name.
@@ -81,6 +83,7 @@ impl FactChange {
             Self::Came { .. } => "interface-came",
             Self::Members { .. } => "members-changed",
             Self::Clock { .. } => "clock-jumped",
+            Self::Cookies => "syn-cookie-options",
         }
     }
 
@@ -90,7 +93,8 @@ impl FactChange {
             Self::Ephemeral { .. }
             | Self::Came { .. }
             | Self::Members { .. }
-            | Self::Clock { .. } => Some("xdpfw apply"),
+            | Self::Clock { .. }
+            | Self::Cookies => Some("xdpfw apply"),
             Self::Renamed { .. } => None,
             Self::Swapped { .. } => Some("xdpfw apply --force"),
         }
@@ -130,6 +134,10 @@ impl fmt::Display for FactChange {
                  in force",
                 name.escape_debug()
             ),
+            Self::Cookies => f.write_str(
+                "the settings of TCP, or of a socket that listens, are others than when SYN cookies \
+                 were put in force, so connections that they open may stall",
+            ),
             Self::Clock { by } => write!(
                 f,
                 "the clock was set {} {} after rules with an end were put in force",
@@ -160,10 +168,12 @@ pub(super) fn are_alike(policy: &Policy, one: &Environment, other: &Environment)
         interfaces,
         clocks,
         lists,
+        cookies,
     } = one;
     *ephemeral == other.ephemeral
         && *lists == other.lists
         && *interfaces == other.interfaces
+        && *cookies == other.cookies
         && (!policy.has_ends() || clocks.jump_since(&other.clocks).abs() <= EXACT)
 }
 
@@ -191,6 +201,10 @@ pub(super) fn environment(
         interfaces: Vec::new(),
         clocks: clocks(),
         lists: of_rules(policy, live.map(|live| live.generation.record()))?,
+        cookies: cookie_options(
+            policy,
+            live.and_then(|live| live.generation.record().environment.cookies),
+        ),
     };
     for name in names {
         let by_name = known.iter().find(|one| one.name == name);
@@ -223,6 +237,10 @@ pub fn changed_facts(live: &Live) -> Result<Vec<FactChange>> {
     let (before, now) = (record.environment.ephemeral, system::ephemeral_ports());
     if before != now && names_ephemeral(&record.policy) {
         changes.push(FactChange::Ephemeral { before, now });
+    }
+    let cookies = record.environment.cookies;
+    if cookies != cookie_options(&record.policy, cookies) {
+        changes.push(FactChange::Cookies);
     }
     let now = clocks();
     let by = now.jump_since(&record.environment.clocks);

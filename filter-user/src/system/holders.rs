@@ -94,16 +94,25 @@ pub(super) fn unit_of(groups: &str) -> Option<String> {
 
 /// The sockets that a process has open. procfs leaves out those that it may not look at.
 pub(super) fn sockets_of(process: i32) -> io::Result<Vec<u64>> {
-    let mut inodes = Vec::new();
+    let descriptors = descriptors_of(process)?.into_iter();
+    Ok(descriptors.map(|(_, socket)| socket).collect())
+}
+
+/// The same, each with its descriptor.
+pub(super) fn descriptors_of(process: i32) -> io::Result<Vec<(i32, u64)>> {
+    let mut descriptors = Vec::new();
     for file in fs::read_dir(format!("/proc/{process}/fd"))?.flatten() {
         match fs::read_link(file.path()) {
-            Ok(target) => inodes.extend(target.to_str().and_then(socket)),
+            Ok(target) => {
+                let number = file.file_name().to_str().and_then(|name| name.parse().ok());
+                descriptors.extend(number.zip(target.to_str().and_then(socket)));
+            }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             // It was closed meanwhile.
             Err(_) => {}
         }
     }
-    Ok(inodes)
+    Ok(descriptors)
 }
 
 /// The number of a socket, as links to descriptors have it: `socket:[12345]`.

@@ -16,6 +16,7 @@ mod services;
 mod sockets;
 mod ssh;
 mod unit;
+mod windows;
 mod wireguard;
 
 use std::{
@@ -45,6 +46,7 @@ pub use self::{
     sockets::{Socket, SocketState, sockets},
     ssh::{Sessions, SshSession, authenticated_peers},
     unit::{BootUnit, UNIT},
+    windows::have_own_windows,
     wireguard::{Outside, outside_of},
 };
 use crate::ports::PortRange;

@@ -40,6 +40,7 @@ impl OverTime {
                 ..Clocks::BEFORE_ALL
             },
             lists: Default::default(),
+            cookies: None,
         };
         let slots: Vec<u32> = (0..).take(policy.rules.len()).collect();
         let tables = compiler::compile(document.policy(), &environment, &slots)

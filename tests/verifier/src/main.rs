@@ -121,6 +121,8 @@ impl Subject {
         let host = Host::new()?;
         // Else no rule may answer with SYN cookies.
         host.sysctl("net/ipv4/tcp_syncookies", "2")?;
+        // Else the answers have no options.
+        host.sysctl("net/ipv4/tcp_timestamps", "2")?;
         let interface = Tun::ethernet(&host, INTERFACE)?;
         let mtu = if frags { "9000" } else { "1500" };
         host.run("ip", ["link", "set", INTERFACE, "mtu", mtu, "up"])?;

@@ -34,6 +34,7 @@ fn environment() -> Environment {
             .to_vec(),
         clocks: Clocks::BEFORE_ALL,
         lists: Default::default(),
+        cookies: None,
     }
 }
 
