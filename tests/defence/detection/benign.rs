@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use xdpfw_tests::{
     Lab, PATIENCE, capture,
     packets::{self, flags},
@@ -28,7 +28,7 @@ type Traffic = (&'static str, fn(&Lab) -> Result<()>);
 
 const BENIGN: [Traffic; 10] = [
     ("iperf3 to an open port", bulk),
-    ("1,000 clients at once at an open port", crowd),
+    ("1,000 HTTP clients at once", crowd),
     (
         "a host that tries three closed ports again and again for an hour",
         stubborn,
@@ -94,7 +94,7 @@ fn run(lab: &Lab, command: &str) -> Result<()> {
     let mut words = command.split(' ');
     let program = words.next().context("no program")?;
     let output = lab.peer.command(program).args(words).arg(to).output()?;
-    anyhow::ensure!(
+    ensure!(
         !output.stdout.is_empty(),
         "{command}: {}",
         String::from_utf8_lossy(&output.stderr)
@@ -120,6 +120,8 @@ fn bulk(lab: &Lab) -> Result<()> {
 }
 
 fn crowd(lab: &Lab) -> Result<()> {
+    const REQUEST: &[u8; 27] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const ANSWER: &[u8; 39] = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
     let to = lab.link().near().at(OPEN);
     let listener = lab.host.enter(|| Ok(TcpListener::bind(to)?))?;
     let server = thread::spawn(move || -> Result<()> {
@@ -127,15 +129,25 @@ fn crowd(lab: &Lab) -> Result<()> {
         while held.len() < CLIENTS {
             held.push(listener.accept()?.0);
         }
-        held.iter_mut().try_for_each(|one| Ok(one.write_all(b"x")?))
+        // All are there: now they are served.
+        held.iter_mut().try_for_each(|one| {
+            let mut request = [0; REQUEST.len()];
+            one.read_exact(&mut request)?;
+            ensure!(request == *REQUEST, "{request:?}");
+            Ok(one.write_all(ANSWER)?)
+        })
     });
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        clients.push(servers::connect(&lab.peer, 0, to, PATIENCE)?);
+        let mut client = servers::connect(&lab.peer, 0, to, PATIENCE)?;
+        client.write_all(REQUEST)?;
+        clients.push(client);
     }
     for client in &mut clients {
         client.set_read_timeout(Some(PATIENCE))?;
-        client.read_exact(&mut [0; 1])?;
+        let mut answer = [0; ANSWER.len()];
+        client.read_exact(&mut answer)?;
+        ensure!(answer == *ANSWER, "{answer:?}");
     }
     match server.join() {
         Ok(result) => result,
