@@ -11,7 +11,7 @@ use crate::{
     datapath::Attached,
     netlink::{Interface, Mode, has_native_peer, interfaces},
     policy::{Action, Policy},
-    system::{Kernel, SocketState, ephemeral_ports, have_own_windows, sockets},
+    system::{Kernel, SocketState, ephemeral_ports, have_own_windows, most_buffered, sockets},
 };
 
 /// The kernel's setting: 2 is cookies at any time, 1 only where its own queue is full.
@@ -74,11 +74,11 @@ pub(super) fn cookie_options(
     policy: &Policy,
     before: Option<CookieOptions>,
 ) -> Option<CookieOptions> {
-    if !policy.has_cookies() || setting("ipv4/tcp_timestamps") != Some(2) {
+    if !policy.has_cookies() || setting("tcp_timestamps") != Some(2) {
         return None;
     }
     Some(CookieOptions {
-        sack: setting("ipv4/tcp_sack").is_some_and(|setting| setting != 0),
+        sack: setting("tcp_sack").is_some_and(|setting| setting != 0),
         scale: scale(policy, before.and_then(|before| before.scale)),
     })
 }
@@ -88,7 +88,7 @@ pub(super) fn cookie_options(
 /// because a program has set what its socket takes: the two ends would take windows for others than
 /// they are. Who may not know that leaves it as it was `before`: services with few capabilities.
 fn scale(policy: &Policy, before: Option<u8>) -> Option<u8> {
-    setting("ipv4/tcp_window_scaling").filter(|setting| *setting != 0)?;
+    setting("tcp_window_scaling").filter(|setting| *setting != 0)?;
     let ephemeral = ephemeral_ports();
     let is_answered = |port: u16| {
         let mut rules = policy.rules.iter();
@@ -102,8 +102,8 @@ fn scale(policy: &Policy, before: Option<u8>) -> Option<u8> {
             && socket.state == SocketState::Listening
             && is_answered(socket.local.port())
     });
-    let most = *settings("ipv4/tcp_rmem")?.last()?;
-    let most = most.max(setting("core/rmem_max")?);
+    let most = *settings("tcp_rmem")?.last()?;
+    let most = most.max(most_buffered().ok()?);
     let bits = most.checked_ilog2()?.saturating_sub(UNSCALED);
     let scale = u8::try_from(bits.min(MOST_SCALE)).ok();
     match have_own_windows(&listeners) {
@@ -113,9 +113,9 @@ fn scale(policy: &Policy, before: Option<u8>) -> Option<u8> {
     }
 }
 
-/// The numbers of a setting of the network.
+/// The numbers of a setting of IP.
 fn settings(name: &str) -> Option<Vec<u32>> {
-    let text = fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?;
+    let text = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()?;
     let numbers = text.split_whitespace().map(str::parse);
     numbers.collect::<Result<_, _>>().ok()
 }

@@ -46,7 +46,7 @@ pub use self::{
     sockets::{Socket, SocketState, sockets},
     ssh::{Sessions, SshSession, authenticated_peers},
     unit::{BootUnit, UNIT},
-    windows::have_own_windows,
+    windows::{have_own_windows, most_buffered},
     wireguard::{Outside, outside_of},
 };
 use crate::ports::PortRange;

@@ -1,13 +1,19 @@
-//! Whether a program has set how large the windows of its listener may be. Nobody but who has the
-//! socket open is told, so this process opens it, too.
+//! What the kernel sizes the windows of TCP by, and whether a program has set it for its listener: nobody
+//! but who has the socket open is told, so this process opens it, too.
 
 use std::{
     collections::HashSet,
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::net::UnixDatagram,
+    },
 };
 
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::{
+    net::sockopt::{set_socket_recv_buffer_size, socket_recv_buffer_size},
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+};
 
 use super::{
     holders::{descriptors_of, holders},
@@ -71,4 +77,17 @@ fn option(socket: &OwnedFd, level: i32, name: i32) -> io::Result<i32> {
         0 => Ok(value),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// How many bytes a program may have its sockets buffer of what comes in (`net.core.rmem_max`). Linux 6.1
+/// shows the setting in the first network namespace alone, and keeps to it in all.
+///
+/// # Errors
+///
+/// The kernel refuses a socket.
+pub fn most_buffered() -> io::Result<u32> {
+    let socket = UnixDatagram::unbound()?;
+    set_socket_recv_buffer_size(&socket, i32::MAX as usize)?;
+    // It takes twice what it is asked for, for what it costs to keep it (socket(7)).
+    u32::try_from(socket_recv_buffer_size(&socket)? / 2).map_err(io::Error::other)
 }
