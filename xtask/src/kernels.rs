@@ -70,7 +70,7 @@ const EXCLUDED: [Excluded; 8] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 118] = {
+const SKIPPED: [Excluded; 119] = {
     const PROGRAMS: &str = "needs programs that guests do not have";
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
@@ -206,6 +206,7 @@ const SKIPPED: [Excluded; 118] = {
         skipped("replace::whoever_may_not_know", WORDS),
         skipped("replace::without_the_option", WORDS),
         skipped("strays::a_filter_whose_pins_are_hidden", FILES),
+        skipped("strays::namespaces_that_come_and_go", MANY),
         skipped("then::a_pin_that_others_may_change", FILES),
         skipped("then::three_capabilities", FILES),
         skipped("up::another_mode_than_the_one", WORDS),
