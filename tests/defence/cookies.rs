@@ -1,19 +1,14 @@
 //! SYN cookies: a flood of new connections takes no memory, and who is real connects all the same.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
-    thread,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener},
     time::Instant,
 };
 
 use anyhow::{Result, ensure};
 use socket2::SockRef;
 use xdpfw_tests::{
-    Family, Host, Lab, PATIENCE, Sender, Tally, add_ipv6, assert_is_one_error, generation,
-    json::{rows, word},
-    link,
+    Family, Host, Lab, PATIENCE, Sender, Tally, add_ipv6, assert_is_one_error, link,
     packets::{self, flags},
     policy_text,
     servers::{self, TcpServer},
@@ -28,14 +23,15 @@ pub(crate) const SETTING: &str = "net/ipv4/tcp_syncookies";
 const FEW: u64 = 3;
 
 /// A host that answers on a port with cookies, and a flood that has made it do so.
-struct Flooded<'a> {
+pub(crate) struct Flooded<'a> {
     lab: &'a Lab,
     sender: Sender,
     sent: u32,
 }
 
 impl<'a> Flooded<'a> {
-    fn new(lab: &'a Lab, port: u16) -> Result<Self> {
+    /// The flood is over when this returns, and the cookies last on.
+    pub(crate) fn new(lab: &'a Lab, port: u16) -> Result<Self> {
         let sender = Sender::new(&lab.peer, lab.link().far())?;
         let mut flooded = Self {
             lab,
@@ -47,7 +43,7 @@ impl<'a> Flooded<'a> {
     }
 
     /// Sends SYNs from sources that do not exist, until they are answered with cookies.
-    fn flood(&mut self, port: u16) -> Result<()> {
+    pub(crate) fn flood(&mut self, port: u16) -> Result<()> {
         let to = self.lab.link().near().at(port);
         let begin = Instant::now();
         let before = answered(&self.lab.host)?;
@@ -64,7 +60,8 @@ impl<'a> Flooded<'a> {
     }
 }
 
-fn answered(host: &Host) -> Result<u64> {
+/// How many new connections were answered with cookies.
+pub(crate) fn answered(host: &Host) -> Result<u64> {
     Ok(Tally::of(host)?.packets("answered syn-cookie"))
 }
 
@@ -74,7 +71,8 @@ fn segment_size(host: &Host, server: SocketAddr) -> Result<u32> {
     Ok(SockRef::from(&client).tcp_mss()?)
 }
 
-fn with_cookies(words: &[&str]) -> Result<Lab> {
+/// A host whose port 80 answers with cookies.
+pub(crate) fn with_cookies(words: &[&str]) -> Result<Lab> {
     let lab = Lab::new()?;
     lab.host.sysctl(SETTING, "2")?;
     lab.host.set_ipv6(true)?;
@@ -255,210 +253,6 @@ fn they_say_how_long_segments_may_be() -> Result<()> {
         assert_eq!(sizes()?, [mtu - 40, mtu - 60]);
         assert_eq!(answered(&lab.host)?, count + 4);
     }
-    Ok(())
-}
-
-/// The settings of TCP that the kernel reads timestamps by.
-const TIMESTAMPS: &str = "net/ipv4/tcp_timestamps";
-/// Bytes that are sent each way: more than a window is that is not scaled, many times.
-const MUCH: usize = 1 << 20;
-
-/// What the two ends of a connection have agreed on, of timestamps, selective acknowledgments and scales;
-/// and the scales, the other end's first.
-fn options(end: &TcpStream) -> Result<([bool; 3], [u8; 2])> {
-    // The first bytes of `struct tcp_info` in linux/tcp.h.
-    let mut info = [0_u8; 8];
-    let mut len = info.len() as libc::socklen_t;
-    // SAFETY: the kernel writes no more than `len` bytes, and both places live through the call.
-    let result = unsafe {
-        libc::getsockopt(
-            end.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut len,
-        )
-    };
-    ensure!(result == 0, io::Error::last_os_error());
-    let [.., options, scales, _] = info;
-    Ok((
-        [1, 2, 4].map(|bit| options & bit != 0),
-        [scales & 0xf, scales >> 4],
-    ))
-}
-
-/// Sends much from one end to the other, which takes it at once.
-fn send_much(mut from: &TcpStream, mut to: &TcpStream) -> Result<()> {
-    thread::scope(|scope| {
-        let sent = scope.spawn(move || from.write_all(&vec![7; MUCH]));
-        let mut bytes = vec![0; MUCH];
-        to.read_exact(&mut bytes)?;
-        ensure!(sent.join().is_ok_and(|sent| sent.is_ok()));
-        ensure!(bytes.iter().all(|byte| *byte == 7));
-        Ok(())
-    })
-}
-
-/// As the kernel's own answers, but only where it can read them back from any host's timestamp.
-#[test]
-fn timestamps_carry_what_cookies_cannot() -> Result<()> {
-    // What the client's host has set, and what is agreed on.
-    let without = |name| (name, "0");
-    for (own, others, agreed) in [
-        (&[][..], &[][..], [true; 3]),
-        (&[without("sack")], &[], [true, false, true]),
-        (&[], &[without("sack")], [true, false, true]),
-        (&[without("window_scaling")], &[], [true, true, false]),
-        (&[], &[without("window_scaling")], [true, true, false]),
-        (&[], &[without("timestamps")], [false; 3]),
-        (&[("timestamps", "1")], &[], [false; 3]),
-        (
-            &[
-                ("rmem", "4096 131072 1048576"),
-                ("wmem", "4096 16384 65536"),
-            ],
-            &[],
-            [true; 3],
-        ),
-    ] {
-        let lab = Lab::new()?;
-        add_ipv6(lab.link(), &lab.host, &lab.peer)?;
-        lab.host.sysctl(SETTING, "2")?;
-        lab.host.sysctl(TIMESTAMPS, "2")?;
-        for (host, settings) in [(&lab.host, own), (&lab.peer, others)] {
-            for (name, value) in settings {
-                host.sysctl(&format!("net/ipv4/tcp_{name}"), value)?;
-            }
-        }
-        let allow = ["allow", "tcp", "80", "--syn-cookies"];
-        lab.host.xdpfw(allow).ok();
-        lab.host.xdpfw(["up", "eth0"]).ok();
-        let all = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80));
-        let listener = lab.host.enter(|| Ok(TcpListener::bind(all)?))?;
-        let open = |family: Family| -> Result<_> {
-            let to = SocketAddr::new(family.address(lab.link().near()), 80);
-            let client = servers::connect(&lab.peer, 0, to, PATIENCE)?;
-            let (server, _) = listener.accept()?;
-            let options = [options(&server)?, options(&client)?];
-            Ok((client, server, options))
-        };
-        let by_the_kernel = Family::ALL.map(|family| anyhow::Ok(open(family)?.2));
-        assert_eq!(answered(&lab.host)?, 0, "nobody floods");
-        let mut flooded = Flooded::new(&lab, 80)?;
-        for (family, by_the_kernel) in Family::ALL.into_iter().zip(by_the_kernel) {
-            // What was sent before may have taken longer than cookies last.
-            flooded.flood(80)?;
-            let count = answered(&lab.host)?;
-            let (client, server, options) = open(family)?;
-            assert_eq!(answered(&lab.host)?, count + 1);
-            for (found, _) in &options {
-                assert_eq!(*found, agreed, "{own:?} {others:?} {family:?}");
-            }
-            if agreed[0] {
-                assert_eq!(options, by_the_kernel?, "{own:?} {others:?} {family:?}");
-            }
-            for end in [&client, &server] {
-                end.set_read_timeout(Some(PATIENCE))?;
-            }
-            send_much(&client, &server)?;
-            send_much(&server, &client)?;
-        }
-    }
-    Ok(())
-}
-
-/// The kernel shifts its windows by fewer bits, which no program sees.
-#[test]
-fn windows_are_not_scaled_where_a_program_sets_its_buffer() -> Result<()> {
-    let lab = with_cookies(&[])?;
-    lab.host.sysctl(TIMESTAMPS, "2")?;
-    let near = lab.link().near().at(80);
-    let listener = lab.host.enter(|| Ok(TcpListener::bind(near)?))?;
-    SockRef::from(&listener).set_recv_buffer_size(1 << 15)?;
-    lab.host.xdpfw(["apply"]).ok();
-    let _flooded = Flooded::new(&lab, 80)?;
-    let client = servers::connect(&lab.peer, 0, near, PATIENCE)?;
-    let (server, _) = listener.accept()?;
-    for end in [&client, &server] {
-        assert_eq!(options(end)?.0, [true, true, false]);
-    }
-    server.set_read_timeout(Some(PATIENCE))?;
-    send_much(&client, &server)
-}
-
-/// As the service does at boot, and when it is reloaded.
-#[test]
-fn who_may_not_ask_programs_leaves_windows_as_they_were() -> Result<()> {
-    let lab = with_cookies(&[])?;
-    let host = &lab.host;
-    host.sysctl(TIMESTAMPS, "2")?;
-    let _listener = host.enter(|| Ok(TcpListener::bind(lab.link().near().at(80))?))?;
-    let apply = || -> Result<()> {
-        let without = ["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"];
-        let mut command = host.command("setpriv");
-        command.args(without).arg(host.binary()).arg("apply");
-        let output = command.env("XDPFW_POLICY", host.policy()).output()?;
-        ensure!(output.status.success(), "{output:?}");
-        Ok(())
-    };
-    apply()?;
-    let warning = &host.status()["warnings"][0];
-    assert_eq!(warning["kind"], "syn-cookie-options");
-    host.xdpfw(["apply"]).ok();
-    let before = generation(host);
-    apply()?;
-    assert_eq!(generation(host), before);
-    assert!(
-        host.status()["warnings"]
-            .as_array()
-            .is_some_and(Vec::is_empty)
-    );
-    Ok(())
-}
-
-/// What is not read back as it was written is worse than nothing.
-#[test]
-fn a_change_of_tcps_settings_is_told_and_followed() -> Result<()> {
-    let lab = with_cookies(&[])?;
-    let warnings = || -> Result<Vec<String>> {
-        let status = lab.host.status();
-        let warnings = rows(&status["warnings"])?.iter();
-        warnings
-            .map(|one| Ok(word(&one["kind"])?.to_owned()))
-            .collect()
-    };
-    assert_eq!(warnings()?, [""; 0]);
-    for (name, value) in [
-        ("timestamps", "2"),
-        ("rmem", "4096 131072 1048576"),
-        ("timestamps", "1"),
-    ] {
-        lab.host.sysctl(&format!("net/ipv4/tcp_{name}"), value)?;
-        assert_eq!(warnings()?, ["syn-cookie-options"]);
-        lab.host.xdpfw(["apply"]).ok();
-        assert_eq!(warnings()?, [""; 0]);
-    }
-    lab.host.sysctl(TIMESTAMPS, "2")?;
-    lab.host.xdpfw(["apply"]).ok();
-    let listener = lab
-        .host
-        .enter(|| Ok(TcpListener::bind(lab.link().near().at(80))?))?;
-    let elsewhere = lab
-        .host
-        .enter(|| Ok(TcpListener::bind(lab.link().near().at(81))?))?;
-    SockRef::from(&elsewhere).set_recv_buffer_size(1 << 16)?;
-    assert_eq!(warnings()?, [""; 0]);
-    SockRef::from(&listener).set_recv_buffer_size(1 << 16)?;
-    assert_eq!(warnings()?, ["syn-cookie-options"]);
-    lab.host.sysctl(TIMESTAMPS, "1")?;
-    lab.host.xdpfw(["apply"]).ok();
-    // Without timestamps, buffers do not matter; without cookies, nothing of it does.
-    lab.host
-        .sysctl("net/ipv4/tcp_rmem", "4096 131072 6291456")?;
-    assert_eq!(warnings()?, [""; 0]);
-    lab.host.xdpfw(["delete", "r1"]).ok();
-    lab.host.sysctl(TIMESTAMPS, "2")?;
-    assert_eq!(warnings()?, [""; 0]);
     Ok(())
 }
 

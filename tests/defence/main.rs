@@ -1,6 +1,7 @@
 //! Proves what keeps unwelcome sources out.
 
 mod bans;
+mod cookie_options;
 mod cookies;
 mod cookies_measured;
 mod crowdsec;

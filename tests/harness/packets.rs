@@ -39,6 +39,20 @@ pub fn tcp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>, bits: u8) -> 
     header.psh = is_set(flags::PSH);
     header.ack = is_set(flags::ACK);
     header.urg = is_set(flags::URG);
+    segment(from, to, header)
+}
+
+/// A segment that opens a connection and has these bytes as its options, 40 at most. What is missing to
+/// a multiple of four is zeros.
+pub fn syn_with(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>, options: &[u8]) -> Vec<u8> {
+    let (from, to) = (from.into(), to.into());
+    let mut header = TcpHeader::new(from.port(), to.port(), 1, 65_535);
+    header.syn = true;
+    written(header.set_options_raw(options));
+    segment(from, to, header)
+}
+
+fn segment(from: SocketAddr, to: SocketAddr, header: TcpHeader) -> Vec<u8> {
     let builder = between(from.ip(), to.ip()).tcp_header(header);
     let mut packet = Vec::with_capacity(builder.size(0));
     written(builder.write(&mut packet, &[]));

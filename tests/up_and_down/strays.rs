@@ -93,7 +93,6 @@ fn what_dead_namespaces_left_is_swept() -> Result<()> {
     Ok(())
 }
 
-/// Whatever hides the pins, no command takes the filter for none.
 #[test]
 fn namespaces_that_come_and_go_are_not_in_the_way() -> Result<()> {
     let lab = Lab::new()?;
@@ -144,6 +143,7 @@ fn namespaces_that_come_and_go_are_not_in_the_way() -> Result<()> {
     Ok(())
 }
 
+/// Whatever hides the pins, no command takes the filter for none.
 #[test]
 fn a_filter_whose_pins_are_hidden_is_not_taken_for_none() -> Result<()> {
     let lab = Lab::with_links(2)?;

@@ -14,8 +14,8 @@ use crate::{
     system::{Kernel, SocketState, ephemeral_ports, have_own_windows, most_buffered, sockets},
 };
 
-/// The kernel's setting: 2 is cookies at any time, 1 only where its own queue is full.
-const SETTING: &str = "/proc/sys/net/ipv4/tcp_syncookies";
+/// The kernel's setting for cookies at any time; 1 is those where its own queue is full.
+const ALWAYS: u32 = 2;
 /// The kernel whose programs can read and write packets in several buffers.
 const SINCE: (u32, u32) = (5, 18);
 
@@ -34,7 +34,7 @@ pub enum NoCookies {
     #[error(
         "SYN cookies need net.ipv4.tcp_syncookies = 2, and it is {0} (say `sysctl -w net.ipv4.tcp_syncookies=2`)"
     )]
-    Setting(String),
+    Setting(u32),
     /// What is sent back there reaches nobody.
     #[error(
         "{0}: a veth in native mode hands no answers back, unless there is an XDP program at its other end (say `xdpfw down {0}`, then `xdpfw up {0} --mode generic`)"
@@ -58,9 +58,9 @@ impl Engine {
         {
             return Ok(Some(NoCookies::Kernel));
         }
-        let setting = fs::read_to_string(SETTING).unwrap_or_default();
-        if setting.trim() != "2" {
-            return Ok(Some(NoCookies::Setting(setting.trim().to_owned())));
+        let setting = setting("tcp_syncookies").unwrap_or_default();
+        if setting != ALWAYS {
+            return Ok(Some(NoCookies::Setting(setting)));
         }
         let attached = self.live.as_ref().map_or(&[][..], |live| &live.attached);
         mute(attached)
