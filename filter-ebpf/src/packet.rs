@@ -122,7 +122,7 @@ impl<const FRAGS: bool, C: Context> Frame for Packet<'_, FRAGS, C> {
 
     #[inline(always)]
     fn settle(&self, offset: usize) -> usize {
-        forget(offset, self.ctx.unknown())
+        forget(offset, self.ctx.unknown().into())
     }
 
     #[inline(always)]
@@ -173,10 +173,37 @@ pub fn opaque(number: usize) -> usize {
     number
 }
 
+/// Four bytes of a header, in the order of the packet, loaded at once: the kernel allows that at any
+/// address (`check_pkt_ptr_alignment` in kernel/bpf/verifier.c), and the compiler does not know.
+#[inline(always)]
+pub fn word<const AT: usize, const LEN: usize>(header: &[u8; LEN]) -> u64 {
+    const { assert!(AT + size_of::<u32>() <= LEN) };
+    #[cfg(target_arch = "bpf")]
+    {
+        let word;
+        // SAFETY: within `header`, which it only reads.
+        unsafe {
+            core::arch::asm!(
+                "{word} = *(u32 *)({header} + {at})",
+                header = in(reg) header.as_ptr(),
+                at = const AT,
+                word = lateout(reg) word,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        word
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let [a, b, c, d] = core::array::from_fn(|byte| header[AT + byte]);
+        u32::from_ne_bytes([a, b, c, d]).into()
+    }
+}
+
 /// Returns `offset`. The verifier then knows only that it is below 32 KiB:
 /// the sum with a number unknown to it is unknown, and so is the difference.
 #[inline(always)]
-fn forget(offset: usize, unknown: u32) -> usize {
+pub fn forget(offset: usize, unknown: u64) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut offset = offset;
@@ -186,7 +213,7 @@ fn forget(offset: usize, unknown: u32) -> usize {
                 "{offset} += {unknown}",
                 "{offset} -= {unknown}",
                 offset = inout(reg) offset,
-                unknown = in(reg) u64::from(unknown),
+                unknown = in(reg) unknown,
                 options(pure, nomem, nostack, preserves_flags),
             );
         }

@@ -14,7 +14,7 @@ use xdpfw_common::{
     verdict::Outcome,
     wire::{Frame, ip::Addresses},
 };
-use xdpfw_ebpf::packet::{Packet, opaque};
+use xdpfw_ebpf::packet::{Packet, forget, opaque, word};
 
 use crate::{
     frame,
@@ -39,20 +39,22 @@ pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, co
     let Some((kind, fields)) = Kind::of(outcome) else {
         return 0;
     };
-    let Some(key) = key(packet, fields.network) else {
-        return 0;
-    };
-    let is_counted = count as u32 & (SCAN_SAMPLE - 1) == 0;
     // Before the place is looked for: what is found there is then at hand, and not put aside for this
     // call.
-    let now = maps::now() as u32;
+    let now = maps::now();
+    // So it does not matter to the verifier which way led here; for that, any number will do.
+    let network = forget(fields.network, now);
+    let Some(key) = key(packet, network) else {
+        return 0;
+    };
+    // At once, or the count is put aside instead.
+    let is_counted = opaque(count as usize & (SCAN_SAMPLE as usize - 1)) == 0;
     let place = Place::of(&key, kind, &maps::secret());
     let told = (fields.local, is_counted);
-    if let Some(tag) = maps::tag(place.index())
-        && tag.settles(place, told, now, maps::config(), || {
-            maps::slot(place.index())
-        })
-    {
+    let tag = maps::tag(place.index());
+    if tag.settles(place, told, now as u32, maps::config(), || {
+        maps::slot(place.index())
+    }) {
         return 0;
     }
     let mut what = u32::from(fields.local) | (kind as u32) << KIND_SHIFT;
@@ -67,21 +69,14 @@ pub fn note<const FRAGS: bool>(packet: &Packet<'_, FRAGS>, outcome: &Outcome, co
 #[inline(always)]
 fn key<F: Frame>(frame: &F, network: usize) -> Option<BanKey> {
     // So much has a header of either version, and both what their keys take.
-    let header: &[u8; size_of::<Ipv4Hdr>()] = frame.read(frame.settle(network))?;
+    let header: &[u8; size_of::<Ipv4Hdr>()] = frame.read(network)?;
     // The address of IPv4, and the later half of what is taken of one of IPv6, are in one place.
-    let last = word(header, 12) << 32 | word(header, 14) << 48;
+    let last = word::<12, _>(header) << 32;
     let first = match header[0] >> 4 {
-        6 => word(header, 8) | word(header, 10) << 16,
+        6 => word::<8, _>(header),
         _ => u64::from(u32::from_ne_bytes(V4)),
     };
     Some((last | first).to_ne_bytes())
-}
-
-/// Two bytes of a header. Hidden, or the compiler sees that they become bytes of a longer word, and
-/// loads each by itself.
-#[inline(always)]
-fn word(header: &[u8; size_of::<Ipv4Hdr>()], at: usize) -> u64 {
-    opaque(u16::from_ne_bytes([header[at], header[at + 1]]).into()) as u64
 }
 
 /// Notes a packet from a source; what there is to tell of it, or 0. A function of its own, for the
@@ -100,9 +95,10 @@ extern "C" fn note_scan(ctx: *mut xdp_md, who: u64, hash: u64, what: u32, networ
     }
     let config = maps::config();
     let place = Place { who, hash };
-    let (Some(slot), Some(tag)) = (maps::slot(place.index()), maps::tag(place.index())) else {
+    let Some(slot) = maps::slot(place.index()) else {
         return 0;
     };
+    let tag = maps::tag(place.index());
     let packets = if what & SAMPLED != 0 { SCAN_SAMPLE } else { 0 };
     let now = maps::now() as u32;
     match scan::note((slot, tag), (place, kind), (port, packets), now, config) {

@@ -11,10 +11,13 @@ use aya::{
 use aya_obj::programs::XdpAttachType;
 use xdpfw::datapath::Probe;
 use xdpfw_common::abi::{
-    ABI_VERSION, SCAN_SHIFT, SCAN_STATE, SCAN_TAGS, SCANNERS, ScanState, Scanner, SharedMap,
-    Source, TRUSTED, Trusted, V4,
+    ABI_VERSION, SCAN_SHIFT, SCAN_STATE, SCAN_TAGS, SCANNER_COUNT, SCANNERS, ScanState, Scanner,
+    SharedMap, Source, TRUSTED, Trusted, V4,
 };
 use xdpfw_tests::{Lab, packets};
+
+/// Bytes of all tags of the table of scans.
+const TAGS_LEN: usize = SCANNER_COUNT as usize * size_of::<u32>();
 
 /// `XDP_DROP` in linux/bpf.h.
 const DROP: u32 = 1;
@@ -82,13 +85,13 @@ impl<'a> Judge<'a> {
             }
             scanners.set(index, bytemuck::cast::<_, [u8; 64]>(scanner), 0)?;
         }
-        let mut tags = self.array::<{ size_of::<u32>() }>(SCAN_TAGS)?;
-        for index in 0..tags.len() {
+        let mut map = self.array::<TAGS_LEN>(SCAN_TAGS)?;
+        let mut tags: [u32; SCANNER_COUNT as usize] = bytemuck::cast(map.get(&0, 0)?);
+        for tag in &mut tags {
             // The time is in the upper half.
-            let tag = u32::from_ne_bytes(tags.get(&index, 0)?);
-            let older = tag.wrapping_sub(units << u16::BITS);
-            tags.set(index, older.to_ne_bytes(), 0)?;
+            *tag = tag.wrapping_sub(units << u16::BITS);
         }
+        map.set(0, bytemuck::cast::<_, [u8; TAGS_LEN]>(tags), 0)?;
         let mut states = self.array::<{ size_of::<ScanState>() }>(SCAN_STATE)?;
         let mut state: ScanState = bytemuck::cast(states.get(&0, 0)?);
         state.minute = state.minute.saturating_sub(units.into());

@@ -8,13 +8,17 @@ use super::{BanKey, SharedMap};
 pub mod names {
     /// Read-only global, a [`ScanConfig`](super::ScanConfig).
     pub const SCAN: &str = "SCAN";
+    /// Global, the [`Tag`](crate::scan::Tag)s, alone in the section that [`SCAN_TAGS`](super::SCAN_TAGS)
+    /// names.
+    pub const SCAN_TAGS: &str = "SCAN_TAGS";
 }
 
 /// Array of [`Scanner`]s, each in the place that the [hash](crate::scan::Place) of a source and of
 /// the kind of its packets names.
 pub const SCANNERS: SharedMap = SharedMap::of_bans("SCANNERS", "scanners");
-/// Array of as many [`Tag`](crate::scan::Tag)s: who is in each element of [`SCANNERS`].
-pub const SCAN_TAGS: SharedMap = SharedMap::of_bans("SCAN_TAGS", "scan_tags");
+/// The section of [`names::SCAN_TAGS`], which is a map of one element: who is in each of
+/// [`SCANNERS`], as [`Tag`](crate::scan::Tag)s. The program finds its way in such a map without a call.
+pub const SCAN_TAGS: SharedMap = SharedMap::of_bans(".bss.scan_tags", "scan_tags");
 /// Array of one [`ScanState`].
 pub const SCAN_STATE: SharedMap = SharedMap::of_bans("SCAN_STATE", "scan_state");
 /// Hash map ([`BanKey`] → [`OpenerBan`]) of the sources that may open nothing. A full table evicts

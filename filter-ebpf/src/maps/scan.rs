@@ -25,9 +25,9 @@ static SCAN: ScanConfig = ScanConfig {
 #[map]
 static SCANNERS: Array<Scanner> = Array::with_max_entries(SCANNER_COUNT, 0);
 
-// The same.
-#[map]
-static SCAN_TAGS: Array<u32> = Array::with_max_entries(SCANNER_COUNT, 0);
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.scan_tags")]
+static mut SCAN_TAGS: [u32; SCANNER_COUNT as usize] = [0; SCANNER_COUNT as usize];
 
 #[map]
 static SCAN_STATE: Array<ScanState> = Array::with_max_entries(1, 0);
@@ -76,10 +76,10 @@ pub fn slot(index: u32) -> Option<&'static Slot> {
 
 /// The tag of the place with this number.
 #[inline(always)]
-pub fn tag(index: u32) -> Option<&'static Tag> {
-    let tag = SCAN_TAGS.get_ptr(index)?;
-    // SAFETY: as above.
-    Some(unsafe { &*tag.cast::<Tag>() })
+pub fn tag(index: u32) -> &'static Tag {
+    let tags = (&raw const SCAN_TAGS).cast::<Tag>();
+    // SAFETY: within the array. As above.
+    unsafe { &*tags.add((index % SCANNER_COUNT) as usize) }
 }
 
 /// What is known of all scans.

@@ -129,6 +129,7 @@ impl Object {
         let listened = global::<{ size_of::<Listened>() }>(taken_over(LISTENED))?;
         let counted = global::<{ size_of::<InterfaceSlots>() }>(taken_over(INTERFACES_COUNTED))?;
         let banned = global::<{ size_of::<u32>() }>(taken_over(BANNED))?;
+        let scan_tags = global::<{ scan::TAGS_LEN }>(taken_over(SCAN_TAGS))?;
         let generation = record.generation as u32;
         // Where nothing is listened to, nobody is banned either, but by tables that are there.
         let [exact, nets] = match rings {
@@ -144,6 +145,7 @@ impl Object {
             .override_global(names::GENERATION, &generation, true)
             .override_global(names::LISTENED, listened.as_slice(), true)
             .override_global(names::BANNED, banned.as_slice(), true)
+            .override_global(names::SCAN_TAGS, scan_tags.as_slice(), true)
             .map_max_entries(names::LIMITS, entries(tables.limits.len())?)
             .map_max_entries(BANS.name, exact)
             .map_max_entries(BANNED_NETS.name, nets)
@@ -152,7 +154,7 @@ impl Object {
         for map in [LIMITED, SYN_COUNTS] {
             loader.map_max_entries(map.name, limited(map, &record.policy));
         }
-        for map in [SCANNERS, SCAN_TAGS, OPENER_BANS] {
+        for map in [SCANNERS, OPENER_BANS] {
             if let Some(capacity) = scan::capacity(map, &record.policy) {
                 loader.map_max_entries(map.name, capacity);
             }

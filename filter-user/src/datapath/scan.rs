@@ -24,6 +24,8 @@ use crate::policy::{Policy, Scan};
 
 /// Words of a [`Scanner`].
 const WORDS: usize = size_of::<Scanner>() / size_of::<u64>();
+/// Bytes of all tags.
+pub(super) const TAGS_LEN: usize = SCANNER_COUNT as usize * size_of::<Tag>();
 /// Elements that are read in one call.
 const BATCH: u32 = 1 << 12;
 /// Bytes that the kernel takes for a ban: element and key (`htab_elem` in kernel/bpf/hashtab.c), value,
@@ -163,7 +165,7 @@ impl Scans {
     }
 }
 
-/// How many entries a map has room for, under a policy; `None`, if that does not depend on it.
+/// How many entries of a map are used, under a policy; `None`, if that does not depend on it.
 pub(super) fn capacity(map: SharedMap, policy: &Policy) -> Option<u32> {
     match map {
         SCANNERS | SCAN_TAGS => Some(policy.scan.map_or(1, |_| SCANNER_COUNT)),
@@ -180,7 +182,7 @@ pub(super) fn capacity(map: SharedMap, policy: &Policy) -> Option<u32> {
 pub(super) fn memory(policy: &Policy) -> u64 {
     let entries = |map| u64::from(capacity(map, policy).unwrap_or(0));
     entries(SCANNERS) * size_of::<Scanner>() as u64
-        + entries(SCAN_TAGS) * size_of::<Tag>() as u64
+        + TAGS_LEN as u64
         + entries(OPENER_BANS) * BYTES_OF_BAN
 }
 
