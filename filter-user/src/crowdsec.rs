@@ -27,11 +27,20 @@ pub enum LapiError {
     #[error("it answers with HTTP status {0}")]
     Status(u16),
     /// It does not answer.
-    #[error("{0}")]
-    Unreachable(#[from] ureq::Error),
+    #[error("{}", in_words(.0))]
+    Unreachable(ureq::Error),
     /// It says something else.
-    #[error("it sends no decisions: {0}")]
+    #[error("it sends no decisions")]
     NoDecisions(#[from] serde_json::Error),
+}
+
+/// What the library says. It has no causes, but says them itself.
+fn in_words(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Timeout(_) => format!("no answer within {}s", TIMEOUT.as_secs()),
+        error => error.to_string(),
+    }
 }
 
 /// A service.
@@ -116,14 +125,15 @@ impl Lapi {
     /// It does not answer, refuses the key, or says something else.
     pub fn decisions(&self, all: bool, key: &str) -> Result<Decisions, LapiError> {
         let request = self.agent.get(format!("{}?startup={all}", self.url));
-        let mut answer = request.header("X-Api-Key", key).call()?;
+        let answer = request.header("X-Api-Key", key).call();
+        let mut answer = answer.map_err(LapiError::Unreachable)?;
         match answer.status().as_u16() {
             200 => {}
             401 | 403 => return Err(LapiError::Key),
             status => return Err(LapiError::Status(status)),
         }
-        let body = answer.body_mut().with_config().limit(MOST).read_to_vec()?;
-        Decisions::parse(&body)
+        let body = answer.body_mut().with_config().limit(MOST).read_to_vec();
+        Decisions::parse(&body.map_err(LapiError::Unreachable)?)
     }
 }
 

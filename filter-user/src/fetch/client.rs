@@ -121,7 +121,7 @@ fn in_words(error: ureq::Error) -> anyhow::Error {
             anyhow::anyhow!("it is longer than {} MiB", most >> 20)
         }
         ureq::Error::Timeout(_) => anyhow::anyhow!("not fetched in time (see --timeout)"),
-        ureq::Error::Io(error) if error.get_ref().is_some() => anyhow::anyhow!("{error}"),
+        ureq::Error::Io(error) => error.into(),
         error => error.into(),
     }
 }

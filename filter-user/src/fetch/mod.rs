@@ -61,7 +61,7 @@ pub enum FetchError {
     #[error("it is longer than {} MiB", MAX_FETCHED >> 20)]
     Long,
     /// The child cannot be started, or ends by a signal.
-    #[error("cannot fetch it as an unprivileged process: {0}")]
+    #[error("cannot fetch it as an unprivileged process")]
     Child(#[from] io::Error),
 }
 
