@@ -107,11 +107,7 @@ fn timestamps_carry_what_cookies_cannot() -> Result<()> {
         assert_eq!(answered(&lab.host)?, 0, "nobody floods");
         let mut flooded = Flooded::new(&lab, 80)?;
         for (family, by_the_kernel) in Family::ALL.into_iter().zip(by_the_kernel) {
-            // What was sent before may have taken longer than cookies last.
-            flooded.flood(80)?;
-            let count = answered(&lab.host)?;
-            let (client, server, options) = open(family)?;
-            assert_eq!(answered(&lab.host)?, count + 1);
+            let (client, server, options) = flooded.amid(80, 1, || open(family))?;
             for (found, _) in &options {
                 assert_eq!(*found, agreed, "{own:?} {others:?} {family:?}");
             }
@@ -137,9 +133,10 @@ fn windows_are_not_scaled_where_a_program_sets_its_buffer() -> Result<()> {
     let listener = lab.host.enter(|| Ok(TcpListener::bind(near)?))?;
     SockRef::from(&listener).set_recv_buffer_size(1 << 15)?;
     lab.host.xdpfw(["apply"]).ok();
-    let _flooded = Flooded::new(&lab, 80)?;
-    let client = servers::connect(&lab.peer, 0, near, PATIENCE)?;
-    let (server, _) = listener.accept()?;
+    let (client, server) = Flooded::new(&lab, 80)?.amid(80, 1, || {
+        let client = servers::connect(&lab.peer, 0, near, PATIENCE)?;
+        Ok((client, listener.accept()?.0))
+    })?;
     for end in [&client, &server] {
         assert_eq!(options(end)?.0, [true, true, false]);
     }
