@@ -70,7 +70,7 @@ const EXCLUDED: [Excluded; 8] = {
 
 /// Names of tests, or parts of them, that do not run in a guest either, where each command
 /// takes seconds.
-const SKIPPED: [Excluded; 119] = {
+const SKIPPED: [Excluded; 121] = {
     const PROGRAMS: &str = "needs programs that guests do not have";
     const SAME: &str = "the kernel's part is that of the other addresses";
     const MANY: &str = "dozens of commands, each killed or failing";
@@ -83,6 +83,7 @@ const SKIPPED: [Excluded; 119] = {
     const JOURNAL: &str = "about the journal of bans and who writes it, whatever the kernel";
     const SERVERS: &str = "about servers and what they answer, whatever the kernel";
     const MANY_PACKETS: &str = "millions of packets or entries, where each takes long";
+    const PACKETS: &str = "what the program makes of packets, whatever the kernel";
     const SWAPS: &str = "the kernel's part is that of the other scans";
     const DETACHED: &str = "dozens of commands; the other tests see that `down` detaches";
     const fn skipped(file: &'static str, reason: &'static str) -> Excluded {
@@ -97,6 +98,8 @@ const SKIPPED: [Excluded; 119] = {
         skipped("what_is_confirmed_stays", TIME),
         skipped("a_first_up_goes_back", TIME),
         skipped("doctor::", PROGRAMS),
+        skipped("cookie_options::a_change_of_tcps_settings", WORDS),
+        skipped("cookie_options::no_options_lead", PACKETS),
         skipped("cookies_measured::", PROGRAMS),
         skipped("a_published_port_that_is_listened_to", PROGRAMS),
         skipped("interrupted::", MANY),
