@@ -125,7 +125,7 @@ fn carry_out(decisions: &Decisions, all: bool, context: &Context) -> Result<Opti
     };
     let BansChanged { banned, ended } = engine.change_bans(&context.history(), &orders)?;
     if banned.is_empty() && ended.is_empty() && skipped == 0 && !all {
-        // What is over for the service is over here, too.
+        // All that it says is over had ended here before.
         return Ok(None);
     }
     let again: HashSet<IpNet> = banned.iter().map(|ban| ban.prefix).collect();

@@ -125,7 +125,8 @@ impl Object {
             .map_max_entries(names::MEMBERS, entries(bridges.members.len())?)
             .map_max_entries(names::JOINED, entries(record.joined.len())?);
         // These are written while packets read them, and aya writes them when it opens them: with
-        // what they hold.
+        // what they hold. A tag that a packet writes in between is lost, and made again by its source's
+        // next packets.
         let listened = global::<{ size_of::<Listened>() }>(taken_over(LISTENED))?;
         let counted = global::<{ size_of::<InterfaceSlots>() }>(taken_over(INTERFACES_COUNTED))?;
         let banned = global::<{ size_of::<u32>() }>(taken_over(BANNED))?;

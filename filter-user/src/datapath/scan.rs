@@ -165,7 +165,8 @@ impl Scans {
     }
 }
 
-/// How many entries of a map are used, under a policy; `None`, if that does not depend on it.
+/// How many entries of a map are used, under a policy; `None`, if that does not depend on it. The tags
+/// are one element, which is as large without scans, but is taken over only with what they are of.
 pub(super) fn capacity(map: SharedMap, policy: &Policy) -> Option<u32> {
     match map {
         SCANNERS | SCAN_TAGS => Some(policy.scan.map_or(1, |_| SCANNER_COUNT)),
